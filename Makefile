@@ -1,0 +1,43 @@
+# make        the environment from requirements.lock, then `dvc repro`
+# make test   the environment with the development tools, then the tests
+# make check  ruff and mypy;  make bench  the benchmarks;  make lock  new locks from pyproject.toml
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: repro test check bench lock
+
+repro: $(VENV)/.run
+	python -m stages.check
+	dvc repro
+
+test: $(VENV)/.dev
+	python -m pytest
+
+check: $(VENV)/.dev
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: $(VENV)/.run
+	python -m benchmarks.training
+
+$(VENV)/.run: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+# which build of torch (CPU, CUDA) is the machine's affair: the lock names the version alone
+COMPILE = pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-emit-options --no-annotate
+lock:
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet pip-tools
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock requirements-dev.lock
+	rm requirements.lock.bak requirements-dev.lock.bak

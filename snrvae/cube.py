@@ -1,0 +1,102 @@
+"""The source: points uniform on the surface of the unit cube."""
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae.randomness import numpy_stream
+
+Points = NDArray[np.float32]  # [n, 3]
+Faces = NDArray[np.uint8]  # [n]
+
+FACES = 6
+FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
+SPLITS = ("train", "validation", "test")
+VARIANCE = 5 / 36  # of each coordinate; the three are uncorrelated
+
+
+@dataclass(frozen=True)
+class Split:
+    """Points [n, 3] of the surface and the face [n] that each was drawn on."""
+
+    points: Points
+    face: Faces
+
+
+def sample(count: int, rng: np.random.Generator) -> Split:
+    """`count` points, a sixth of them on each face, shuffled once.
+
+    Face by face one coordinate is fixed at 0 or 1 and the other two are uniform on [0, 1].
+    """
+    if count % FACES:
+        raise ValueError(f"{count} points do not divide among {FACES} faces")
+    points = rng.random((FACES, count // FACES, 3), dtype=np.float32)
+    for face in range(FACES):
+        points[face, :, face // 2] = face % 2
+    order = rng.permutation(count)
+    face_of = np.repeat(np.arange(FACES, dtype=np.uint8), count // FACES)
+    return Split(points.reshape(count, 3)[order], face_of[order])
+
+
+def generate(counts: dict[str, int], seed: int) -> dict[str, Split]:
+    """One split per name, each from its own stream: the size of one never moves another."""
+    return {name: sample(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
+
+
+def surface_distance(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Euclidean distance [n] of points [n, 3] to the cube's surface, from inside or outside."""
+    beyond = np.abs(points.astype(np.float64) - 0.5) - 0.5  # [n, 3], negative inside
+    outside = np.linalg.norm(np.maximum(beyond, 0), axis=1)
+    inside = np.maximum(-beyond.max(axis=1), 0)
+    return outside + inside
+
+
+def nearest_face(points: NDArray[np.floating]) -> Faces:
+    """The face [n] that each of points [n, 3] lies nearest to (the lowest number where faces tie)."""
+    clipped = np.clip(points, 0, 1)
+    distances = np.empty((len(points), FACES))
+    for face in range(FACES):
+        foot = clipped.copy()
+        foot[:, face // 2] = face % 2
+        distances[:, face] = np.linalg.norm(points - foot, axis=1)
+    return distances.argmin(axis=1).astype(np.uint8)
+
+
+def to_bytes(splits: dict[str, Split]) -> bytes:
+    """The splits as an npz: `train` [n, 3] float32, `train_face` [n] uint8, and so on."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, split in splits.items():
+        arrays |= {name: split.points, f"{name}_face": split.face}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, Split]:
+    """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"not a readable npz archive ({error})") from None
+    expected = {key for name in SPLITS for key in (name, f"{name}_face")}
+    if set(arrays) != expected:
+        raise ValueError(f"expected the arrays {', '.join(sorted(expected))}")
+    return {name: _checked(name, arrays[name], arrays[f"{name}_face"]) for name in SPLITS}
+
+
+def _checked(name: str, points: NDArray[Any], face: NDArray[Any]) -> Split:
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != 3 or not len(points):
+        raise ValueError(f"{name}: expected float32 [n, 3], found {points.dtype} {list(points.shape)}")
+    if face.dtype != np.uint8 or face.shape != points.shape[:1]:
+        raise ValueError(
+            f"{name}_face: expected uint8 [{len(points)}], found {face.dtype} {list(face.shape)}"
+        )
+    if not np.isfinite(points).all() or points.min() < 0 or points.max() > 1 or face.max() >= FACES:
+        raise ValueError(f"{name}: points outside the unit cube, or faces outside 0 to 5")
+    return Split(points, face)

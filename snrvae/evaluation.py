@@ -1,0 +1,155 @@
+"""Evaluation: what every cell does on held-out points, and what the selected ones generate."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrvae import cube, generation, measures, objective
+from snrvae.codec import Codecs
+from snrvae.cube import Split
+from snrvae.grid import Cell
+from snrvae.measures import Estimate
+from snrvae.randomness import stream_seed
+
+Points = NDArray[np.float32]
+
+NOISE_DRAWS = 4  # transmissions of each test point
+GENERATIONS = 8  # draws of as many generated points as there are test points
+PASS = 8192  # points that go through a network at once: a few MB of activations
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A cell on held-out points; its latents z [n, d] and reconstructions [n, 3] of the test points.
+
+    noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
+    """
+
+    cell: Cell
+    validation_mse: float
+    mse: Estimate
+    kl_bits: Estimate | None
+    latent_kl_bits: float
+    latent_shape_kl_bits: float
+    latents: Points
+    reconstructed: Points
+    noise_share: Points | None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3]."""
+
+    surface_distance: float
+    surface_p95: float
+    face_error: float
+    ratio: Estimate
+    coverage: float
+    points: Points
+
+
+def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fidelity:
+    """Measure a codec of one cell on points [n, 3].
+
+    The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
+    """
+    (cell,) = codec.cells
+    sent = _transmit(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
+    validation_mse = measures.squared_error(validation, sent.reconstructed).mean()
+    generator = _generator(seed, "test noise", cell.latent_dim)
+    draws = [_transmit(codec, test, generator) for _ in range(NOISE_DRAWS if cell.snr else 1)]
+    error = np.mean([measures.squared_error(test, draw.reconstructed) for draw in draws], axis=0)
+    first = draws[0]
+    return Fidelity(
+        cell,
+        float(validation_mse),
+        measures.estimate(error),
+        None if first.kl_bits is None else measures.estimate(first.kl_bits),
+        measures.latent_kl_bits(first.latents),
+        measures.latent_shape_kl_bits(first.latents),
+        first.latents,
+        first.reconstructed,
+        first.noise_share,
+    )
+
+
+def select(results: Iterable[Fidelity]) -> list[Fidelity]:
+    """The best repeat of each cell by validation mse, in the order of the first repeats."""
+    best: dict[tuple[str, str], Fidelity] = {}
+    for result in results:
+        name = (result.cell.model, result.cell.key)
+        if name not in best or result.validation_mse < best[name].validation_mse:
+            best[name] = result
+    return list(best.values())
+
+
+def generate(codec: Codecs, test: Split, radius: NDArray[np.float64], seed: int) -> Generation:
+    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points.
+
+    radius  generation.neighbour_radius of the test points [n]
+    """
+    (cell,) = codec.cells
+    generator = _generator(seed, "generation", cell.latent_dim)
+    draws = [_decode_normal(codec, len(test.points), generator) for _ in range(GENERATIONS)]
+    distance = np.concatenate([cube.surface_distance(points) for points in draws])
+    return Generation(
+        float(distance.mean()),
+        float(np.quantile(distance, 0.95)),
+        measures.face_error(np.concatenate(draws)),
+        measures.estimate(np.array([generation.generation_ratio(points) for points in draws])),
+        generation.coverage(test.points, radius, draws[0]),
+        draws[0],
+    )
+
+
+@dataclass(frozen=True)
+class _Transmission:
+    latents: Points  # [n, d]
+    reconstructed: Points  # [n, 3]
+    kl_bits: NDArray[np.float64] | None  # [n]
+    noise_share: Points | None  # [n, d]
+
+
+def _transmit(codec: Codecs, points: Points, generator: torch.Generator) -> _Transmission:
+    parts = [_pass(codec, chunk, generator) for chunk in torch.from_numpy(points).split(PASS)]
+    z, reconstructed, kl_nats, share = zip(*parts, strict=True)
+    return _Transmission(
+        torch.cat(z).numpy(),
+        torch.cat(reconstructed).numpy(),
+        None if kl_nats[0] is None else torch.cat(kl_nats).double().numpy() / np.log(2),
+        None if share[0] is None else torch.cat(share).numpy(),
+    )
+
+
+def _pass(
+    codec: Codecs, points: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    latents = codec.encode(points)
+    z = latents.transmit(torch.randn(latents.mean.shape, generator=generator))
+    reconstructed = codec.decode(z)[0]
+    if latents.log_noise_power is None:
+        return z[0].T, reconstructed, None, None
+    kl = objective.kl_nats(latents.mean, latents.log_noise_power)[0]
+    if codec.noise == "isotropic":
+        return z[0].T, reconstructed, kl, None
+    snr = codec.cells[0].snr or 1.0
+    share = latents.log_noise_power[0].exp() * snr / codec.signal_power
+    return z[0].T, reconstructed, kl, share.T
+
+
+def _decode_normal(codec: Codecs, count: int, generator: torch.Generator) -> Points:
+    z = torch.randn(1, codec.latent_dim, count, generator=generator)
+    return torch.cat([codec.decode(part)[0] for part in z.split(PASS, 2)]).numpy()
+
+
+def _generator(seed: int, *name: object) -> torch.Generator:
+    return torch.Generator().manual_seed(stream_seed(seed, *name))
+
+
+def single(codecs: Sequence[Codecs]) -> list[Codecs]:
+    """Every cell as a codec of its own."""
+    return [batch.select([i]) for batch in codecs for i in range(len(batch.cells))]

@@ -1,0 +1,183 @@
+"""The settings of a run: what params.yaml may say, checked whole before anything is computed."""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from snrvae.cube import FACES
+
+ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits do not depend on its neighbours
+
+
+def _number(value: Any) -> Any:
+    """YAML's `1e-05` is a string and its `true` a number in Python: accept the first, refuse the second."""
+    if isinstance(value, bool):
+        raise ValueError
+    return float(value) if isinstance(value, str) else value
+
+
+def _whole(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _multiple_of(divisor: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if value % divisor:
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
+def _listed(value: Any) -> Any:
+    """A scalar stands for a list of one: `dvc exp run -S snr=10` writes a scalar."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Count = Annotated[Whole, Field(ge=1)]
+Points = Annotated[Count, _multiple_of(FACES)]
+NonNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Settings):
+    train_points: Points = Field(description="a whole number ≥ 6, a multiple of 6")
+    validation_points: Points = Field(description="a whole number ≥ 6, a multiple of 6")
+    test_points: Annotated[Points, Field(ge=600)] = Field(description="a whole number ≥ 600, a multiple of 6")
+
+
+class Network(Settings):
+    hidden_units: Annotated[Count, _multiple_of(ROW)] = Field(
+        description=f"a whole number ≥ {ROW}, a multiple of {ROW}"
+    )
+    hidden_layers: Count = Field(description="a whole number ≥ 1")
+
+
+class Train(Settings):
+    steps: Count = Field(description="a whole number ≥ 1")
+    batch_size: Annotated[Count, _multiple_of(ROW)] = Field(
+        description=f"a whole number ≥ {ROW}, a multiple of {ROW}, at most data.train_points"
+    )
+    learning_rate: Positive = Field(description="a finite number > 0")
+    repeats: Count = Field(description="a whole number ≥ 1")
+    kl_weight: NonNegative = Field(description="a finite number ≥ 0")
+    gaussianity_weight: NonNegative = Field(description="a finite number ≥ 0")
+
+
+class Params(Settings):
+    """The whole of params.yaml. A field's description says what would be right."""
+
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(description="a whole number from 0 to 2³² - 1")
+    data: Data = Field(description="a section with train_points, validation_points, test_points")
+    network: Network = Field(description="a section with hidden_units, hidden_layers")
+    train: Train = Field(
+        description="a section with steps, batch_size, learning_rate, repeats, kl_weight, gaussianity_weight"
+    )
+    noise: Annotated[tuple[Literal["isotropic", "learned"], ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="isotropic, learned, or a list of both"
+    )
+    latent_dim: Annotated[tuple[Count, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="a whole number ≥ 1, or a list of such"
+    )
+    snr: Annotated[tuple[Positive, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description="a finite number > 0 (a linear power ratio, not dB), or a list of such"
+    )
+
+    @field_validator("noise", "latent_dim", "snr")
+    @classmethod
+    def _labels_differ(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise PydanticCustomError("labels", "{label} stands in it twice", {"label": label})
+        return values
+
+    @field_validator("train")
+    @classmethod
+    def _batch_fits(cls, train: Train, info: ValidationInfo) -> Train:
+        data = info.data.get("data")
+        if data is not None and train.batch_size > data.train_points:
+            raise PydanticCustomError(
+                "batch",
+                "batch_size {batch} is larger than data.train_points {points}",
+                {"batch": train.batch_size, "points": data.train_points},
+            )
+        return train
+
+
+def from_yaml(text: str) -> Params:
+    """Settings from the text of params.yaml.
+
+    Raises ValueError with one line per fault: the key, its value, and what would be right.
+    """
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ValueError("not a set of keys: expected seed, data, network, train, noise, latent_dim, snr")
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        lines = dict.fromkeys(_line(fault) for fault in error.errors())
+        raise ValueError("\n".join(lines)) from None
+
+
+def _line(fault: ErrorDetails) -> str:
+    path = [part for part in fault["loc"] if isinstance(part, str)]
+    key, right = ".".join(path), _description(path)
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; known here: {', '.join(_siblings(path))}"
+        case "missing":
+            return f"{key}: missing; expected {right}"
+        case "labels" | "batch":
+            return f"{key}: {fault['msg']}; expected {right}"
+        case _:
+            return f"{key}: {_shown(fault['input'])} is wrong; expected {right}"
+
+
+def _shown(value: Any, longest: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _model(path: Iterable[str]) -> type[Settings]:
+    model: type[Settings] = Params
+    for part in path:
+        model = model.model_fields[part].annotation  # type: ignore[assignment]
+    return model
+
+
+def _description(path: list[str]) -> str:
+    return _model(path[:-1]).model_fields[path[-1]].description or ""
+
+
+def _siblings(path: list[str]) -> list[str]:
+    return list(_model(path[:-1]).model_fields)
+
+
+def snr_db(snr: float) -> float:
+    """A linear power ratio in decibels."""
+    return 10 * math.log10(snr)

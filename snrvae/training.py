@@ -1,0 +1,242 @@
+"""Training: all cells of a block as one batched program, blocks side by side on the cores."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrvae import channel, codec, grid, network, objective
+from snrvae.codec import Codecs
+from snrvae.grid import Cell, Noise
+from snrvae.network import Backpropagation
+from snrvae.params import Train
+from snrvae.randomness import stream_seed
+
+RECORDS = 60  # rows that a cell gets in the training table
+CHUNK = 50  # steps whose points and noise are drawn at once
+LOSSES = ("mse", "kl_nats", "gaussianity")
+
+Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How cells are trained: the networks' hidden units, layer by layer, the settings, the seed."""
+
+    hidden: tuple[int, ...]
+    train: Train
+    seed: int
+
+
+@dataclass(frozen=True)
+class History:
+    """What training went through: losses [record, c, 3] (LOSSES), each the mean since the last record."""
+
+    cells: tuple[Cell, ...]
+    step: NDArray[np.int64]  # [record]
+    losses: NDArray[np.float32]
+
+
+class DivergedError(ValueError):
+    """A loss that is not finite."""
+
+
+def fit(
+    cells: Sequence[Cell],
+    points: NDArray[np.float32],
+    recipe: Recipe,
+    progress: Progress,
+) -> tuple[list[Codecs], list[History]]:
+    """Train every cell on `points` [n, 3]; one batch of codecs per shape, one history per block.
+
+    Blocks of cells run side by side, each on one core: as many as torch has threads.
+    Raises DivergedError, naming the cell, where a loss is not finite.
+    """
+    groups = grid.groups(cells)
+    blocks = [block for group in groups for block in grid.blocks(group)]
+    source = torch.from_numpy(points)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        done = list(pool.map(lambda block: _fit_block(block, source, recipe, progress, stop), blocks))
+    finally:
+        stop.set()  # after an error or an interrupt the other blocks end at their next record
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+    trained = {batch.cells: batch for batch, _ in done}
+    codecs = [codec.concatenate([trained[block] for block in grid.blocks(group)]) for group in groups]
+    return codecs, [history for _, history in done]
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """One-cycle schedule (Smith & Topin, arXiv:1708.07120): up for 30 % of the steps, down for the rest."""
+    warm, start, end = 0.3 * steps, peak / 25, peak / 250_000
+    if step < warm:
+        return start + (peak - start) * _ease(step / warm)
+    return peak + (end - peak) * _ease((step - warm) / (steps - warm))
+
+
+def _ease(share: float) -> float:
+    """From 0 to 1 along half a cosine."""
+    return (1 - math.cos(math.pi * share)) / 2
+
+
+def _fit_block(
+    cells: tuple[Cell, ...],
+    points: Tensor,
+    recipe: Recipe,
+    progress: Progress,
+    stop: threading.Event,
+) -> tuple[Codecs, History]:
+    torch.set_flush_denormal(True)  # of this thread: Adam's moments of a dead unit decay for ever
+    train = recipe.train
+    block = _Block(cells, recipe)
+    interval = max(1, train.steps // RECORDS)
+    recent = torch.empty(interval, len(LOSSES), len(cells))
+    steps, losses = [], []
+    for step, (x, noise, directions) in enumerate(_draws(cells, points, recipe)):
+        row = step % interval
+        block.step(x, noise, directions, learning_rate(step, train.steps, train.learning_rate), recent[row])
+        if row + 1 == interval or step + 1 == train.steps:
+            seen = recent[: row + 1]
+            _check_finite(cells, seen, step - row, train)
+            steps.append(step + 1)
+            losses.append(seen.mean(0).T.numpy())
+            if stop.is_set():
+                raise InterruptedError("training was stopped")
+            progress((row + 1) * len(cells), float(seen[:, 0].mean()))
+    history = History(cells, np.array(steps), np.stack(losses))
+    return block.codecs(points, train.batch_size), history
+
+
+def _draws(
+    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each step: points [c, 3, b], noise [c, d, b] and directions [m, d].
+
+    Cells of one repeat share their points, and those of one repeat and latent_dim their noise.
+    """
+    train, seed = recipe.train, recipe.seed
+    latent_dim, batch = cells[0].latent_dim, train.batch_size
+    repeats = sorted({cell.repeat for cell in cells})
+    row = torch.tensor([repeats.index(cell.repeat) for cell in cells])
+    choice = [_generator(seed, "points", repeat) for repeat in repeats]
+    noise = [_generator(seed, "noise", latent_dim, repeat) for repeat in repeats]
+    direction = _generator(seed, "directions", latent_dim)
+    for start in range(0, train.steps, CHUNK):
+        size = min(CHUNK, train.steps - start)
+        picked = [torch.randint(len(points), (size, batch), generator=g) for g in choice]
+        x = torch.stack([points[index].mT for index in picked], 1)  # [size, r, 3, b]
+        epsilon = torch.stack([torch.randn(size, latent_dim, batch, generator=g) for g in noise], 1)
+        along = torch.randn(size, _directions(latent_dim), latent_dim, generator=direction)
+        along /= along.norm(dim=2, keepdim=True)
+        for k in range(size):
+            yield x[k][row], epsilon[k][row], along[k]
+
+
+def _directions(latent_dim: int) -> int:
+    return min(2, latent_dim)
+
+
+def _generator(seed: int, *name: object) -> torch.Generator:
+    return torch.Generator().manual_seed(stream_seed(seed, *name))
+
+
+def _check_finite(cells: tuple[Cell, ...], losses: Tensor, first: int, train: Train) -> None:
+    """Raise DivergedError if one of losses [step, 3, c], from step `first` on, is not finite."""
+    bad = (~torch.isfinite(losses).all(1)).nonzero()  # [k, (step, cell)]
+    if len(bad):
+        step, cell = first + int(bad[0, 0]), cells[int(bad[0, 1])]
+        rate = learning_rate(step, train.steps, train.learning_rate)
+        raise DivergedError(
+            f"{cell.name}: the loss is not finite at step {step} of {train.steps}, where the learning "
+            f"rate is {rate:.3g}; lower train.learning_rate ({train.learning_rate:g})"
+        )
+
+
+class _Block:
+    """Cells of one shape in training: their parameters, gradients and Adam's moments, each flat."""
+
+    def __init__(self, cells: tuple[Cell, ...], recipe: Recipe):
+        self.cells, self.train = cells, recipe.train
+        self.noise: Noise = cells[0].noise
+        self.latent_dim, count = cells[0].latent_dim, len(cells)
+        widths = (
+            codec.encoder_widths(self.noise, self.latent_dim, recipe.hidden),
+            codec.decoder_widths(self.latent_dim, recipe.hidden),
+        )
+        sizes = [network.parameter_count(count, w) for w in widths]
+        flat, gradient = torch.zeros(sum(sizes)), torch.zeros(sum(sizes))
+        self.encoder, self.decoder = (
+            network.view(part, count, w) for part, w in zip(flat.split(sizes), widths, strict=True)
+        )
+        into = (network.view(part, count, w) for part, w in zip(gradient.split(sizes), widths, strict=True))
+        generators = [_generator(recipe.seed, "weights", cell.name) for cell in cells]
+        for net in (self.encoder, self.decoder):
+            network.initialise(net, generators)
+        batch = recipe.train.batch_size
+        self._encoder = Backpropagation(self.encoder, next(into), batch)
+        self._decoder = Backpropagation(self.decoder, next(into), batch)
+        flat.grad = gradient
+        self._adam = torch.optim.Adam([flat], fused=True)
+        if self.noise != "none":
+            self._snr = codec.snrs(cells)
+            self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
+
+    def step(self, x: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
+        """One step of every cell on points x [c, 3, b]; writes its losses [3, c] (LOSSES)."""
+        output = self._encoder.forward(x).requires_grad_()
+        losses.zero_()
+        z, kl = self._transmit(output, noise)
+        error = self._decoder.forward(z.detach()).sub_(x)
+        torch.mean(error.square(), (1, 2), out=losses[0])
+        delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
+        gradient = self._decoder.input_gradient(delta)
+        if kl is None:
+            gradient_of_output = gradient
+        else:
+            losses[1] = kl.detach()
+            losses[2], pull = self._gaussianity(z.detach(), directions)
+            gradient.add_(pull, alpha=self.train.gaussianity_weight)
+            (gradient_of_output,) = torch.autograd.grad(
+                [z, kl], output, [gradient, torch.full_like(kl, self.train.kl_weight)]
+            )
+        self._encoder.backward(gradient_of_output)
+        output.requires_grad_(False)
+        self._adam.param_groups[0]["lr"] = rate
+        self._adam.step()
+
+    def _transmit(self, output: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """z [c, d, b], and E KL [c] over the batch where there is noise."""
+        mean, head = codec.heads(self.noise, self.latent_dim, output)
+        if self.noise == "none":
+            return mean, None
+        power = channel.signal_power(mean)
+        if head is None:
+            log_noise_power = channel.isotropic(power, self._snr)
+        else:
+            log_noise_power = channel.learned(power, self._snr, head, channel.log_mean_exp(head))
+        z = channel.transmit(mean, log_noise_power, noise)
+        return z, objective.kl_nats(mean, log_noise_power).mean(1)
+
+    def codecs(self, points: Tensor, batch: int) -> Codecs:
+        """The codecs as they are, with signal power and noise gain measured on `points` [n, 3]."""
+        count = len(self.cells)
+        power, gain = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+        for chunk in points.split(batch):
+            output = self.encoder(chunk.T.expand(count, -1, -1))
+            mean, head = codec.heads(self.noise, self.latent_dim, output)
+            power += mean.double().square().sum((1, 2))
+            if head is not None:
+                gain += head.double().exp().sum((1, 2))
+        values = len(points) * self.latent_dim
+        gain = (gain / values).log() if self.noise == "learned" else gain
+        return Codecs(self.cells, self.encoder, self.decoder, (power / values).float(), gain.float())

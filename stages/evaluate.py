@@ -1,0 +1,47 @@
+"""Measure every cell on held-out points: cube.npz, both models → cells.csv, metrics.json, evaluation.npz."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from snrvae import codec, cube, evaluation, generation, shown, tables
+from snrvae.params import Params
+from stages import files
+
+
+def evaluate(
+    params: Params,
+    cube_path: Path,
+    ae_path: Path,
+    vae_path: Path,
+    cells_path: Path,
+    metrics_path: Path,
+    evaluation_path: Path,
+) -> None:
+    splits = files.read(cube_path, cube.from_bytes)
+    validation, test = splits["validation"].points, splits["test"]
+    models = [files.read(path, codec.from_bytes) for path in (ae_path, vae_path)]
+    codecs = {batch.cells[0]: batch for model in models for batch in evaluation.single(model)}
+    radius = generation.neighbour_radius(test.points)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a cell is measured on one core, whatever runs beside it
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(
+            pool.map(lambda c: evaluation.fidelity(c, validation, test.points, params.seed), codecs.values())
+        )
+        selected = evaluation.select(results)
+        generated = dict(
+            pool.map(
+                lambda r: (r.cell, evaluation.generate(codecs[r.cell], test, radius, params.seed)), selected
+            )
+        )
+    table = tables.cells(results, generated)
+    files.write(cells_path, tables.to_csv(table))
+    files.write(metrics_path, tables.to_json(tables.metrics(table)))
+    files.write(evaluation_path, shown.to_bytes(selected, generated))
+
+
+if __name__ == "__main__":
+    files.run(evaluate)

@@ -1,0 +1,33 @@
+"""What train_ae and train_vae share: fit cells on the training points, write models and losses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from snrvae import codec, cube, tables, training
+from snrvae.grid import Cell
+from snrvae.params import Params
+from stages import files
+
+
+def train(
+    params: Params, cells: Sequence[Cell], cube_path: Path, models_path: Path, losses_path: Path
+) -> None:
+    points = files.read(cube_path, cube.from_bytes)["train"].points
+    settings = params.train
+    hidden = (params.network.hidden_units,) * params.network.hidden_layers
+    recipe = training.Recipe(hidden, settings, params.seed)
+    total = settings.steps * len(cells)
+    with tqdm(
+        total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None
+    ) as bar:
+
+        def progress(cell_steps: int, mse: float) -> None:
+            bar.set_postfix(mse=f"{mse:.3g}", refresh=False)
+            bar.update(cell_steps)
+
+        codecs, histories = training.fit(cells, points, recipe, progress)
+    losses = tables.training(histories, settings.steps, settings.learning_rate)
+    files.write(models_path, codec.to_bytes(codecs))
+    files.write(losses_path, tables.to_csv(losses))

@@ -1,0 +1,16 @@
+"""Train the basic autoencoders, no noise: cube.npz → ae.safetensors, training_ae.csv."""
+
+from pathlib import Path
+
+from snrvae import grid
+from snrvae.params import Params
+from stages import files
+from stages.train import train
+
+
+def train_ae(params: Params, cube_path: Path, models_path: Path, losses_path: Path) -> None:
+    train(params, grid.autoencoders(params), cube_path, models_path, losses_path)
+
+
+if __name__ == "__main__":
+    files.run(train_ae)

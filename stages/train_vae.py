@@ -1,0 +1,16 @@
+"""Train the SNR-VAE grid: cube.npz → snr_vae.safetensors, training_vae.csv."""
+
+from pathlib import Path
+
+from snrvae import grid
+from snrvae.params import Params
+from stages import files
+from stages.train import train
+
+
+def train_vae(params: Params, cube_path: Path, models_path: Path, losses_path: Path) -> None:
+    train(params, grid.snr_vaes(params), cube_path, models_path, losses_path)
+
+
+if __name__ == "__main__":
+    files.run(train_vae)
