@@ -11,45 +11,12 @@ from torch import Tensor
 from snrvae import cube, generation, measures, objective
 from snrvae.codec import Codecs
 from snrvae.cube import Split
-from snrvae.grid import Cell
-from snrvae.measures import Estimate
 from snrvae.randomness import stream_seed
-
-Points = NDArray[np.float32]
+from snrvae.records import Fidelity, Generation, Points
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
 PASS = 8192  # points that go through a network at once: a few MB of activations
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """A cell on held-out points; its latents z [n, d] and reconstructions [n, 3] of the test points.
-
-    noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
-    """
-
-    cell: Cell
-    validation_mse: float
-    mse: Estimate
-    kl_bits: Estimate | None
-    latent_kl_bits: float
-    latent_shape_kl_bits: float
-    latents: Points
-    reconstructed: Points
-    noise_share: Points | None
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3]."""
-
-    surface_distance: float
-    surface_p95: float
-    face_error: float
-    ratio: Estimate
-    coverage: float
-    points: Points
 
 
 def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fidelity:
@@ -68,6 +35,7 @@ def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fide
         cell,
         float(validation_mse),
         measures.estimate(error),
+        measures.linear_mse(cell.latent_dim, cell.snr),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),

@@ -1,25 +1,16 @@
 """Measures of codecs on held-out points, in NumPy: each takes arrays and returns numbers."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
 from snrvae import cube
+from snrvae.records import Estimate
 
 Array = NDArray[np.floating]
 
 SPACING = 8  # of a normal sample of 12,000 the KL comes out 0.003 bit too high; larger spacings lose tails
 SMALLEST = 1e-6  # latents are of the order of 1: values below this count as ties
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its standard error."""
-
-    value: float
-    stderr: float
 
 
 def estimate(values: Array) -> Estimate:

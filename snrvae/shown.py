@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.evaluation import Fidelity, Generation
 from snrvae.grid import Cell
+from snrvae.records import Fidelity, Generation
 
 Arrays = Mapping[str, NDArray[np.floating]]
 

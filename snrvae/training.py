@@ -17,10 +17,10 @@ from snrvae.grid import Cell, Noise
 from snrvae.network import Backpropagation
 from snrvae.params import Train
 from snrvae.randomness import stream_seed
+from snrvae.records import LOSSES, History
 
 RECORDS = 60  # rows that a cell gets in the training table
 CHUNK = 50  # steps whose points and noise are drawn at once
-LOSSES = ("mse", "kl_nats", "gaussianity")
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
 
@@ -32,15 +32,6 @@ class Recipe:
     hidden: tuple[int, ...]
     train: Train
     seed: int
-
-
-@dataclass(frozen=True)
-class History:
-    """What training went through: losses [record, c, 3] (LOSSES), each the mean since the last record."""
-
-    cells: tuple[Cell, ...]
-    step: NDArray[np.int64]  # [record]
-    losses: NDArray[np.float32]
 
 
 class DivergedError(ValueError):
@@ -113,7 +104,8 @@ def _fit_block(
             if stop.is_set():
                 raise InterruptedError("training was stopped")
             progress((row + 1) * len(cells), float(seen[:, 0].mean()))
-    history = History(cells, np.array(steps), np.stack(losses))
+    rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
+    history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
     return block.codecs(points, train.batch_size), history
 
 

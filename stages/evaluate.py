@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from snrvae import codec, cube, evaluation, generation, shown, tables
+from snrvae import codec, cube, evaluation, generation, metrics, shown, tables
 from snrvae.params import Params
 from stages import files
 
@@ -37,9 +37,9 @@ def evaluate(
                 lambda r: (r.cell, evaluation.generate(codecs[r.cell], test, radius, params.seed)), selected
             )
         )
-    table = tables.cells(results, generated)
+    table = metrics.cells(results, generated)
     files.write(cells_path, tables.to_csv(table))
-    files.write(metrics_path, tables.to_json(tables.metrics(table)))
+    files.write(metrics_path, metrics.to_json(metrics.tree(table)))
     files.write(evaluation_path, shown.to_bytes(selected, generated))
 
 

@@ -28,6 +28,6 @@ def train(
             bar.update(cell_steps)
 
         codecs, histories = training.fit(cells, points, recipe, progress)
-    losses = tables.training(histories, settings.steps, settings.learning_rate)
+    losses = tables.training(histories)
     files.write(models_path, codec.to_bytes(codecs))
     files.write(losses_path, tables.to_csv(losses))

@@ -1,0 +1,336 @@
+"""The report's figures: each takes tables and arrays and returns a matplotlib Figure. Nothing is saved here.
+
+Colour says the latent dimension (or the face, or the SNR), marker and line style say it again in grey.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
+from mpl_toolkits.mplot3d.axes3d import Axes3D
+from numpy.typing import NDArray
+
+from snrvae.cube import FACE_NAMES, Split
+
+Arrays = Mapping[str, NDArray[np.floating]]
+
+INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
+FACES = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae")  # a hue per axis, light at 1
+DIMS = sns.color_palette("colorblind", 10)
+MARKERS = "osD^vP*X<>"
+CLOUD = 2000  # points of a small cloud
+BREAK = (np.nan,) * 3
+EDGES = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1),
+                  (0, 1, 1), (0, 0, 1), BREAK, (1, 0, 0), (1, 0, 1), BREAK, (1, 1, 0), (1, 1, 1), BREAK,
+                  (0, 1, 0), (0, 1, 1)]).T  # fmt: skip  # of the cube, as one broken line
+
+STYLE: dict[str, Any] = {
+    **sns.axes_style("ticks", {"axes.grid": True, "grid.color": GRID, "axes.edgecolor": REFERENCE}),
+    **sns.plotting_context("notebook", font_scale=0.85),
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
+    "text.color": INK,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 100,
+    "figure.titleweight": "bold",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The one look of all figures; drawing and saving stand within it."""
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # its stubs want literal keys
+        yield
+
+
+def data(split: Split) -> Figure:
+    """Figure 1: the points, coloured by face, from two opposite corners."""
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    figure.suptitle("The data: points uniform on the surface of the unit cube, from two opposite corners")
+    for position, (azimuth, elevation) in enumerate(((35, 25), (215, -25)), 1):
+        axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
+        for face in range(2 - position, len(FACES), 2):  # the three faces that this corner sees
+            points = split.points[split.face == face][:CLOUD]
+            axes.scatter(*points.T, s=5, color=FACES[face], linewidth=0, depthshade=False)
+        axes.view_init(elev=elevation, azim=azimuth)
+        axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
+        axes.set_title(f"the faces at {2 - position}")
+        axes.set_box_aspect((1, 1, 1))
+    handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
+    figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face", markerscale=1.3)
+    return figure
+
+
+def autoencoder_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
+    """Figure 2: the distribution of each latent dimension of the basic autoencoders."""
+    rows = _selected(cells, "none")
+    figure = Figure(figsize=(3.6 * len(rows) + 0.6, 3.6), layout="constrained")
+    figure.suptitle("Basic autoencoder: nothing shapes its latents")
+    for axes, row in zip(_row_of_axes(figure, len(rows)), rows, strict=True):
+        _histograms(axes, shown[f"ae/d{row['latent_dim']}/latents"])
+        axes.set_title(f"d = {row['latent_dim']}: KL {row['latent_kl_bits']:.2f} bit/dim")
+        axes.set_xlabel("latent value z")
+    figure.axes[0].set_ylabel("density")
+    _legend_of_dimensions(figure, max(row["latent_dim"] for row in rows))
+    return figure
+
+
+def controlled_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
+    """Figure 3: the same of the SNR-VAEs, a row per latent_dim and a column per SNR."""
+    noise, model = _reference(cells)
+    table = cells[(cells.noise == noise) & (cells.selected == 1)]
+    dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
+    figure = Figure(figsize=(2.6 * len(snrs) + 1, 2.2 * len(dims) + 1.2), layout="constrained")
+    figure.suptitle("SNR-VAE: latents z = μ + noise, held to N(0, 1)")
+    grid = figure.subplots(len(dims), len(snrs), squeeze=False, sharey="row")
+    for (i, latent_dim), (j, snr) in ((a, b) for a in enumerate(dims) for b in enumerate(snrs)):
+        axes = grid[i, j]
+        _histograms(axes, shown[f"{model}/d{latent_dim}-snr{snr:g}/latents"], limit=3.6)
+        kl = _cell(table, latent_dim, snr).latent_kl_bits
+        axes.text(0.98, 0.95, f"{kl:.3f} bit", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+        if i == 0:
+            axes.set_title(f"SNR {snr:g}")
+        if i == len(dims) - 1:
+            axes.set_xlabel("latent value z")
+        if j == 0:
+            axes.set_ylabel(f"d = {latent_dim}\ndensity")
+    _legend_of_dimensions(figure, max(dims))
+    return figure
+
+
+def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
+    """Figure 4: original against reconstructed and generated points over latent_dim × SNR."""
+    noise, model = _reference(cells)
+    table = cells[(cells.noise == noise) & (cells.selected == 1)]
+    dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
+    columns = ["original", "AE", *(f"SNR {snr:g}" for snr in snrs)]
+    figure = Figure(figsize=(1.75 * len(columns), 3.6 * len(dims) + 0.6))
+    figure.suptitle("Original, reconstructed and generated points", y=1 - 0.12 / figure.get_figheight())
+    grid = figure.subplots(2 * len(dims), len(columns), squeeze=False, subplot_kw={"projection": "3d"})
+    top = 0.6 / figure.get_figheight()
+    figure.subplots_adjust(left=0.035, right=0.995, bottom=0.005, top=1 - top, wspace=0, hspace=0)
+    colours = np.array(FACES)[test.face[:CLOUD]]
+    for row, axes_row in enumerate(grid):
+        latent_dim, kind = dims[row // 2], ("reconstructed", "generated")[row % 2]
+        names = [f"ae/d{latent_dim}", *(f"{model}/d{latent_dim}-snr{snr:g}" for snr in snrs)]
+        _cloud(axes_row[0], test.points[:CLOUD] if row % 2 == 0 else None, colours)
+        for axes, name in zip(axes_row[1:], names, strict=True):
+            _cloud(axes, shown[f"{name}/{kind}"][:CLOUD], colours if row % 2 == 0 else INK)
+        middle = axes_row[0].get_position()
+        figure.text(
+            0.012,
+            (middle.y0 + middle.y1) / 2,
+            f"d = {latent_dim}, {kind}",
+            rotation=90,
+            va="center",
+            ha="center",
+        )
+    for axes, title in zip(grid[0], columns, strict=True):
+        figure.text(axes.get_position().x0 + axes.get_position().width / 2, 1 - top, title, ha="center")
+    return figure
+
+
+def grid(cells: pd.DataFrame) -> Figure:
+    """Figure 6: MSE, E KL and the latents' KL over the grid."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure.suptitle("The grid: what an SNR buys, and what it costs")
+    axes_mse, axes_kl, axes_latent = figure.subplots(1, 3)
+    snrs = np.array(sorted(cells.snr.dropna().unique()))
+    for latent_dim in sorted(cells.latent_dim.unique()):
+        colour = DIMS[(latent_dim - 1) % len(DIMS)]
+        capacity = latent_dim / 2 * np.log2(1 + snrs)
+        axes_kl.plot(snrs, capacity, color=colour, ls=":", lw=1.2)
+        for noise in ("isotropic", "learned"):
+            rows = _curve(cells, noise, latent_dim)
+            if len(rows):
+                look = _look(latent_dim, noise)
+                axes_mse.errorbar(rows.snr, rows.mse, 2 * rows.mse_stderr, **look)
+                axes_kl.plot(rows.snr, rows.kl_bits, **look)
+                axes_latent.plot(rows.snr, rows.latent_kl_bits.clip(lower=1e-4), **look)
+        rows = _curve(cells, "isotropic", latent_dim)
+        axes_mse.plot(rows.snr, rows.linear_mse, color=colour, ls=":", lw=1.2)
+    axes_mse.set(yscale="log", ylabel="mse (per coordinate)", title="Distortion")
+    axes_kl.set(ylabel="E KL(q(z|x) ‖ N(0, I))  [bit]", title="Rate")
+    axes_latent.set(yscale="log", ylabel="KL(q(z) ‖ N(0, 1))  [bit per dim]", title="Latent distribution")
+    for axes in figure.axes:
+        _snr_axis(axes, snrs)
+    dims = sorted(cells.latent_dim.unique())
+    handles = [Line2D([], [], **_look(d, "isotropic")) for d in dims]
+    labels = [f"d = {d}" for d in dims]
+    handles += [
+        Line2D([], [], color=INK, ls="-"),
+        Line2D([], [], color=INK, ls="--"),
+        Line2D([], [], color=INK, ls=":", lw=1.2),
+    ]
+    labels += ["isotropic noise", "learned noise", "linear codec (left), capacity (middle)"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def training(losses: pd.DataFrame) -> Figure:
+    """Figure 7: training curves, a panel per model and latent_dim."""
+    panels = list(losses.groupby(["noise", "latent_dim"], sort=False))
+    dims = losses.latent_dim.nunique()
+    rows = -(-len(panels) // dims)
+    figure = Figure(figsize=(3.6 * dims + 0.6, 2.4 * rows + 1), layout="constrained")
+    figure.suptitle("Training: mse of the batches, a line per cell and repeat")
+    axes_of = figure.subplots(rows, dims, squeeze=False, sharex=True, sharey="col").ravel()
+    snrs = sorted(losses.snr.dropna().unique())
+    colours = dict(zip(snrs, sns.color_palette("viridis", len(snrs) + 1), strict=False))
+    for axes, ((noise, latent_dim), panel) in zip(axes_of, panels, strict=False):
+        for (snr, _), line in panel.groupby(["snr", "repeat"], dropna=False, sort=False):
+            axes.plot(line.step, line.mse, lw=1.1, color=colours.get(snr, INK))
+        name = {"none": "AE", "isotropic": "SNR-VAE", "learned": "learned noise"}[str(noise)]
+        axes.set_title(f"{name}, d = {latent_dim}")
+        axes.set_yscale("log")
+    for axes in figure.axes:
+        subplot = axes.get_subplotspec()
+        if subplot is not None and subplot.is_last_row():
+            axes.set_xlabel("step")
+        if subplot is not None and subplot.is_first_col():
+            axes.set_ylabel("mse")
+    handles = [Line2D([], [], color=INK), *(Line2D([], [], color=colours[snr]) for snr in snrs)]
+    labels = ["AE (no noise)", *(f"SNR {snr:g}" for snr in snrs)]
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def learned_noise(cells: pd.DataFrame, shown: Arrays) -> Figure:
+    """Figure 8: where the SNR is met only on average, the encoder puts the noise where it does no harm."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure.suptitle("Learned noise escapes the SNR")
+    axes_rate, axes_mse, axes_spread = figure.subplots(1, 3)
+    snrs = np.array(sorted(cells.snr.dropna().unique()))
+    dims = sorted(cells.latent_dim.unique())
+    for latent_dim in dims:
+        for noise in ("isotropic", "learned"):
+            rows = _curve(cells, noise, latent_dim)
+            if len(rows):
+                look = _look(latent_dim, noise)
+                axes_rate.plot(latent_dim / 2 * np.log2(1 + rows.snr), rows.kl_bits, **look)
+                axes_mse.plot(rows.snr, rows.mse, **look)
+    end = max(dims) / 2 * np.log2(1 + snrs.max())
+    axes_rate.plot([0, end], [0, end], color=REFERENCE, lw=1, zorder=0)
+    axes_rate.set(
+        xlabel="capacity that the SNR names  [bit]", ylabel="E KL  [bit]", title="Rate above capacity"
+    )
+    axes_mse.set(yscale="log", ylabel="mse (per coordinate)", title="Distortion that hardly needs the SNR")
+    _snr_axis(axes_mse, snrs)
+    _noise_spread(axes_spread, cells, shown)
+    handles = [Line2D([], [], **_look(d, "isotropic")) for d in dims]
+    handles += [Line2D([], [], color=INK, ls="-"), Line2D([], [], color=INK, ls="--")]
+    labels = [*(f"d = {d}" for d in dims), "isotropic noise", "learned noise"]
+    figure.legend(handles, labels, loc="outside lower left", ncols=len(labels))
+    return figure
+
+
+def _noise_spread(axes: Axes, cells: pd.DataFrame, shown: Arrays) -> None:
+    """How the noise power is spread over points and dimensions, for the latent_dim nearest to 2."""
+    learned = cells[(cells.noise == "learned") & (cells.selected == 1)]
+    latent_dim = min(learned.latent_dim.unique(), key=lambda d: abs(d - 2))
+    snrs = sorted(learned.snr.unique())
+    for snr, colour in zip(snrs, sns.color_palette("viridis", len(snrs) + 1), strict=False):
+        share = shown[f"snr_vae_learned/d{latent_dim}-snr{snr:g}/noise_share"]
+        decibel = np.sort(10 * np.log10(np.maximum(share.ravel(), 1e-12)))
+        axes.plot(decibel, np.linspace(0, 1, len(decibel)), color=colour, label=f"SNR {snr:g}")
+    axes.axvline(0, color=REFERENCE, lw=1)
+    axes.set_xlim(-60, 20)
+    axes.set(
+        xlabel="noise power of a point's dimension\nover its mean, P / SNR  [dB]",
+        ylabel="share of points and dimensions below",
+        title=f"Where the noise goes, d = {latent_dim}",
+    )
+    axes.legend(loc="upper left")
+
+
+def _reference(cells: pd.DataFrame) -> tuple[str, str]:
+    """The noise that the grid's figures show, and its model: isotropic unless only learned was trained."""
+    if (cells.noise == "isotropic").any():
+        return "isotropic", "snr_vae"
+    return "learned", "snr_vae_learned"
+
+
+def _selected(cells: pd.DataFrame, noise: str) -> list[dict[str, Any]]:
+    rows = cells[(cells.noise == noise) & (cells.selected == 1)].sort_values("latent_dim")
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _curve(cells: pd.DataFrame, noise: str, latent_dim: int) -> pd.DataFrame:
+    """The selected cells of a noise and latent_dim, by SNR."""
+    chosen = (cells.noise == noise) & (cells.selected == 1) & (cells.latent_dim == latent_dim)
+    return cells[chosen].sort_values("snr")
+
+
+def _cell(table: pd.DataFrame, latent_dim: int, snr: float) -> Any:
+    return table[(table.latent_dim == latent_dim) & (table.snr == snr)].iloc[0]
+
+
+def _look(latent_dim: int, noise: str) -> dict[str, Any]:
+    """Colour and marker of a latent_dim, line style of a noise."""
+    index = (latent_dim - 1) % len(DIMS)
+    solid = noise == "isotropic"
+    return {
+        "color": DIMS[index],
+        "marker": MARKERS[index],
+        "ls": "-" if solid else "--",
+        "markerfacecolor": DIMS[index] if solid else "white",
+        "markersize": 6,
+    }
+
+
+def _snr_axis(axes: Axes, snrs: NDArray[np.floating]) -> None:
+    axes.set_xscale("log")
+    axes.set_xticks(snrs, [f"{snr:g}" for snr in snrs])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("SNR (power ratio)")
+
+
+def _row_of_axes(figure: Figure, count: int) -> list[Axes]:
+    return list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None = None) -> None:
+    """Densities of latents [n, d], an outline per dimension, N(0, 1) over them."""
+    low, high = (-limit, limit) if limit else (latents.min(), latents.max())
+    bins = list(np.linspace(low, high, 61))
+    for dimension, values in enumerate(latents.T):
+        axes.hist(
+            values,
+            bins=bins,
+            density=True,
+            histtype="stepfilled" if latents.shape[1] == 1 else "step",
+            color=DIMS[dimension % len(DIMS)],
+            alpha=0.55 if latents.shape[1] == 1 else 1,
+            lw=1.5,
+        )
+    z = np.linspace(min(low, -3.6), max(high, 3.6), 200)
+    axes.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=INK, lw=1.2, ls="--")
+    axes.grid(False)
+
+
+def _legend_of_dimensions(figure: Figure, dims: int) -> None:
+    handles = [Line2D([], [], color=DIMS[d % len(DIMS)], lw=3) for d in range(dims)]
+    handles.append(Line2D([], [], color=INK, lw=1.2, ls="--"))
+    labels = [*(f"dimension {d + 1}" for d in range(dims)), "N(0, 1)"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=dims + 1)
+
+
+def _cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any) -> None:
+    axes.set_axis_off()
+    axes.view_init(elev=22, azim=35)
+    axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), zlim=(-0.1, 1.1))
+    axes.set_box_aspect((1, 1, 1), zoom=1.12)
+    if points is not None:
+        axes.plot(*EDGES, color=REFERENCE, lw=0.6)
+        axes.scatter(*points.T, s=1.6, c=colours, linewidth=0, depthshade=False)

@@ -1,0 +1,86 @@
+"""The numbers of a run: the table of cells, and the tree that `dvc metrics` compares."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from snrvae import tables
+from snrvae.grid import Cell
+from snrvae.records import Fidelity, Generation
+
+METRICS = (
+    "mse",
+    "kl_bits",
+    "latent_kl_bits",
+    "generated_surface_distance",
+    "generation_ratio",
+    "coverage",
+)
+
+
+def cells(results: Sequence[Fidelity], generations: Mapping[Cell, Generation]) -> pd.DataFrame:
+    """A row per cell and repeat; what was generated stands at the selected repeats."""
+    return pd.DataFrame([_cell(result, generations.get(result.cell)) for result in results])
+
+
+def _cell(result: Fidelity, generated: Generation | None) -> dict[str, Any]:
+    cell, kl = result.cell, result.kl_bits
+    row = tables.cell_columns(cell) | {
+        "selected": int(generated is not None),
+        "validation_mse": result.validation_mse,
+        "mse": result.mse.value,
+        "mse_stderr": result.mse.stderr,
+        "kl_bits": kl and kl.value,
+        "kl_bits_stderr": kl and kl.stderr,
+        "latent_kl_bits": result.latent_kl_bits,
+        "latent_shape_kl_bits": result.latent_shape_kl_bits,
+        "linear_mse": result.linear_mse,
+    }
+    if generated is None:
+        return row
+    return row | {
+        "generated_surface_distance": generated.surface_distance,
+        "generated_surface_p95": generated.surface_p95,
+        "generated_face_error": generated.face_error,
+        "generation_ratio": generated.ratio.value,
+        "generation_ratio_stderr": generated.ratio.stderr,
+        "coverage": generated.coverage,
+    }
+
+
+def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What `dvc metrics` compares: the selected cells by model and key, and a summary of the grid."""
+    selected = table[table.selected == 1]
+    models: dict[str, dict[str, Any]] = {}
+    for row in selected.to_dict("records"):
+        cell = Cell(
+            row["noise"], row["latent_dim"], None if pd.isna(row["snr"]) else row["snr"], row["repeat"]
+        )
+        models.setdefault(cell.model, {})[cell.key] = {
+            name: _rounded(row[name]) for name in METRICS if not pd.isna(row[name])
+        }
+    return models | {"summary": _summary(selected)}
+
+
+def _summary(selected: pd.DataFrame) -> dict[str, float]:
+    """Numbers that compare whatever the grids: the best of the reference channel, isotropic noise."""
+    autoencoders = selected[selected.noise == "none"]
+    reference = selected[selected.noise == "isotropic"]
+    summary = {"ae_best_mse": autoencoders.mse.min()}
+    if len(reference):
+        summary |= {
+            "snr_vae_best_mse": reference.mse.min(),
+            "generation_ratio": reference.generation_ratio.min(),
+        }
+    return {name: _rounded(value) for name, value in summary.items()}
+
+
+def to_json(tree: Mapping[str, Any]) -> str:
+    """The tree as JSON, one number a line."""
+    return json.dumps(tree, indent=2, allow_nan=False) + "\n"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")

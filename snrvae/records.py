@@ -1,0 +1,61 @@
+"""What training and evaluation hand on: named records of plain numbers and arrays, free of torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae.grid import Cell
+
+Points = NDArray[np.float32]
+
+LOSSES = ("mse", "kl_nats", "gaussianity")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error."""
+
+    value: float
+    stderr: float
+
+
+@dataclass(frozen=True)
+class History:
+    """What training went through: losses [record, c, 3] (LOSSES), each the mean since the last record."""
+
+    cells: tuple[Cell, ...]
+    step: NDArray[np.int64]  # [record]
+    learning_rate: NDArray[np.float64]  # [record]
+    losses: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A cell on held-out points; its latents z [n, d] and reconstructions [n, 3] of the test points.
+
+    noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
+    """
+
+    cell: Cell
+    validation_mse: float
+    mse: Estimate
+    linear_mse: float
+    kl_bits: Estimate | None
+    latent_kl_bits: float
+    latent_shape_kl_bits: float
+    latents: Points
+    reconstructed: Points
+    noise_share: Points | None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3]."""
+
+    surface_distance: float
+    surface_p95: float
+    face_error: float
+    ratio: Estimate
+    coverage: float
+    points: Points

@@ -1,0 +1,49 @@
+"""Draw the figures and write the report: tables and clouds → reports/figures/, reports/README.md."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from snrvae import cube, figures, report, shown, tables
+from snrvae.params import Params
+from stages import files
+
+
+def render(
+    params: Params,
+    cube_path: Path,
+    evaluation_path: Path,
+    cells_path: Path,
+    metrics_path: Path,
+    ae_losses_path: Path,
+    vae_losses_path: Path,
+    lock_path: Path,
+    figures_path: Path,
+    report_path: Path,
+) -> None:
+    splits = files.read(cube_path, cube.from_bytes)
+    clouds = files.read(evaluation_path, shown.from_bytes)
+    cells = files.read(cells_path, tables.from_csv)
+    metrics = files.read(metrics_path, json.loads)
+    losses = pd.concat([files.read(path, tables.from_csv) for path in (ae_losses_path, vae_losses_path)])
+    versions = files.read(lock_path, report.locked_versions)
+    with figures.style():
+        drawn = {
+            "1_data": figures.data(splits["train"]),
+            "2_autoencoder_latents": figures.autoencoder_latents(cells, clouds),
+            "3_controlled_latents": figures.controlled_latents(cells, clouds),
+            "4_clouds": figures.clouds(cells, clouds, splits["test"]),
+            "6_grid": figures.grid(cells),
+            "7_training": figures.training(losses),
+        }
+        if (cells.noise == "learned").any():
+            drawn["8_learned_noise"] = figures.learned_noise(cells, clouds)
+        images = {name: report.png(figure) for name, figure in drawn.items()}
+    for name, image in images.items():
+        files.write(figures_path / f"{name}.png", image)
+    files.write(report_path, report.markdown(params, cells, metrics, versions, list(images)))
+
+
+if __name__ == "__main__":
+    files.run(render)
