@@ -8,6 +8,7 @@ after the other.
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from snrvae import cube, params, training
 from snrvae.grid import Cell
 from snrvae.params import Train
+from snrvae.pool import Pool
 from snrvae.randomness import numpy_stream
 
-STEPS = 60
+STEPS = 300
 ROUNDS = 5
 CELLS = [
     Cell("isotropic", d, snr, r) for d in (1, 2, 3) for snr in (1.0, 10.0, 100.0, 1000.0) for r in range(3)
@@ -46,7 +48,7 @@ class PlainCodec(nn.Module):
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for i, o in zip(widths, widths[1:], strict=False):
+    for i, o in pairwise(widths):
         layers += [nn.Linear(i, o), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -92,16 +94,18 @@ def main() -> None:
     points = cube.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
     recipe = training.Recipe(hidden, train, settings.seed)
 
+    pool = Pool(points, recipe, torch.get_num_threads())
     ways: dict[str, Callable[[], object]] = {
-        "batched program": lambda: training.fit(CELLS, points, recipe, lambda *_: None),
+        "batched program": lambda: pool.fit(CELLS, lambda *_: None),
         "plain loop, torch.optim.Adam": lambda: train_plainly(torch.from_numpy(points), hidden, train),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for round_number in range(ROUNDS + 1):  # the first is for warming up
-        for name, way in ways.items():
-            taken = seconds(way)
-            if round_number:
-                times[name].append(taken)
+    with pool:
+        for round_number in range(ROUNDS + 1):  # the first is for warming up
+            for name, way in ways.items():
+                taken = seconds(way)
+                if round_number:
+                    times[name].append(taken)
 
     ours = times["batched program"]
     print(f"{len(CELLS)} cells, {hidden} hidden units, batch {train.batch_size}, {STEPS} steps, ", end="")

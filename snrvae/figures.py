@@ -65,7 +65,7 @@ def data(split: Split) -> Figure:
             axes.scatter(*points.T, s=5, color=FACES[face], linewidth=0, depthshade=False)
         axes.view_init(elev=elevation, azim=azimuth)
         axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
-        axes.set_title(f"the faces at {2 - position}")
+        axes.set_title(f"the faces at {2 - position}", y=-0.04)
         axes.set_box_aspect((1, 1, 1))
     handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
     figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face", markerscale=1.3)

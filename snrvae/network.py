@@ -85,24 +85,29 @@ class Backpropagation:
     network   the parameters
     gradient  a network of the same shape that receives d loss / d parameters
     batch     the number of points b of every pass
+    scratch   two tensors that hold d loss / d activations, turn by turn: what is hot stays in the cache
     """
 
-    def __init__(self, network: Network, gradient: Network, batch: int):
-        cells = network.weights[0].shape[0]
+    def __init__(self, network: Network, gradient: Network, batch: int, scratch: tuple[Tensor, Tensor]):
         self.network, self.gradient = network, gradient
+        cells = network.weights[0].shape[0]
         self._outputs = [network.weights[0].new_empty(cells, o, batch) for o in network.widths[1:]]
-        self._deltas = [network.weights[0].new_empty(cells, i, batch) for i in network.widths[:-1]]
+        self._deltas = [
+            scratch[layer % 2][: cells * i * batch].view(cells, i, batch)
+            for layer, i in enumerate(network.widths[:-1])
+        ]
         self._inputs: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [c, o, b] for inputs [c, i, b]; the next pass overwrites them."""
         self._inputs = [x, *self._outputs[:-1]]
-        last = len(self._outputs) - 1
-        for layer, (weight, bias) in enumerate(zip(self.network.weights, self.network.biases, strict=True)):
-            y = torch.baddbmm(bias, weight, self._inputs[layer], out=self._outputs[layer])
-            if layer < last:
-                y.relu_()
-        return self._outputs[last]
+        for weight, bias, inputs, output in zip(
+            self.network.weights, self.network.biases, self._inputs, self._outputs, strict=True
+        ):
+            torch.baddbmm(bias, weight, inputs, out=output)
+            if output is not self._outputs[-1]:
+                output.relu_()
+        return self._outputs[-1]
 
     def backward(self, delta: Tensor) -> Tensor:
         """Gradients of the parameters, where d loss / d output is `delta` [c, o, b].
@@ -125,6 +130,11 @@ class Backpropagation:
 
     def _through(self, layer: int, delta: Tensor) -> Tensor:
         return torch.bmm(self.network.weights[layer].mT, delta, out=self._deltas[layer])
+
+
+def scratch(cells: int, widest: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Buffers for Backpropagation: one pair serves all networks that are passed back in turn."""
+    return like.new_empty(cells * widest * batch), like.new_empty(cells * widest * batch)
 
 
 def _rows(size: int) -> int:

@@ -1,17 +1,15 @@
-"""Training: all cells of a block as one batched program, blocks side by side on the cores."""
+"""Training: the cells of a block as one batched program."""
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import channel, codec, grid, network, objective
+from snrvae import codec, network, objective
+from snrvae.channel import Channel, IsotropicChannel, LearnedChannel
 from snrvae.codec import Codecs
 from snrvae.grid import Cell, Noise
 from snrvae.network import Backpropagation
@@ -38,35 +36,6 @@ class DivergedError(ValueError):
     """A loss that is not finite."""
 
 
-def fit(
-    cells: Sequence[Cell],
-    points: NDArray[np.float32],
-    recipe: Recipe,
-    progress: Progress,
-) -> tuple[list[Codecs], list[History]]:
-    """Train every cell on `points` [n, 3]; one batch of codecs per shape, one history per block.
-
-    Blocks of cells run side by side, each on one core: as many as torch has threads.
-    Raises DivergedError, naming the cell, where a loss is not finite.
-    """
-    groups = grid.groups(cells)
-    blocks = [block for group in groups for block in grid.blocks(group)]
-    source = torch.from_numpy(points)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    stop = threading.Event()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        done = list(pool.map(lambda block: _fit_block(block, source, recipe, progress, stop), blocks))
-    finally:
-        stop.set()  # after an error or an interrupt the other blocks end at their next record
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
-    trained = {batch.cells: batch for batch, _ in done}
-    codecs = [codec.concatenate([trained[block] for block in grid.blocks(group)]) for group in groups]
-    return codecs, [history for _, history in done]
-
-
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """One-cycle schedule (Smith & Topin, arXiv:1708.07120): up for 30 % of the steps, down for the rest."""
     warm, start, end = 0.3 * steps, peak / 25, peak / 250_000
@@ -80,18 +49,31 @@ def _ease(share: float) -> float:
     return (1 - math.cos(math.pi * share)) / 2
 
 
-def _fit_block(
-    cells: tuple[Cell, ...],
-    points: Tensor,
-    recipe: Recipe,
-    progress: Progress,
-    stop: threading.Event,
+def fit(
+    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe, progress: Progress
 ) -> tuple[Codecs, History]:
-    torch.set_flush_denormal(True)  # of this thread: Adam's moments of a dead unit decay for ever
+    """Train cells of one shape on `points` [n, 3] as one batched program, on one core.
+
+    What a cell comes out as does not depend on the cells beside it.
+    Raises DivergedError, naming the cell, where a loss is not finite; what `progress` raises ends it too.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
+    try:
+        return _fit(cells, points, recipe, progress)
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def _fit(
+    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe, progress: Progress
+) -> tuple[Codecs, History]:
     train = recipe.train
     block = _Block(cells, recipe)
     interval = max(1, train.steps // RECORDS)
-    recent = torch.empty(interval, len(LOSSES), len(cells))
+    recent = torch.zeros(interval, len(LOSSES), len(cells))
     steps, losses = [], []
     for step, (x, noise, directions) in enumerate(_draws(cells, points, recipe)):
         row = step % interval
@@ -101,12 +83,10 @@ def _fit_block(
             _check_finite(cells, seen, step - row, train)
             steps.append(step + 1)
             losses.append(seen.mean(0).T.numpy())
-            if stop.is_set():
-                raise InterruptedError("training was stopped")
             progress((row + 1) * len(cells), float(seen[:, 0].mean()))
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
     history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
-    return block.codecs(points, train.batch_size), history
+    return block.codecs(points), history
 
 
 def _draws(
@@ -175,55 +155,40 @@ class _Block:
         for net in (self.encoder, self.decoder):
             network.initialise(net, generators)
         batch = recipe.train.batch_size
-        self._encoder = Backpropagation(self.encoder, next(into), batch)
-        self._decoder = Backpropagation(self.decoder, next(into), batch)
+        scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
+        self._encoder = Backpropagation(self.encoder, next(into), batch, scratch)
+        self._decoder = Backpropagation(self.decoder, next(into), batch, scratch)
         flat.grad = gradient
         self._adam = torch.optim.Adam([flat], fused=True)
-        if self.noise != "none":
-            self._snr = codec.snrs(cells)
-            self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
+        if self.noise == "none":
+            return
+        kind = IsotropicChannel if self.noise == "isotropic" else LearnedChannel
+        self._channel: Channel = kind(codec.snrs(cells))
+        self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
 
     def step(self, x: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
         """One step of every cell on points x [c, 3, b]; writes its losses [3, c] (LOSSES)."""
-        output = self._encoder.forward(x).requires_grad_()
-        losses.zero_()
-        z, kl = self._transmit(output, noise)
-        error = self._decoder.forward(z.detach()).sub_(x)
+        output = self._encoder.forward(x)
+        noisy = self.noise != "none"
+        z = self._channel.forward(output, noise) if noisy else output
+        error = self._decoder.forward(z).sub_(x)
         torch.mean(error.square(), (1, 2), out=losses[0])
         delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
         gradient = self._decoder.input_gradient(delta)
-        if kl is None:
-            gradient_of_output = gradient
-        else:
-            losses[1] = kl.detach()
-            losses[2], pull = self._gaussianity(z.detach(), directions)
+        if noisy:
+            losses[1] = self._channel.kl_nats()
+            losses[2], pull = self._gaussianity(z, directions)
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
-            (gradient_of_output,) = torch.autograd.grad(
-                [z, kl], output, [gradient, torch.full_like(kl, self.train.kl_weight)]
-            )
-        self._encoder.backward(gradient_of_output)
-        output.requires_grad_(False)
+            gradient = self._channel.backward(gradient, self.train.kl_weight)
+        self._encoder.backward(gradient)
         self._adam.param_groups[0]["lr"] = rate
         self._adam.step()
 
-    def _transmit(self, output: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
-        """z [c, d, b], and E KL [c] over the batch where there is noise."""
-        mean, head = codec.heads(self.noise, self.latent_dim, output)
-        if self.noise == "none":
-            return mean, None
-        power = channel.signal_power(mean)
-        if head is None:
-            log_noise_power = channel.isotropic(power, self._snr)
-        else:
-            log_noise_power = channel.learned(power, self._snr, head, channel.log_mean_exp(head))
-        z = channel.transmit(mean, log_noise_power, noise)
-        return z, objective.kl_nats(mean, log_noise_power).mean(1)
-
-    def codecs(self, points: Tensor, batch: int) -> Codecs:
+    def codecs(self, points: Tensor) -> Codecs:
         """The codecs as they are, with signal power and noise gain measured on `points` [n, 3]."""
         count = len(self.cells)
         power, gain = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
-        for chunk in points.split(batch):
+        for chunk in points.split(self.train.batch_size):
             output = self.encoder(chunk.T.expand(count, -1, -1))
             mean, head = codec.heads(self.noise, self.latent_dim, output)
             power += mean.double().square().sum((1, 2))

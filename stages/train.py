@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from snrvae import codec, cube, tables, training
+from snrvae import codec, cube, tables
 from snrvae.grid import Cell
 from snrvae.params import Params
+from snrvae.pool import Pool
+from snrvae.training import Recipe
 from stages import files
 
 
@@ -17,7 +20,7 @@ def train(
     points = files.read(cube_path, cube.from_bytes)["train"].points
     settings = params.train
     hidden = (params.network.hidden_units,) * params.network.hidden_layers
-    recipe = training.Recipe(hidden, settings, params.seed)
+    recipe = Recipe(hidden, settings, params.seed)
     total = settings.steps * len(cells)
     with tqdm(
         total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None
@@ -27,7 +30,8 @@ def train(
             bar.set_postfix(mse=f"{mse:.3g}", refresh=False)
             bar.update(cell_steps)
 
-        codecs, histories = training.fit(cells, points, recipe, progress)
+        with Pool(points, recipe, torch.get_num_threads()) as pool:
+            codecs, histories = pool.fit(cells, progress)
     losses = tables.training(histories)
     files.write(models_path, codec.to_bytes(codecs))
     files.write(losses_path, tables.to_csv(losses))

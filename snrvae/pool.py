@@ -1,0 +1,129 @@
+"""The grid over the machine's cores: blocks of cells side by side, a process for each core.
+
+Processes and not threads: a step is some eighty calls of a few microseconds each, between which Python's
+lock would pass to and fro.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
+from types import TracebackType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from snrvae import codec, grid, training
+from snrvae.codec import Codecs
+from snrvae.grid import Cell
+from snrvae.records import History
+from snrvae.training import Progress, Recipe
+
+POLL = 0.2  # seconds between two looks at how far the processes are
+
+
+class StoppedError(RuntimeError):
+    """Training was stopped: another block failed, or the process that asked for it is gone."""
+
+
+class Pool:
+    """Processes that train blocks of cells on the same points [n, 3].
+
+    A context manager: on leaving it, by an error or an interrupt too, every process ends.
+    """
+
+    def __init__(self, points: NDArray[np.float32], recipe: Recipe, processes: int):
+        context = multiprocessing.get_context("spawn")
+        self._board = _Board(context)
+        self._executor = ProcessPoolExecutor(
+            processes, context, initializer=_start, initargs=(_Task(points, recipe, self._board),)
+        )
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self._board.stop.set()
+        self._executor.shutdown(cancel_futures=True)
+
+    def fit(self, cells: Sequence[Cell], progress: Progress) -> tuple[list[Codecs], list[History]]:
+        """Train every cell; one batch of codecs per shape, one history per block.
+
+        Raises DivergedError, naming the cell, where a loss is not finite, and ChildProcessError where a
+        process was ended from outside.
+        """
+        groups = [grid.blocks(group) for group in grid.groups(cells)]
+        futures = [[self._executor.submit(_train, block) for block in group] for group in groups]
+        try:
+            self._follow([future for group in futures for future in group], progress)
+            results = [[future.result() for future in group] for group in futures]
+        except BrokenProcessPool:
+            raise ChildProcessError("a training process was ended from outside (out of memory?)") from None
+        codecs = [
+            codec.concatenate([batch for data, _ in group for batch in codec.from_bytes(data)])
+            for group in results
+        ]
+        return codecs, [history for group in results for _, history in group]
+
+    def _follow(self, futures: list[Future[tuple[bytes, History]]], progress: Progress) -> None:
+        """Wait until all are done or one has failed, telling `progress` of every cell-step."""
+        told, waiting = self._board.read()[0], set(futures)
+        while waiting:
+            ended, waiting = wait(waiting, POLL, FIRST_EXCEPTION)
+            done, mse = self._board.read()
+            progress(done - told, mse)
+            told = done
+            if any(future.exception() for future in ended):
+                return
+
+
+class _Board:
+    """What the processes share: how many cell-steps are done, their mse, and whether to stop."""
+
+    def __init__(self, context: SpawnContext):
+        self._values = context.Array("d", 2)
+        self.stop = context.Event()
+
+    def read(self) -> tuple[int, float]:
+        with self._values.get_lock():
+            return int(self._values[0]), self._values[1]
+
+    def add(self, cell_steps: int, mse: float) -> None:
+        with self._values.get_lock():
+            self._values[0] += cell_steps
+            self._values[1] = mse
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every block of a pool needs; each process keeps its own."""
+
+    points: NDArray[np.float32]
+    recipe: Recipe
+    board: _Board
+
+
+_task: list[_Task] = []
+
+
+def _start(task: _Task) -> None:
+    """First call in a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent ends us
+    _task.append(task)
+
+
+def _train(cells: tuple[Cell, ...]) -> tuple[bytes, History]:
+    (task,) = _task
+    parent = multiprocessing.parent_process()
+
+    def progress(cell_steps: int, mse: float) -> None:
+        if task.board.stop.is_set() or parent is None or not parent.is_alive():
+            raise StoppedError
+        task.board.add(cell_steps, mse)
+
+    batch, history = training.fit(cells, torch.from_numpy(task.points), task.recipe, progress)
+    return codec.to_bytes([batch]), history

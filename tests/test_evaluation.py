@@ -1,0 +1,271 @@
+"""Evaluation: what the numbers of a cell mean, and that nothing but the cell moves them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from snrvae import cube, evaluation, generation, measures, network
+from snrvae.codec import Codecs
+from snrvae.cube import Split
+from snrvae.grid import Cell
+from snrvae.records import Estimate, Fidelity
+
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def alone(codecs: list[Codecs]) -> list[Codecs]:
+    return evaluation.single(codecs)
+
+
+@pytest.fixture(scope="module")
+def results(alone: list[Codecs], splits: dict[str, Split]) -> list[Fidelity]:
+    return [measured(codec, splits) for codec in alone]
+
+
+@pytest.fixture(scope="module")
+def radius(splits: dict[str, Split]) -> np.ndarray:
+    return generation.neighbour_radius(splits["test"].points)
+
+
+def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> Fidelity:
+    return evaluation.fidelity(codec, splits["validation"].points, splits["test"].points, seed)
+
+
+def of(codecs: Sequence[Codecs], noise: str) -> Codecs:
+    return next(codec for codec in codecs if codec.noise == noise and codec.latent_dim == 2)
+
+
+def plain(net: network.Network) -> nn.Sequential:
+    """The network of the only cell as torch has it."""
+    layers: list[nn.Module] = []
+    for weight, bias in zip(net.weights, net.biases, strict=True):
+        linear = nn.Linear(weight.shape[2], weight.shape[1])
+        linear.weight.data, linear.bias.data = weight[0], bias[0, :, 0]
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def equal(one: object, other: object) -> bool:
+    """Whether two records agree in every bit."""
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(one)]  # type: ignore[arg-type]
+    return all(
+        np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b
+        for a, b in pairs
+    )
+
+
+def test_every_cell_becomes_a_codec_of_its_own(codecs: list[Codecs], alone: list[Codecs]) -> None:
+    assert [codec.cells for codec in alone] == [(cell,) for batch in codecs for cell in batch.cells]
+
+
+def test_an_autoencoders_numbers_are_those_of_a_plain_module(
+    alone: list[Codecs], splits: dict[str, Split]
+) -> None:
+    codec = of(alone, "none")
+    result = measured(codec, splits)
+    encoder, decoder = plain(codec.encoder), plain(codec.decoder)
+    with torch.no_grad():
+        for name, mse in (("validation", result.validation_mse), ("test", result.mse.value)):
+            points = torch.from_numpy(splits[name].points)
+            assert mse == pytest.approx(float(nn.MSELoss()(decoder(encoder(points)), points)), rel=1e-5)
+        latents = encoder(torch.from_numpy(splits["test"].points)).numpy()
+    assert result.latents == pytest.approx(latents, abs=1e-5)
+    assert result.latent_kl_bits == pytest.approx(measures.latent_kl_bits(latents), rel=1e-3)
+    assert result.latent_shape_kl_bits == pytest.approx(measures.latent_shape_kl_bits(latents), rel=1e-3)
+    assert result.reconstructed.shape == splits["test"].points.shape
+    assert result.kl_bits is None
+    assert result.noise_share is None
+
+
+@pytest.mark.parametrize("noise", ["isotropic", "learned"])
+def test_the_mse_is_that_of_other_noise_within_its_error(
+    noise: str, alone: list[Codecs], splits: dict[str, Split]
+) -> None:
+    codec, generator = of(alone, noise), torch.Generator().manual_seed(0)
+    result, test = measured(codec, splits), torch.from_numpy(splits["test"].points)
+    encoder, decoder, cell = plain(codec.encoder), plain(codec.decoder), codec.cells[0]
+    errors = []
+    with torch.no_grad():
+        output = encoder(test)
+        mean, head = output[:, :2], output[:, 2:]
+        variance = codec.signal_power / cell.snr
+        if noise == "learned":
+            trained_on = encoder(torch.from_numpy(splits["train"].points))[:, 2:].exp().mean()
+            variance = variance * head.exp() / trained_on
+        for _ in range(100):
+            z = mean + variance**0.5 * torch.randn(mean.shape, generator=generator)
+            errors.append(float(nn.MSELoss()(decoder(z), test)))
+        kl = kl_divergence(Normal(mean, (variance**0.5).expand_as(mean)), Normal(0.0, 1.0)).sum(1)
+    spread = np.std(errors) * math.sqrt(1 / evaluation.NOISE_DRAWS + 1 / 100)
+    assert abs(result.mse.value - np.mean(errors)) < 5 * spread
+    assert result.mse.stderr < result.mse.value / 10
+    assert result.kl_bits is not None
+    assert result.kl_bits.value == pytest.approx(float(kl.mean()) / math.log(2), rel=1e-4)
+    assert result.kl_bits.stderr == pytest.approx(
+        float(kl.std()) / math.log(2) / math.sqrt(len(test)), rel=1e-3
+    )
+
+
+def test_the_reconstructions_are_the_decoded_latents(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split]
+) -> None:
+    for codec, result in zip(alone, results, strict=True):
+        decoded = codec.decode(torch.from_numpy(result.latents).T.unsqueeze(0))[0]
+        assert result.latents.shape == (len(splits["test"].points), codec.latent_dim)
+        assert result.reconstructed == pytest.approx(decoded.numpy(), abs=1e-5)
+
+
+def test_latents_are_what_the_channel_delivers_not_what_the_encoder_says(
+    alone: list[Codecs], splits: dict[str, Split]
+) -> None:
+    codec = of(alone, "isotropic")
+    mean = codec.encode(torch.from_numpy(splits["test"].points)).mean[0].T.numpy()
+    added = measured(codec, splits).latents - mean
+    ratio = (added**2).mean() / float(codec.signal_power) * codec.cells[0].snr
+    assert ratio == pytest.approx(1, abs=5 * math.sqrt(2 / added.size))
+
+
+def test_learned_noise_has_a_mean_share_of_one_over_the_training_set(
+    alone: list[Codecs], splits: dict[str, Split]
+) -> None:
+    train = splits["train"].points
+    result = evaluation.fidelity(of(alone, "learned"), train, train, SEED)
+    assert result.noise_share is not None
+    assert result.noise_share.shape == (len(train), 2)
+    assert result.noise_share.mean() == pytest.approx(1, abs=1e-3)
+    assert result.noise_share.std() > 0.01
+
+
+def test_only_learned_noise_has_shares(results: list[Fidelity]) -> None:
+    for result in results:
+        assert (result.noise_share is not None) == (result.cell.noise == "learned")
+
+
+def test_the_linear_reference_is_that_of_the_cell(results: list[Fidelity]) -> None:
+    for result in results:
+        assert result.linear_mse == measures.linear_mse(result.cell.latent_dim, result.cell.snr)
+
+
+def test_a_cell_is_measured_the_same_whatever_was_measured_before(
+    codecs: list[Codecs], results: list[Fidelity], splits: dict[str, Split]
+) -> None:
+    again = {codec.cells[0]: measured(codec, splits) for codec in evaluation.single(codecs[::-1])[::-1]}
+    assert all(equal(again[result.cell], result) for result in results)
+
+
+def test_another_seed_gives_other_noise(alone: list[Codecs], splits: dict[str, Split]) -> None:
+    codec = of(alone, "isotropic")
+    assert not np.array_equal(measured(codec, splits, 1).latents, measured(codec, splits, 2).latents)
+
+
+def test_validation_and_test_points_get_different_noise(
+    alone: list[Codecs], splits: dict[str, Split]
+) -> None:
+    test, codec = splits["test"].points, of(alone, "isotropic")
+    result = evaluation.fidelity(codec, test, test, SEED)
+    first = ((result.reconstructed - test) ** 2).mean()
+    assert result.validation_mse != pytest.approx(float(first), rel=1e-4)
+    assert result.mse.value != pytest.approx(float(first), rel=1e-4), "the mse averages several transmissions"
+
+
+def test_points_that_pass_in_parts_give_the_same_numbers(
+    alone: list[Codecs], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = of(alone, "none")
+    whole = measured(codec, splits)
+    monkeypatch.setattr(evaluation, "PASS", 128)
+    parts = measured(codec, splits)
+    assert parts.latents == pytest.approx(whole.latents, abs=1e-5)
+    assert parts.mse.value == pytest.approx(whole.mse.value, rel=1e-5)
+    assert parts.reconstructed == pytest.approx(whole.reconstructed, abs=1e-5)
+
+
+# The selected repeat
+
+
+def with_mse(result: Fidelity, repeat: int, validation: float, test: float) -> Fidelity:
+    cell = replace(result.cell, repeat=repeat)
+    return replace(result, cell=cell, validation_mse=validation, mse=Estimate(test, 0.0))
+
+
+def test_the_best_repeat_is_the_best_on_validation_points_whatever_the_test_says(
+    results: list[Fidelity],
+) -> None:
+    like = results[0]
+    tried = [with_mse(like, 0, 0.2, 0.1), with_mse(like, 1, 0.1, 0.3), with_mse(like, 2, 0.3, 0.0)]
+    for order in (tried, tried[::-1]):
+        (best,) = evaluation.select(order)
+        assert best.cell.repeat == 1
+
+
+def test_every_cell_has_one_selected_repeat_in_the_order_of_the_first(results: list[Fidelity]) -> None:
+    selected = evaluation.select(results)
+    found = [(result.cell.model, result.cell.key) for result in selected]
+    assert found == list(dict.fromkeys((result.cell.model, result.cell.key) for result in results))
+    for result in selected:
+        same = [r for r in results if (r.cell.model, r.cell.key) == (result.cell.model, result.cell.key)]
+        assert len(same) == 2
+        assert result.validation_mse == min(r.validation_mse for r in same)
+
+
+# Generation
+
+
+def constant(point: tuple[float, float, float]) -> Codecs:
+    """A codec whose decoder says the same point whatever it gets."""
+    nets = [network.view(torch.zeros(network.parameter_count(1, w)), 1, w) for w in ((3, 16, 2), (2, 16, 3))]
+    nets[1].biases[-1].copy_(torch.tensor(point).view(1, 3, 1))
+    return Codecs((Cell("isotropic", 2, 10.0, 0),), *nets, torch.ones(1), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("point", "distance"), [((0.5, 0.5, 0.5), 0.5), ((0.5, 0.5, 1.0), 0.0), ((0.5, 0.5, 3.0), 2.0)]
+)
+def test_a_decoder_that_says_one_point_fails_in_every_way_but_its_distance(
+    point: tuple[float, float, float], distance: float, splits: dict[str, Split], radius: np.ndarray
+) -> None:
+    found = evaluation.generate(constant(point), splits["test"], radius, SEED)
+    assert found.surface_distance == pytest.approx(distance, abs=1e-6)
+    assert found.surface_p95 == pytest.approx(distance, abs=1e-6)
+    assert found.face_error == pytest.approx(5)
+    assert found.ratio.value > 1000
+    assert found.ratio.stderr < 1
+    assert found.coverage < 0.02
+    assert np.allclose(found.points, point)
+
+
+def test_what_is_generated_is_decoded_from_standard_normal_latents(
+    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray
+) -> None:
+    codec, test = of(alone, "isotropic"), splits["test"]
+    found = evaluation.generate(codec, test, radius, SEED)
+    z = torch.randn(1, 2, 20 * len(test.points), generator=torch.Generator().manual_seed(0))
+    points = codec.decode(z)[0].numpy()
+    distance = cube.surface_distance(points)
+    own = evaluation.GENERATIONS * len(test.points)
+    error = distance.std() * math.sqrt(1 / own + 1 / len(points))
+    assert abs(found.surface_distance - distance.mean()) < 5 * error
+    assert found.surface_p95 == pytest.approx(float(np.quantile(distance, 0.95)), rel=0.1)
+    assert found.face_error == pytest.approx(measures.face_error(points), abs=0.15)
+    assert found.points.shape == test.points.shape
+    ratios = [generation.generation_ratio(part) for part in np.split(points, 20)]
+    spread = np.std(ratios) * math.sqrt(1 / evaluation.GENERATIONS + 1 / 20)
+    assert abs(found.ratio.value - np.mean(ratios)) < 5 * spread
+    assert found.ratio.stderr == pytest.approx(np.std(ratios) / math.sqrt(evaluation.GENERATIONS), rel=0.8)
+    assert found.coverage == generation.coverage(test.points, radius, found.points)
+
+
+def test_generation_repeats_itself_and_moves_with_the_seed(
+    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray
+) -> None:
+    codec = of(alone, "isotropic")
+    once, twice, other = (evaluation.generate(codec, splits["test"], radius, seed) for seed in (1, 1, 2))
+    assert equal(once, twice)
+    assert not np.array_equal(once.points, other.points)

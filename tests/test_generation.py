@@ -1,0 +1,176 @@
+"""Generated points against the source's law: the measures against quadrature, brute force, Monte Carlo."""
+
+import math
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.integrate import dblquad
+from scipy.spatial.distance import pdist
+
+from snrvae import cube, generation
+
+Array = NDArray[np.floating]
+
+CORNER_TO_SQUARE = (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 3  # mean distance from a square's corner
+
+
+def surface_points(count: int, seed: int = 0) -> Array:
+    """Independent points of the surface: their faces are drawn too."""
+    rng = np.random.default_rng(seed)
+    points, face = rng.random((count, 3)), rng.integers(cube.FACES, size=count)
+    points[np.arange(count), face // 2] = face % 2
+    return points
+
+
+def quadrature(point: tuple[float, float, float]) -> float:
+    """E|p - X| by adaptive quadrature, each face cut where the point stands over it."""
+    total = 0.0
+    for axis, side in product(range(3), (0, 1)):
+        height = point[axis] - side
+        u, v = (x for other, x in enumerate(point) if other != axis)
+        cut_u, cut_v = ([0.0, min(max(x, 0.0), 1.0), 1.0] for x in (u, v))
+        for i, j in product((0, 1), (0, 1)):
+            piece, _ = dblquad(
+                lambda y, x, u=u, v=v, h=height: math.sqrt((x - u) ** 2 + (y - v) ** 2 + h * h),
+                *cut_u[i : i + 2],
+                *cut_v[j : j + 2],
+                epsabs=1e-7,
+            )
+            total += piece
+    return total / 6
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        (0.5, 0.5, 0.5),
+        (0.1, 0.7, 0.4),
+        (1.3, 0.2, 0.9),
+        (-0.4, 1.2, 2.0),
+        (0.0, 0.3, 0.8),
+        (0.6, 1.0, 0.5),
+        (0.0, 1.0, 0.25),
+        (1.0, 0.0, 1.0),
+        (0.4, 0.4, -0.001),
+    ],
+    ids=["centre", "inside", "outside", "far outside", "face", "middle of a face", "edge", "corner", "below"],
+)
+def test_the_mean_distance_to_the_law_is_that_of_adaptive_quadrature(
+    point: tuple[float, float, float],
+) -> None:
+    (found,) = generation.mean_distance_to_surface_law(np.array([point]))
+    assert found == pytest.approx(quadrature(point), abs=1e-5)
+
+
+def test_the_mean_distance_to_the_law_is_that_of_many_points_of_it() -> None:
+    points, law = np.random.default_rng(1).uniform(-0.5, 1.5, (8, 3)), surface_points(100_000)
+    for point, found in zip(points, generation.mean_distance_to_surface_law(points), strict=True):
+        distance = np.linalg.norm(law - point, axis=1)
+        assert abs(found - distance.mean()) < 5 * stats.sem(distance)
+
+
+def test_the_mean_distance_from_a_corner_is_exact_on_the_three_faces_it_belongs_to() -> None:
+    far = np.sqrt(1 + (surface_points(1, 0)[:, :2] ** 2).sum(1))  # at least 1 on the other three
+    (found,) = generation.mean_distance_to_surface_law(np.zeros((1, 3)))
+    others, _ = dblquad(lambda y, x: math.sqrt(1 + x * x + y * y), 0, 1, 0, 1)
+    assert found == pytest.approx((CORNER_TO_SQUARE + others) / 2, abs=1e-9)
+    assert far.min() >= 1
+
+
+def test_the_mean_distance_has_the_symmetries_of_the_cube() -> None:
+    point = np.array([0.1, 0.35, 1.2])
+    images = [
+        np.where(flips, 1 - point[list(order)], point[list(order)])
+        for order in permutations(range(3))
+        for flips in product((False, True), repeat=3)
+    ]
+    found = generation.mean_distance_to_surface_law(np.array(images))
+    assert np.ptp(found) < 1e-12
+
+
+def test_from_far_away_the_surface_is_a_point_with_a_spread() -> None:
+    direction = np.array([0.6, 0.0, 0.8])
+    (found,) = generation.mean_distance_to_surface_law((0.5 + 50 * direction)[None])
+    assert found == pytest.approx(50 + 2 * cube.VARIANCE / (2 * 50), abs=1e-5)
+
+
+def test_the_mean_distance_within_the_law_is_that_of_independent_pairs() -> None:
+    distance = np.linalg.norm(surface_points(1_000_000, 1) - surface_points(1_000_000, 2), axis=1)
+    found = generation.mean_distance_within_surface_law()
+    assert abs(found - distance.mean()) < 5 * stats.sem(distance)
+    assert found == pytest.approx(
+        generation.mean_distance_to_surface_law(surface_points(20_000)).mean(), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("count", [2, 63, 64, 65, 300])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
+def test_the_mean_pair_distance_is_that_of_every_pair(count: int, spread: float) -> None:
+    points = 0.3 + spread * np.random.default_rng(count).normal(size=(count, 3))
+    assert generation.mean_pair_distance(points) == pytest.approx(pdist(points).mean(), rel=1e-4)
+    assert generation.mean_pair_distance(points, rows=7) == pytest.approx(pdist(points).mean(), rel=1e-4)
+
+
+def test_equal_points_have_no_distance() -> None:
+    assert generation.mean_pair_distance(np.full((100, 3), 0.7)) < 1e-3
+
+
+def test_the_ratio_of_a_perfect_generator_is_one() -> None:
+    ratios = [generation.generation_ratio(surface_points(2000, seed)) for seed in range(40)]
+    assert abs(np.mean(ratios) - 1) < 4 * stats.sem(ratios)
+    assert stats.sem(ratios) < 0.4
+
+
+def test_the_ratio_is_the_energy_distance_of_twelve_thousand_points() -> None:
+    points, law, other = 0.2 + 0.7 * surface_points(1000), surface_points(4000, 3), surface_points(4000, 4)
+    to_law = np.mean([np.linalg.norm(law - point, axis=1).mean() for point in points])
+    within = np.linalg.norm(law[:, None] - other[None, :500], axis=2).mean()
+    expected = 1 + 12_000 * (2 * to_law - within - pdist(points).mean()) / (2 * within)
+    assert generation.generation_ratio(points) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_ratio_grows_as_the_points_leave_the_law() -> None:
+    points = surface_points(2000)
+    perfect = generation.generation_ratio(points)
+    for worse, worst in (
+        (points + [0.05, 0, 0], points + [0.2, 0, 0]),
+        (0.5 + 0.9 * (points - 0.5), 0.5 + 0.5 * (points - 0.5)),
+        (
+            points + 0.1 * np.random.default_rng(0).normal(size=points.shape),
+            points + 0.5 * np.random.default_rng(0).normal(size=points.shape),
+        ),
+        (points[points[:, 2] < 1], points[points[:, 2] < 0.5]),
+    ):
+        assert perfect + 1 < generation.generation_ratio(worse) < generation.generation_ratio(worst)
+
+
+def test_the_radius_is_the_distance_to_the_fifth_nearest_of_the_others() -> None:
+    points = surface_points(200)
+    distances = np.sort(np.linalg.norm(points[:, None] - points[None], axis=2), axis=1)
+    assert distances[:, 0].max() == 0
+    assert generation.neighbour_radius(points) == pytest.approx(distances[:, 5])
+
+
+def test_coverage_of_a_perfect_generator_is_that_of_five_neighbours_among_equals() -> None:
+    count = 1500
+    ranks = np.arange(5)
+    missed = np.prod((count - 1 - ranks) / (2 * count - 1 - ranks))  # the five nearest are all real
+    found = []
+    for seed in range(10):
+        real, generated = surface_points(count, seed), surface_points(count, 100 + seed)
+        found.append(generation.coverage(real, generation.neighbour_radius(real), generated))
+    assert 1 - missed == pytest.approx(0.969, abs=1e-3)
+    assert abs(np.mean(found) - (1 - missed)) < 5 * stats.sem(found)
+    assert stats.sem(found) < 0.003
+
+
+def test_coverage_is_the_share_of_real_points_that_have_a_generated_one_in_reach() -> None:
+    real = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    radius = np.array([0.5, 0.1, 0.5, 0.5])
+    generated = np.array([[0.0, 0, 0.5], [1, 0, 0.2], [9, 9, 9]])
+    assert generation.coverage(real, radius, generated) == 0.5
+    assert generation.coverage(real, radius, real) == 1
+    assert generation.coverage(real, radius, real + 5) == 0

@@ -1,0 +1,71 @@
+"""The grid's cells: which there are, what they are called, how they are put together."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snrvae import grid, params
+from snrvae.grid import Cell
+from snrvae.params import Params
+
+COMMITTED = (Path(__file__).parents[1] / "params.yaml").read_text()
+
+a_cell = st.builds(
+    Cell,
+    st.sampled_from(["isotropic", "learned"]),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 10.0, 1e3]),
+    st.integers(0, 3),
+)
+
+
+def small() -> Params:
+    settings = params.from_yaml(COMMITTED)
+    return settings.model_copy(update={"latent_dim": (2, 5), "snr": (1.0, 30.0), "noise": ("learned",)})
+
+
+def test_there_is_an_autoencoder_for_each_dimension_and_repeat() -> None:
+    repeats = small().train.repeats
+    cells = grid.autoencoders(small())
+    assert {(cell.latent_dim, cell.repeat) for cell in cells} == {
+        (d, r) for d in (2, 5) for r in range(repeats)
+    }
+    assert len(set(cells)) == len(cells) == 2 * repeats
+    assert {(cell.noise, cell.snr) for cell in cells} == {("none", None)}
+
+
+def test_there_is_an_snr_vae_for_each_noise_dimension_snr_and_repeat() -> None:
+    repeats = small().train.repeats
+    cells = grid.snr_vaes(small())
+    assert set(cells) == {
+        Cell("learned", d, snr, repeat) for d in (2, 5) for snr in (1.0, 30.0) for repeat in range(repeats)
+    }
+    assert len(cells) == 4 * repeats
+
+
+def test_cells_have_the_names_that_the_metrics_show() -> None:
+    assert Cell("none", 2, None, 0).name == "ae/d2/0"
+    assert Cell("isotropic", 1, 10.0, 1).name == "snr_vae/d1-snr10/1"
+    assert Cell("learned", 3, 0.5, 0).name == "snr_vae_learned/d3-snr0.5/0"
+    assert Cell("isotropic", 3, 1e6, 0).key == "d3-snr1e+06"
+
+
+@given(st.lists(a_cell, unique=True))
+def test_groups_hold_every_cell_once_with_others_of_its_shape(cells: list[Cell]) -> None:
+    groups = grid.groups(cells)
+    assert sorted(map(str, (cell for group in groups for cell in group))) == sorted(map(str, cells))
+    shapes = [{(cell.noise, cell.latent_dim) for cell in group} for group in groups]
+    assert all(len(shape) == 1 for shape in shapes)
+    assert len({next(iter(shape)) for shape in shapes}) == len(groups)
+
+
+@given(st.integers(1, 100), st.integers(1, 12))
+def test_blocks_are_as_few_as_will_do_and_nearly_equal(count: int, largest: int) -> None:
+    cells = [Cell("isotropic", 2, 1.0, repeat) for repeat in range(count)]
+    blocks = grid.blocks(cells, largest)
+    sizes = [len(block) for block in blocks]
+    assert [cell for block in blocks for cell in block] == cells
+    assert len(blocks) == -(-count // largest)
+    assert max(sizes) <= largest
+    assert max(sizes) - min(sizes) <= 1

@@ -1,0 +1,301 @@
+"""The settings: what params.yaml may say, and how it is told what it may not."""
+
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from snrvae import params
+from snrvae.params import Params
+
+COMMITTED = Path(__file__).parents[1] / "params.yaml"
+TREE: dict[str, Any] = {
+    "seed": 0,
+    "data": {"train_points": 480, "validation_points": 60, "test_points": 600},
+    "network": {"hidden_units": 16, "hidden_layers": 2},
+    "train": {
+        "steps": 100,
+        "batch_size": 64,
+        "learning_rate": 0.01,
+        "repeats": 2,
+        "kl_weight": 3e-4,
+        "gaussianity_weight": 3e-3,
+    },
+    "noise": ["isotropic"],
+    "latent_dim": [1, 2],
+    "snr": [1.0, 10.0],
+}
+SECTIONS = ("data", "network", "train")
+LEAVES = [
+    key if key not in SECTIONS else f"{key}.{name}"
+    for key, section in TREE.items()
+    for name in (section if key in SECTIONS else [""])
+]
+
+positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+non_negative = st.floats(min_value=0, allow_infinity=False)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid contents of params.yaml."""
+    train_points = 6 * draw(st.integers(3, 10**6))
+    return {
+        "seed": draw(st.integers(0, 2**32 - 1)),
+        "data": {
+            "train_points": train_points,
+            "validation_points": 6 * draw(st.integers(1, 10**6)),
+            "test_points": 6 * draw(st.integers(100, 10**6)),
+        },
+        "network": {
+            "hidden_units": 16 * draw(st.integers(1, 64)),
+            "hidden_layers": draw(st.integers(1, 9)),
+        },
+        "train": {
+            "steps": draw(st.integers(1, 10**9)),
+            "batch_size": 16 * draw(st.integers(1, train_points // 16)),
+            "learning_rate": draw(positive),
+            "repeats": draw(st.integers(1, 99)),
+            "kl_weight": draw(non_negative),
+            "gaussianity_weight": draw(non_negative),
+        },
+        "noise": draw(st.lists(st.sampled_from(["isotropic", "learned"]), min_size=1, unique=True)),
+        "latent_dim": draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True)),
+        "snr": draw(st.lists(positive, min_size=1, max_size=5, unique_by="{:g}".format)),
+    }
+
+
+def replaced(key: str, value: object) -> dict[str, Any]:
+    """The valid tree with another value at a dotted key."""
+    tree = deepcopy(TREE)
+    *path, name = key.split(".")
+    section = tree
+    for part in path:
+        section = section[part]
+    section[name] = value
+    return tree
+
+
+def read(tree: Mapping[str, object]) -> Params:
+    return params.from_yaml(yaml.safe_dump(tree))
+
+
+def faults(text: str) -> list[str]:
+    """The lines of the error that a params.yaml gives."""
+    with pytest.raises(ValueError) as caught:
+        params.from_yaml(text)
+    return str(caught.value).splitlines()
+
+
+def test_the_committed_settings_are_valid() -> None:
+    assert params.from_yaml(COMMITTED.read_text()).train.steps > 0
+
+
+@given(trees())
+def test_valid_settings_come_through_unchanged(tree: dict[str, Any]) -> None:
+    assert read(tree).model_dump(mode="json") == tree
+
+
+@given(
+    st.sampled_from(["isotropic", "learned"]), st.integers(1, 10**6), st.one_of(positive, st.integers(1, 99))
+)
+def test_a_scalar_is_the_same_as_a_list_of_one(noise: str, latent_dim: int, snr: float) -> None:
+    scalars = replaced("noise", noise) | {"latent_dim": latent_dim, "snr": snr}
+    lists = replaced("noise", [noise]) | {"latent_dim": [latent_dim], "snr": [snr]}
+    assert read(scalars) == read(lists)
+
+
+@pytest.mark.parametrize("key", ["train.learning_rate", "train.kl_weight", "train.gaussianity_weight", "snr"])
+def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> None:
+    text = yaml.safe_dump(replaced(key, "NUMBER")).replace("NUMBER", "1e-05")
+    assert "1e-05" in str(yaml.safe_load(text)), "YAML 1.1 reads 1e-05 as a string"
+    assert params.from_yaml(text) == read(replaced(key, 0.00001))
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        *(("seed", wrong, "a whole number from 0 to 2³² - 1") for wrong in (-1, 2**32, 1.0, "1", True, None)),
+        *(("data.train_points", wrong, "multiple of 6") for wrong in (0, -6, 100, 480.0, "480", True, None)),
+        *(("data.validation_points", wrong, "multiple of 6") for wrong in (0, 61, 60.0)),
+        *(("data.test_points", wrong, "≥ 600, a multiple of 6") for wrong in (594, 601, 0)),
+        *(("network.hidden_units", wrong, "multiple of 16") for wrong in (0, 8, 40, 16.0, "16", True)),
+        *(("network.hidden_layers", wrong, "≥ 1") for wrong in (0, -1, 1.5, False, [2])),
+        *(("train.steps", wrong, "≥ 1") for wrong in (0, 1.0, True, "many")),
+        *(("train.batch_size", wrong, "multiple of 16") for wrong in (0, 8, 100, 64.0, True)),
+        *(
+            ("train.learning_rate", wrong, "finite number > 0")
+            for wrong in (0, -0.01, math.inf, math.nan, "fast", "nan", True, None, [0.01])
+        ),
+        *(("train.repeats", wrong, "≥ 1") for wrong in (0, 2.0, True)),
+        *(("train.kl_weight", wrong, "≥ 0") for wrong in (-1e-9, math.inf, math.nan, "", False)),
+        *(("train.gaussianity_weight", wrong, "≥ 0") for wrong in (-1, -math.inf, math.nan, True)),
+        *(("noise", wrong, "isotropic, learned") for wrong in ("none", "Isotropic", 1, None)),
+        *(("latent_dim", wrong, "whole number ≥ 1") for wrong in (0, -1, 2.0, "2", True, None)),
+        *(
+            ("snr", wrong, "finite number > 0 (a linear power ratio, not dB)")
+            for wrong in (0, -1, 0.0, math.inf, -math.inf, math.nan, "ten", "inf", True, None)
+        ),
+        *((section, wrong, "a section with") for section in SECTIONS for wrong in (None, 3, [1], "x")),
+    ],
+)
+def test_a_wrong_value_gives_one_line_with_its_key_the_value_and_what_would_be_right(
+    key: str, wrong: object, right: str
+) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, wrong)))
+    assert line.startswith(f"{key}: ")
+    assert repr(wrong) in line
+    assert "expected" in line
+    assert right in line.partition("expected")[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "wrong"),
+    [
+        ("noise", "learned", "none"),
+        ("latent_dim", 3, 0),
+        ("latent_dim", 3, 2.0),
+        ("latent_dim", 3, "2"),
+        ("snr", 10, 0),
+        ("snr", 10, math.inf),
+        ("snr", 10, True),
+    ],
+)
+def test_a_wrong_value_in_a_list_is_named_alone(key: str, good: object, wrong: object) -> None:
+    for values in ([good, wrong], [wrong, good]):
+        (line,) = faults(yaml.safe_dump(replaced(key, values)))
+        assert line.startswith(f"{key}: {wrong!r} is wrong; expected ")
+
+
+@pytest.mark.parametrize("key", ["noise", "latent_dim", "snr"])
+def test_an_empty_list_is_refused(key: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, [])))
+    assert line.startswith(f"{key}: [] is wrong; expected ")
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "label"),
+    [
+        ("snr", [10, 10.0000001], "10"),
+        ("snr", [1, 3, 1.0], "1"),
+        ("snr", [1e7, 1e7 + 1], "1e+07"),
+        ("latent_dim", [2, 1, 2], "2"),
+        ("noise", ["learned", "learned"], "learned"),
+    ],
+)
+def test_two_values_that_would_share_a_label_are_refused(key: str, values: list[object], label: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, values)))
+    assert line.startswith(f"{key}: {label} stands in it twice; expected ")
+
+
+@given(st.integers(10**6, 10**7), st.integers(10**6, 10**7))
+def test_large_latent_dims_that_differ_are_never_taken_for_one(a: int, b: int) -> None:
+    if a != b:
+        assert read(replaced("latent_dim", [a, b])).latent_dim == (a, b)
+
+
+@given(positive, positive)
+def test_snrs_are_refused_together_exactly_where_their_labels_agree(a: float, b: float) -> None:
+    tree = replaced("snr", [a, b])
+    if f"{a:g}" == f"{b:g}":
+        with pytest.raises(ValueError, match="twice"):
+            read(tree)
+    else:
+        assert read(tree).snr == (a, b)
+
+
+def test_a_batch_may_be_the_whole_training_set_and_no_more() -> None:
+    assert read(replaced("train.batch_size", 480)).train.batch_size == 480
+    (line,) = faults(yaml.safe_dump(replaced("train.batch_size", 496)))
+    assert line.startswith("train.batch_size: 496 is ")
+    assert "data.train_points" in line
+    assert "480" in line
+
+
+@pytest.mark.parametrize("key", ["snrs", "train.lr", "data.points", "network.width"])
+def test_an_unknown_key_is_named_beside_the_known_ones(key: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, 3)))
+    section, _, _ = key.rpartition(".")
+    known = TREE[section] if section else TREE
+    assert line.startswith(f"{key}: unknown key; ")
+    assert line.endswith(", ".join(known))
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_a_missing_key_is_named(key: str) -> None:
+    tree = deepcopy(TREE)
+    section, _, name = key.rpartition(".")
+    del (tree[section] if section else tree)[name]
+    (line,) = faults(yaml.safe_dump(tree))
+    assert line.startswith(f"{key}: missing; expected ")
+
+
+def test_every_fault_gets_a_line_of_its_own() -> None:
+    tree = replaced("seed", -1) | {"snr": [0, 5, "x"], "latent_dim": [], "colour": "red"}
+    tree["train"]["steps"] = 0
+    tree["train"]["momentum"] = 0.9
+    del tree["network"]["hidden_layers"]
+    keys = [line.partition(": ")[0] for line in faults(yaml.safe_dump(tree))]
+    assert sorted(keys) == sorted(
+        ["seed", "snr", "snr", "latent_dim", "colour", "train.steps", "train.momentum"]
+        + ["network.hidden_layers"]
+    )
+
+
+@pytest.mark.parametrize("text", ["", "3", "just words", "- 1\n- 2", "null"])
+def test_a_file_that_is_no_mapping_is_refused_in_one_line(text: str) -> None:
+    (line,) = faults(text)
+    assert "seed, data, network, train, noise, latent_dim, snr" in line
+
+
+@pytest.mark.parametrize("text", ["snr: [1, 2", "a: b: c", "\tseed: 0", "snr: &a [*b]", "seed: \x00"])
+def test_text_that_is_no_yaml_is_refused_in_one_line(text: str) -> None:
+    (line,) = faults(text)
+    assert line.startswith("not YAML: ")
+
+
+@pytest.mark.parametrize("key", ["7", "yes", "null", "1.5"])
+def test_a_key_that_is_no_text_is_refused_in_one_line_that_names_it(key: str) -> None:
+    (line,) = faults(f"{yaml.safe_dump(TREE)}\n{key}: 3\n")
+    assert str(yaml.safe_load(key)) in line
+    (line,) = faults(yaml.safe_dump(TREE).replace("hidden_layers", f"{key}: 3\n  hidden_layers"))
+    assert line.startswith("network")
+    assert str(yaml.safe_load(key)) in line
+
+
+words = st.text(st.characters(categories=["L", "N", "P"]), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from([*LEAVES, *SECTIONS, "unknown", "train.unknown"]), values)
+def test_whatever_stands_at_a_key_either_is_valid_or_gives_lines_that_name_the_key(
+    key: str, value: object
+) -> None:
+    try:
+        read(replaced(key, value))
+    except ValueError as error:
+        lines = str(error).splitlines()
+        assert lines
+        assert all(line.partition(": ")[0].startswith(key) for line in lines)
+
+
+def test_settings_cannot_be_changed_once_they_are_checked() -> None:
+    settings = read(TREE)
+    with pytest.raises(ValidationError):
+        settings.train.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("snr", "decibels"), [(1, 0), (10, 10), (1000, 30), (0.5, -3.0103)])
+def test_decibels_are_ten_times_the_decimal_logarithm_of_a_power_ratio(snr: float, decibels: float) -> None:
+    assert params.snr_db(snr) == pytest.approx(decibels, abs=1e-5)

@@ -1,0 +1,71 @@
+"""What figures show: the selected cells' clouds, by model, key and kind."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from snrvae import shown
+from snrvae.grid import Cell
+from snrvae.records import Estimate, Fidelity, Generation
+
+COUNT = 7000
+AE, LEARNED = Cell("none", 2, None, 1), Cell("learned", 2, 10.0, 0)
+
+
+def records(cell: Cell) -> tuple[Fidelity, Generation]:
+    rng = np.random.default_rng(cell.repeat)
+    nothing = Estimate(0.0, 0.0)
+    latents, reconstructed, generated = (rng.random((COUNT, n), np.float32) for n in (2, 3, 3))
+    share = latents + 1 if cell.noise == "learned" else None
+    return (
+        Fidelity(cell, 0.0, nothing, None, 0.0, 0.0, 0.0, latents, reconstructed, share),
+        Generation(0.0, 0.0, 0.0, nothing, 0.0, generated),
+    )
+
+
+def put() -> tuple[bytes, dict[Cell, tuple[Fidelity, Generation]]]:
+    made = {cell: records(cell) for cell in (AE, LEARNED)}
+    generated = {cell: generation for cell, (_, generation) in made.items()}
+    return shown.to_bytes([fidelity for fidelity, _ in made.values()], generated), made
+
+
+def test_the_file_gives_back_the_first_points_of_every_cloud() -> None:
+    data, made = put()
+    arrays = shown.from_bytes(data)
+    for name, cell in (("ae/d2", AE), ("snr_vae_learned/d2-snr10", LEARNED)):
+        fidelity, generated = made[cell]
+        assert np.array_equal(arrays[f"{name}/reconstructed"], fidelity.reconstructed[: shown.POINTS])
+        assert np.array_equal(arrays[f"{name}/generated"], generated.points[: shown.POINTS])
+        assert np.array_equal(arrays[f"{name}/latents"], fidelity.latents[: shown.LATENTS])
+    assert np.array_equal(arrays["snr_vae_learned/d2-snr10/noise_share"], made[LEARNED][0].noise_share[:6000])
+    assert len(arrays) == 7, "an autoencoder has no noise to share"
+
+
+def test_the_same_clouds_give_the_same_bytes() -> None:
+    assert put()[0] == put()[0]
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("ae/d2/latents.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello", put()[0][:-30], put()[0][:1000], npy(np.zeros(3)), zipped(b"hello")],
+    ids=["empty", "text", "truncated", "cut short", "one array", "text named as an array"],
+)
+def test_a_file_that_is_no_archive_of_arrays_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        shown.from_bytes(data)
+    assert len(str(caught.value).splitlines()) == 1
