@@ -121,10 +121,14 @@ def concatenate(parts: Sequence[Codecs]) -> Codecs:
 
 def to_bytes(codecs: Sequence[Codecs]) -> bytes:
     """The codecs as safetensors; one metadata key says which cells each group of tensors holds."""
-    tensors, groups = {}, {}
+    tensors: dict[str, Tensor] = {}
+    groups = {}
     for batch in codecs:
         group = f"{batch.cells[0].model}/d{batch.latent_dim}"
-        groups[group] = [asdict(cell) for cell in batch.cells]
+        groups[group] = {
+            "cells": [asdict(cell) for cell in batch.cells],
+            "hidden": batch.encoder.widths[1:-1],
+        }
         tensors[f"{group}/signal_power"] = batch.signal_power
         tensors[f"{group}/noise_log_gain"] = batch.noise_log_gain
         for part, net in (("encoder", batch.encoder), ("decoder", batch.decoder)):
@@ -139,47 +143,56 @@ def from_bytes(data: bytes) -> list[Codecs]:
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        groups = json.loads(header["__metadata__"][METADATA])
-        return [_codecs(tensors, name, cells) for name, cells in groups.items()]
-    except (safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
+        groups = {
+            name: (tuple(Cell(**cell) for cell in group["cells"]), [int(h) for h in group["hidden"]])
+            for name, group in json.loads(header["__metadata__"][METADATA]).items()
+        }
+        shapes = {
+            f"{name}/{tensor}": shape
+            for name, (cells, hidden) in groups.items()
+            for tensor, shape in _shapes(cells, hidden).items()
+        }
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"not a model file of this pipeline ({error!r})") from None
+    _check(tensors, shapes)
+    return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden) in groups.items()]
 
 
-def _codecs(tensors: dict[str, Tensor], group: str, cells: list[dict[str, object]]) -> Codecs:
-    def net(part: str) -> Network:
-        layers = sum(name.startswith(f"{group}/{part}/") for name in tensors) // 2
-        names = [f"{group}/{part}/{layer}" for layer in range(layers)]
-        return Network(
-            tuple(tensors[f"{name}/weight"] for name in names),
-            tuple(tensors[f"{name}/bias"] for name in names),
-        )
-
-    codecs = Codecs(
-        tuple(Cell(**cell) for cell in cells),  # type: ignore[arg-type]
-        net("encoder"),
-        net("decoder"),
-        tensors[f"{group}/signal_power"],
-        tensors[f"{group}/noise_log_gain"],
-    )
-    _check(group, codecs)
-    return codecs
-
-
-def _check(group: str, codecs: Codecs) -> None:
-    """Raise ValueError unless every tensor has the shape that the cells ask for and is finite."""
-    encoder, decoder, count = codecs.encoder, codecs.decoder, len(codecs.cells)
-    shapes = {f"signal_power {list(codecs.signal_power.shape)}": codecs.signal_power.shape == (count,)}
-    shapes[f"noise_log_gain {list(codecs.noise_log_gain.shape)}"] = codecs.noise_log_gain.shape == (count,)
-    for part, net, widths in (
-        ("encoder", encoder, encoder_widths(codecs.noise, codecs.latent_dim, encoder.widths[1:-1])),
-        ("decoder", decoder, decoder_widths(codecs.latent_dim, decoder.widths[1:-1])),
+def _shapes(cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
+    """Shape of every tensor of a group, by name."""
+    count, latent_dim = len(cells), cells[0].latent_dim
+    shapes = {"signal_power": [count], "noise_log_gain": [count]}
+    for part, widths in (
+        ("encoder", encoder_widths(cells[0].noise, latent_dim, hidden)),
+        ("decoder", decoder_widths(latent_dim, hidden)),
     ):
         for layer, (i, o) in enumerate(pairwise(widths)):
-            found = list(net.weights[layer].shape), list(net.biases[layer].shape)
-            shapes[f"{part} layer {layer} {found}"] = found == ([count, o, i], [count, o, 1])
-    for what, right in shapes.items():
-        if not right:
-            raise ValueError(f"{group}: {what} does not fit its {count} cells")
-    for tensor in (*encoder.weights, *encoder.biases, *decoder.weights, *decoder.biases):
-        if tensor.dtype != torch.float32 or not torch.isfinite(tensor).all():
-            raise ValueError(f"{group}: weights that are not finite float32")
+            shapes[f"{part}/{layer}/weight"] = [count, o, i]
+            shapes[f"{part}/{layer}/bias"] = [count, o, 1]
+    return shapes
+
+
+def _check(tensors: dict[str, Tensor], shapes: dict[str, list[int]]) -> None:
+    """Raise ValueError unless the tensors are these, float32 and finite."""
+    if not shapes or set(tensors) != set(shapes):
+        names = ", ".join(sorted(set(tensors) ^ set(shapes))[:3])
+        raise ValueError(f"its tensors are not those of its cells ({names or 'none at all'})")
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or list(tensor.shape) != shapes[name]:
+            raise ValueError(
+                f"{name}: expected float32 {shapes[name]}, found {tensor.dtype} {list(tensor.shape)}"
+            )
+        if not torch.isfinite(tensor).all() or (name.endswith("signal_power") and tensor.min() < 0):
+            raise ValueError(f"{name}: values that are not finite, or a negative power")
+
+
+def _codecs(tensors: dict[str, Tensor], group: str, cells: tuple[Cell, ...], layers: int) -> Codecs:
+    encoder, decoder = (
+        Network(
+            tuple(tensors[f"{group}/{part}/{layer}/weight"] for layer in range(layers)),
+            tuple(tensors[f"{group}/{part}/{layer}/bias"] for layer in range(layers)),
+        )
+        for part in ("encoder", "decoder")
+    )
+    power, gain = tensors[f"{group}/signal_power"], tensors[f"{group}/noise_log_gain"]
+    return Codecs(cells, encoder, decoder, power, gain)

@@ -1,14 +1,12 @@
 """The source: points uniform on the surface of the unit cube."""
 
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snrvae import npz
 from snrvae.randomness import numpy_stream
 
 Points = NDArray[np.float32]  # [n, 3]
@@ -72,18 +70,12 @@ def to_bytes(splits: dict[str, Split]) -> bytes:
     arrays: dict[str, NDArray[Any]] = {}
     for name, split in splits.items():
         arrays |= {name: split.points, f"{name}_face": split.face}
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    return npz.to_bytes(arrays)
 
 
 def from_bytes(data: bytes) -> dict[str, Split]:
     """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"not a readable npz archive ({error})") from None
+    arrays = npz.from_bytes(data)
     expected = {key for name in SPLITS for key in (name, f"{name}_face")}
     if set(arrays) != expected:
         raise ValueError(f"expected the arrays {', '.join(sorted(expected))}")

@@ -25,6 +25,13 @@ class Cell:
     snr: float | None
     repeat: int
 
+    def __post_init__(self) -> None:
+        whole = isinstance(self.latent_dim, int) and isinstance(self.repeat, int)
+        silent = self.noise == "none" and self.snr is None
+        noisy = self.noise in ("isotropic", "learned") and isinstance(self.snr, float) and self.snr > 0
+        if not (whole and self.latent_dim >= 1 and self.repeat >= 0 and (silent or noisy)):
+            raise ValueError(f"no cell has {self.noise=}, {self.latent_dim=}, {self.snr=}, {self.repeat=}")
+
     @property
     def model(self) -> str:
         """The model's name in the tables: ae, snr_vae or snr_vae_learned."""

@@ -93,8 +93,7 @@ class Backpropagation:
         cells = network.weights[0].shape[0]
         self._outputs = [network.weights[0].new_empty(cells, o, batch) for o in network.widths[1:]]
         self._deltas = [
-            scratch[layer % 2][: cells * i * batch].view(cells, i, batch)
-            for layer, i in enumerate(network.widths[:-1])
+            [half[: cells * i * batch].view(cells, i, batch) for half in scratch] for i in network.widths[:-1]
         ]
         self._inputs: list[Tensor] = []
 
@@ -116,8 +115,7 @@ class Backpropagation:
         it on to the input.
         """
         for layer in reversed(range(len(self._outputs))):
-            torch.bmm(delta, self._inputs[layer].mT, out=self.gradient.weights[layer])
-            torch.sum(delta, 2, keepdim=True, out=self.gradient.biases[layer])
+            self._parameters(layer, delta)
             if layer:
                 delta = self._through(layer, delta)
                 # the ReLU that made this layer's input, in place: one pass
@@ -128,8 +126,22 @@ class Backpropagation:
         """d loss / d input [c, i, b] from what `backward` returned."""
         return self._through(0, delta)
 
+    def _parameters(self, layer: int, delta: Tensor) -> None:
+        """Gradients of a layer's weights and biases."""
+        weight, inputs = self.gradient.weights[layer], self._inputs[layer]
+        if inputs.shape[1] == 1:
+            # A product with a vector rounds differently for one cell than for many; a vector times a
+            # matrix does not.
+            torch.bmm(inputs, delta.mT, out=weight.mT)
+        else:
+            torch.bmm(delta, inputs.mT, out=weight)
+        torch.sum(delta, 2, keepdim=True, out=self.gradient.biases[layer])
+
     def _through(self, layer: int, delta: Tensor) -> Tensor:
-        return torch.bmm(self.network.weights[layer].mT, delta, out=self._deltas[layer])
+        """d loss / d input of a layer, in the half of the scratch that `delta` is not in."""
+        first, second = self._deltas[layer]
+        out = second if delta.data_ptr() == first.data_ptr() else first
+        return torch.bmm(self.network.weights[layer].mT, delta, out=out)
 
 
 def scratch(cells: int, widest: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:

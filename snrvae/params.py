@@ -120,7 +120,7 @@ class Params(Settings):
         if data is not None and train.batch_size > data.train_points:
             raise PydanticCustomError(
                 "batch",
-                "batch_size {batch} is larger than data.train_points {points}",
+                "{batch} is more than {points}",
                 {"batch": train.batch_size, "points": data.train_points},
             )
         return train
@@ -140,22 +140,32 @@ def from_yaml(text: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(fault) for fault in error.errors())
-        raise ValueError("\n".join(lines)) from None
+        # an entry that is wrong leaves its list too short: one fault, not two
+        faults = [f for f in error.errors() if f["type"] != "too_short" or not f["input"]]
+        raise ValueError("\n".join(dict.fromkeys(map(_line, faults)))) from None
 
 
 def _line(fault: ErrorDetails) -> str:
-    path = [part for part in fault["loc"] if isinstance(part, str)]
-    key, right = ".".join(path), _description(path)
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key; known here: {', '.join(_siblings(path))}"
+    path = [str(part) for part in fault["loc"]]
+    kind, value = fault["type"], _shown(fault["input"])
+    if kind == "invalid_key":  # YAML reads `yes` as a truth value, and pydantic shows that as 1
+        path[-1] = str(fault["input"])
+    if kind in ("extra_forbidden", "invalid_key"):
+        return f"{'.'.join(path)}: unknown key; known here: {', '.join(_model(path[:-1]).model_fields)}"
+    path = [part for part in fault["loc"] if isinstance(part, str)]  # without the place in a list
+    if kind == "batch":
+        path, value = [*path, "batch_size"], str(fault["ctx"]["batch"])
+    right = _model(path[:-1]).model_fields[path[-1]].description
+    match kind:
         case "missing":
-            return f"{key}: missing; expected {right}"
-        case "labels" | "batch":
-            return f"{key}: {fault['msg']}; expected {right}"
+            what = "missing"
+        case "labels":
+            what = fault["msg"]
+        case "batch":
+            what = f"{value} is more than data.train_points {fault['ctx']['points']}"
         case _:
-            return f"{key}: {_shown(fault['input'])} is wrong; expected {right}"
+            what = f"{value} is wrong"
+    return f"{'.'.join(path)}: {what}; expected {right}"
 
 
 def _shown(value: Any, longest: int = 60) -> str:
@@ -168,14 +178,6 @@ def _model(path: Iterable[str]) -> type[Settings]:
     for part in path:
         model = model.model_fields[part].annotation  # type: ignore[assignment]
     return model
-
-
-def _description(path: list[str]) -> str:
-    return _model(path[:-1]).model_fields[path[-1]].description or ""
-
-
-def _siblings(path: list[str]) -> list[str]:
-    return list(_model(path[:-1]).model_fields)
 
 
 def snr_db(snr: float) -> float:

@@ -61,7 +61,10 @@ class Pool:
         try:
             self._follow([future for group in futures for future in group], progress)
             results = [[future.result() for future in group] for group in futures]
-        except BrokenProcessPool:
+        except BaseException as error:
+            self._board.stop.set()  # the other blocks end at their next record, and this pool with them
+            if not isinstance(error, BrokenProcessPool):
+                raise
             raise ChildProcessError("a training process was ended from outside (out of memory?)") from None
         codecs = [
             codec.concatenate([batch for data, _ in group for batch in codec.from_bytes(data)])
@@ -77,8 +80,8 @@ class Pool:
             done, mse = self._board.read()
             progress(done - told, mse)
             told = done
-            if any(future.exception() for future in ended):
-                return
+            for future in ended:
+                future.result()  # raises what ended it, while the others are still at work
 
 
 class _Board:

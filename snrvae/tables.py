@@ -51,6 +51,6 @@ def to_csv(table: pd.DataFrame) -> str:
 def from_csv(data: bytes) -> pd.DataFrame:
     """Inverse of to_csv. Raises ValueError where `data` is no table."""
     try:
-        return pd.read_csv(io.BytesIO(data))
+        return pd.read_csv(io.BytesIO(data), index_col=False, on_bad_lines="error")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a CSV table ({error})") from None
+        raise ValueError(f"not a CSV table ({' '.join(str(error).split())})") from None

@@ -86,7 +86,9 @@ def _fit(
             progress((row + 1) * len(cells), float(seen[:, 0].mean()))
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
     history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
-    return block.codecs(points), history
+    codecs = block.codecs(points)
+    _check_finite(cells, codecs.signal_power.expand(1, len(LOSSES), -1), train.steps - 1, train)
+    return codecs, history
 
 
 def _draws(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snrvae import cube, figures, report, shown, tables
+from snrvae import cube, figures, npz, report, tables
 from snrvae.params import Params
 from stages import files
 
@@ -23,7 +23,7 @@ def render(
     report_path: Path,
 ) -> None:
     splits = files.read(cube_path, cube.from_bytes)
-    clouds = files.read(evaluation_path, shown.from_bytes)
+    clouds = files.read(evaluation_path, npz.from_bytes)
     cells = files.read(cells_path, tables.from_csv)
     metrics = files.read(metrics_path, json.loads)
     losses = pd.concat([files.read(path, tables.from_csv) for path in (ae_losses_path, vae_losses_path)])

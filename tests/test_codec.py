@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -14,7 +15,7 @@ from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
 
-Change = Callable[[dict[str, Tensor], dict[str, list[dict[str, object]]]], object]
+Change = Callable[[dict[str, Tensor], dict[str, Any]], object]
 
 VAE = "snr_vae/d2"
 
@@ -52,13 +53,19 @@ def test_the_same_codecs_give_the_same_bytes(codecs: list[Codecs]) -> None:
     data = codec.to_bytes(codecs)
     assert codec.to_bytes(codecs) == data
     assert codec.to_bytes(codec.from_bytes(data)) == data
+    assert codec.to_bytes(codecs[::-1]) == data
 
 
 def test_the_file_says_which_cells_it_holds_without_this_code(codecs: list[Codecs]) -> None:
     data = codec.to_bytes(codecs)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     (described,) = header["__metadata__"].values()
-    assert json.loads(described)[VAE][0] == {"noise": "isotropic", "latent_dim": 2, "snr": 4.0, "repeat": 0}
+    assert json.loads(described)[VAE]["cells"][0] == {
+        "noise": "isotropic",
+        "latent_dim": 2,
+        "snr": 4.0,
+        "repeat": 0,
+    }
 
 
 # Bad files
@@ -82,7 +89,7 @@ def drop(part: str) -> Change:
 
 
 def cells(**columns: object) -> Change:
-    return lambda _, groups: [cell.update(columns) for cell in groups[VAE]]
+    return lambda _, groups: [cell.update(columns) for cell in groups[VAE]["cells"]]
 
 
 FAULTS: dict[str, Change] = {
@@ -116,10 +123,14 @@ FAULTS: dict[str, Change] = {
     "snr as text": cells(snr="ten"),
     "negative snr": cells(snr=-1.0),
     "unknown column": cells(colour="red"),
-    "a cell less": lambda _, groups: groups[VAE].pop(),
-    "no cells": lambda _, groups: groups[VAE].clear(),
-    "cells as text": lambda _, groups: groups.update({VAE: "cells"}),
+    "a cell less": lambda _, groups: groups[VAE]["cells"].pop(),
+    "no cells": lambda _, groups: groups[VAE]["cells"].clear(),
+    "cells as text": lambda _, groups: groups[VAE].update(cells="cells"),
     "tensors of another group": lambda _, groups: groups.update(other=groups[VAE]),
+    "another depth": lambda _, groups: groups[VAE].update(hidden=[16]),
+    "no depth": lambda _, groups: groups[VAE].pop("hidden"),
+    "another tensor": put("extra", torch.zeros(2)),
+    "nothing at all": lambda tensors, groups: (tensors.clear(), groups.clear()),
     "no groups": lambda _, groups: groups.clear(),
 }
 

@@ -280,5 +280,10 @@ def test_an_array_of_the_wrong_kind_is_refused_by_name(
     assert refusal(zipped({f"{key}.npy": npy(value) for key, value in arrays.items()})).startswith(name)
 
 
+def test_an_empty_split_is_refused_by_name(splits: dict[str, Split]) -> None:
+    empty = Split(np.zeros((0, 3), np.float32), np.zeros(0, np.uint8))
+    assert refusal(cube.to_bytes(splits | {"test": empty})).startswith("test: ")
+
+
 def test_a_missing_split_is_refused_by_name(splits: dict[str, Split]) -> None:
     assert "validation" in refusal(cube.to_bytes({"train": splits["train"], "test": splits["test"]}))

@@ -187,6 +187,16 @@ def test_points_that_pass_in_parts_give_the_same_numbers(
     assert parts.reconstructed == pytest.approx(whole.reconstructed, abs=1e-5)
 
 
+def test_points_decoded_in_parts_are_the_same(
+    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = of(alone, "isotropic")
+    whole = evaluation.generate(codec, splits["test"], radius, SEED).points
+    monkeypatch.setattr(evaluation, "PASS", 128)
+    parts = evaluation.generate(codec, splits["test"], radius, SEED).points
+    assert parts == pytest.approx(whole, abs=1e-5)
+
+
 # The selected repeat
 
 
@@ -269,3 +279,19 @@ def test_generation_repeats_itself_and_moves_with_the_seed(
     once, twice, other = (evaluation.generate(codec, splits["test"], radius, seed) for seed in (1, 1, 2))
     assert equal(once, twice)
     assert not np.array_equal(once.points, other.points)
+
+
+def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_has(
+    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[np.ndarray] = []
+
+    def ratio(points: np.ndarray) -> float:
+        draws.append(points)
+        return float(len(draws))
+
+    monkeypatch.setattr(generation, "generation_ratio", ratio)
+    found = evaluation.generate(of(alone, "isotropic"), splits["test"], radius, SEED)
+    assert len({points.tobytes() for points in draws}) == len(draws) == 8
+    assert all(points.shape == splits["test"].points.shape for points in draws)
+    assert found.ratio == measures.estimate(np.arange(1, 9))

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from snrvae import shown
+from snrvae import npz, shown
 from snrvae.grid import Cell
 from snrvae.records import Estimate, Fidelity, Generation
 
@@ -33,7 +33,7 @@ def put() -> tuple[bytes, dict[Cell, tuple[Fidelity, Generation]]]:
 
 def test_the_file_gives_back_the_first_points_of_every_cloud() -> None:
     data, made = put()
-    arrays = shown.from_bytes(data)
+    arrays = npz.from_bytes(data)
     for name, cell in (("ae/d2", AE), ("snr_vae_learned/d2-snr10", LEARNED)):
         fidelity, generated = made[cell]
         assert np.array_equal(arrays[f"{name}/reconstructed"], fidelity.reconstructed[: shown.POINTS])
@@ -67,5 +67,5 @@ def zipped(content: bytes) -> bytes:
 )
 def test_a_file_that_is_no_archive_of_arrays_is_refused_in_one_line(data: bytes) -> None:
     with pytest.raises(ValueError) as caught:
-        shown.from_bytes(data)
+        npz.from_bytes(data)
     assert len(str(caught.value).splitlines()) == 1
