@@ -13,22 +13,21 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snrvae import channel, network
+from snrvae import channel, cube, network
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
 
-SOURCE_DIM = 3
 METADATA = "codecs"
 
 
 def encoder_widths(noise: Noise, latent_dim: int, hidden: Sequence[int]) -> list[int]:
     """Features of an encoder's layers: learned noise has a second head, for ln σ²."""
-    return [SOURCE_DIM, *hidden, latent_dim * (2 if noise == "learned" else 1)]
+    return [cube.DIMENSION, *hidden, latent_dim * (2 if noise == "learned" else 1)]
 
 
 def decoder_widths(latent_dim: int, hidden: Sequence[int]) -> list[int]:
     """Features of a decoder's layers."""
-    return [latent_dim, *hidden, SOURCE_DIM]
+    return [latent_dim, *hidden, cube.DIMENSION]
 
 
 @dataclass(frozen=True)

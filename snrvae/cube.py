@@ -12,6 +12,7 @@ from snrvae.randomness import numpy_stream
 Points = NDArray[np.float32]  # [n, 3]
 Faces = NDArray[np.uint8]  # [n]
 
+DIMENSION = 3
 FACES = 6
 FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
 SPLITS = ("train", "validation", "test")

@@ -8,14 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import cube, generation, measures, objective
+from snrvae import cube, generation, information, measures, objective, shannon
 from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.randomness import stream_seed
-from snrvae.records import Fidelity, Generation, Points
+from snrvae.rate_distortion import Lines
+from snrvae.records import Estimate, Fidelity, Generation, Limit, Points
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
+QUERIES = 2000  # test points whose latents are asked what they carry
 PASS = 8192  # points that go through a network at once: a few MB of activations
 
 
@@ -71,6 +73,39 @@ def generate(codec: Codecs, test: Split, radius: NDArray[np.float64], seed: int)
         measures.estimate(np.array([generation.generation_ratio(points) for points in draws])),
         generation.coverage(test.points, radius, draws[0]),
         draws[0],
+    )
+
+
+def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int) -> Limit:
+    """Hold a noisy codec of one cell, measured as `result` on test points [n, 3], against Shannon's limit.
+
+    lines  certified below the source's R(D)
+    """
+    (cell,) = codec.cells
+    latents = codec.encode(torch.from_numpy(test))
+    generator = _generator(seed, "information noise", cell.latent_dim)
+    z = latents.transmit(torch.randn(latents.mean.shape, generator=generator))
+    assert latents.log_noise_power is not None
+    assert cell.snr is not None
+    assert result.kl_bits is not None
+    mean, log_noise_power = latents.mean[0], latents.log_noise_power[0]
+    passed = information.mutual_information(mean, log_noise_power, z[0, :, :QUERIES])
+    capacity = gaussian = None
+    rate = result.kl_bits.value
+    if cell.noise == "isotropic":
+        rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
+        gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
+    least = float(shannon.distortion_at_rate(lines, rate)) / cube.DIMENSION
+    gap = 10 * np.log10(result.mse.value / least)
+    stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
+    return Limit(
+        capacity,
+        passed.lower,
+        passed.upper,
+        passed.saturated,
+        gaussian,
+        least,
+        Estimate(float(gap), float(stderr)),
     )
 
 

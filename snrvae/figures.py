@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from snrvae.cube import FACE_NAMES, Split
 
-Arrays = Mapping[str, NDArray[np.floating]]
+Array = NDArray[np.floating]
+Arrays = Mapping[str, Array]
 
 INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
 FACES = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae")  # a hue per axis, light at 1
@@ -141,39 +142,106 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     return figure
 
 
-def grid(cells: pd.DataFrame) -> Figure:
-    """Figure 6: MSE, E KL and the latents' KL over the grid."""
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    figure.suptitle("The grid: what an SNR buys, and what it costs")
-    axes_mse, axes_kl, axes_latent = figure.subplots(1, 3)
-    snrs = np.array(sorted(cells.snr.dropna().unique()))
-    for latent_dim in sorted(cells.latent_dim.unique()):
+def rate_distortion(
+    cells: pd.DataFrame, limit: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]
+) -> Figure:
+    """Figure 5: every cell in the plane of bits and mse, with Shannon's limit.
+
+    limit       the table rate_distortion.csv
+    asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
+    """
+    figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+    axes = figure.subplots()
+    rows = cells[(cells.selected == 1) & (cells.noise != "none")]
+    bits = rows.capacity_bits.fillna(rows.kl_bits)
+    most = max(bits.max() * 1.06, 2.0)
+    shown = limit[limit.rate_lower_bits <= most + 1]
+    least = shown.distortion / 3
+    axes.fill_between(shown.rate_lower_bits, least, 1e-12, color=GRID, alpha=0.7, lw=0)
+    axes.plot(shown.rate_lower_bits, least, color=INK, lw=2.2)
+    axes.text(
+        0.03,
+        0.06,
+        "no code can be here",
+        transform=axes.transAxes,
+        color=REFERENCE,
+        style="italic",
+        ha="left",
+    )
+    for latent_dim in sorted(rows.latent_dim.unique()):
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
-        capacity = latent_dim / 2 * np.log2(1 + snrs)
-        axes_kl.plot(snrs, capacity, color=colour, ls=":", lw=1.2)
+        isotropic = _curve(cells, "isotropic", latent_dim)
+        axes.plot(isotropic.capacity_bits, isotropic.linear_mse, color=colour, ls="--", lw=1.1)
+        if latent_dim in asymptotes:
+            rate, distortion = asymptotes[latent_dim]
+            axes.plot(rate, distortion / 3, color=colour, ls=":", lw=1.3)
+    snrs = sorted(rows.snr.unique())
+    for place, row in zip(bits, rows.itertuples(), strict=True):
+        colour = DIMS[(row.latent_dim - 1) % len(DIMS)]
+        axes.plot(
+            place,
+            row.mse,
+            ls="",
+            marker=MARKERS[snrs.index(row.snr) % len(MARKERS)],
+            color=colour,
+            markerfacecolor=colour if row.noise == "isotropic" else "white",
+            markersize=8,
+            zorder=3,
+        )
+    axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6, 0.2))
+    axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
+    axes.set_ylabel("mse (per coordinate)")
+    axes.set_title("Every codec against Shannon's limit")
+    _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), snrs)
+    return figure
+
+
+def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None:
+    handles = [Line2D([], [], color=DIMS[(d - 1) % len(DIMS)], lw=5) for d in dims]
+    handles += [
+        Line2D([], [], ls="", marker=MARKERS[i % len(MARKERS)], color=REFERENCE, markersize=7)
+        for i in range(len(snrs))
+    ]
+    handles += [
+        Line2D([], [], ls="", marker="o", color=REFERENCE, markerfacecolor="white", markersize=7),
+        Line2D([], [], color=INK, lw=2.2),
+        Line2D([], [], color=REFERENCE, ls="--", lw=1.1),
+        Line2D([], [], color=REFERENCE, ls=":", lw=1.3),
+    ]
+    labels = [f"d = {d}" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
+    labels += ["learned noise", "Shannon's limit", "best linear codec", "best point by point, SNR → ∞"]
+    axes.legend(handles, labels, loc="upper right", ncols=2)
+
+
+def grid(cells: pd.DataFrame) -> Figure:
+    """Figure 6: MSE, its gap to Shannon's limit, E KL and the latents' KL over the grid."""
+    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    figure.suptitle("The grid: what an SNR buys, and what it costs")
+    (axes_mse, axes_gap), (axes_kl, axes_latent) = figure.subplots(2, 2)
+    snrs = np.array(sorted(cells.snr.dropna().unique()))
+    dims = sorted(cells.latent_dim.unique())
+    for latent_dim in dims:
+        colour = DIMS[(latent_dim - 1) % len(DIMS)]
+        axes_kl.plot(snrs, latent_dim / 2 * np.log2(1 + snrs), color=colour, ls=":", lw=1.2)
         for noise in ("isotropic", "learned"):
-            rows = _curve(cells, noise, latent_dim)
-            if len(rows):
-                look = _look(latent_dim, noise)
-                axes_mse.errorbar(rows.snr, rows.mse, 2 * rows.mse_stderr, **look)
-                axes_kl.plot(rows.snr, rows.kl_bits, **look)
-                axes_latent.plot(rows.snr, rows.latent_kl_bits.clip(lower=1e-4), **look)
+            rows, look = _curve(cells, noise, latent_dim), _look(latent_dim, noise)
+            axes_mse.errorbar(rows.snr, rows.mse, 2 * rows.mse_stderr, **look)
+            axes_gap.errorbar(rows.snr, rows.gap_db, 2 * rows.gap_db_stderr, **look)
+            axes_kl.plot(rows.snr, rows.kl_bits, **look)
+            axes_latent.plot(rows.snr, rows.latent_kl_bits.clip(lower=1e-4), **look)
         rows = _curve(cells, "isotropic", latent_dim)
         axes_mse.plot(rows.snr, rows.linear_mse, color=colour, ls=":", lw=1.2)
     axes_mse.set(yscale="log", ylabel="mse (per coordinate)", title="Distortion")
+    axes_gap.axhline(0, color=INK, lw=1.2)
+    axes_gap.set(ylabel="10·log10(mse / least mse of any code)  [dB]", title="Gap to Shannon's limit")
     axes_kl.set(ylabel="E KL(q(z|x) ‖ N(0, I))  [bit]", title="Rate")
     axes_latent.set(yscale="log", ylabel="KL(q(z) ‖ N(0, 1))  [bit per dim]", title="Latent distribution")
     for axes in figure.axes:
         _snr_axis(axes, snrs)
-    dims = sorted(cells.latent_dim.unique())
     handles = [Line2D([], [], **_look(d, "isotropic")) for d in dims]
     labels = [f"d = {d}" for d in dims]
-    handles += [
-        Line2D([], [], color=INK, ls="-"),
-        Line2D([], [], color=INK, ls="--"),
-        Line2D([], [], color=INK, ls=":", lw=1.2),
-    ]
-    labels += ["isotropic noise", "learned noise", "linear codec (left), capacity (middle)"]
+    handles += [Line2D([], [], color=INK, ls=ls, lw=lw) for ls, lw in (("-", 1.8), ("--", 1.8), (":", 1.2))]
+    labels += ["isotropic noise", "learned noise", "linear codec (mse), capacity (E KL)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 

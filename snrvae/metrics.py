@@ -8,7 +8,7 @@ import pandas as pd
 
 from snrvae import tables
 from snrvae.grid import Cell
-from snrvae.records import Fidelity, Generation
+from snrvae.records import Fidelity, Generation, Limit
 
 METRICS = (
     "mse",
@@ -17,18 +17,27 @@ METRICS = (
     "generated_surface_distance",
     "generation_ratio",
     "coverage",
+    "gap_db",
 )
 
 
-def cells(results: Sequence[Fidelity], generations: Mapping[Cell, Generation]) -> pd.DataFrame:
-    """A row per cell and repeat; what was generated stands at the selected repeats."""
-    return pd.DataFrame([_cell(result, generations.get(result.cell)) for result in results])
+def cells(
+    results: Sequence[Fidelity], generations: Mapping[Cell, Generation], limits: Mapping[Cell, Limit]
+) -> pd.DataFrame:
+    """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats."""
+    rows = [
+        _fidelity(result) | _generation(generations.get(result.cell)) | _limit(limits.get(result.cell))
+        for result in results
+    ]
+    selected = [int(result.cell in generations) for result in results]
+    table = pd.DataFrame(rows)
+    table.insert(list(table).index("repeat") + 1, "selected", selected)
+    return table
 
 
-def _cell(result: Fidelity, generated: Generation | None) -> dict[str, Any]:
-    cell, kl = result.cell, result.kl_bits
-    row = tables.cell_columns(cell) | {
-        "selected": int(generated is not None),
+def _fidelity(result: Fidelity) -> dict[str, Any]:
+    kl = result.kl_bits
+    return tables.cell_columns(result.cell) | {
         "validation_mse": result.validation_mse,
         "mse": result.mse.value,
         "mse_stderr": result.mse.stderr,
@@ -38,15 +47,35 @@ def _cell(result: Fidelity, generated: Generation | None) -> dict[str, Any]:
         "latent_shape_kl_bits": result.latent_shape_kl_bits,
         "linear_mse": result.linear_mse,
     }
+
+
+def _generation(generated: Generation | None) -> dict[str, Any]:
     if generated is None:
-        return row
-    return row | {
+        return {}
+    return {
         "generated_surface_distance": generated.surface_distance,
         "generated_surface_p95": generated.surface_p95,
         "generated_face_error": generated.face_error,
         "generation_ratio": generated.ratio.value,
         "generation_ratio_stderr": generated.ratio.stderr,
         "coverage": generated.coverage,
+    }
+
+
+def _limit(limit: Limit | None) -> dict[str, Any]:
+    if limit is None:
+        return {}
+    return {
+        "capacity_bits": limit.capacity_bits,
+        "information_bits": limit.information_bits.value,
+        "information_bits_stderr": limit.information_bits.stderr,
+        "information_upper_bits": limit.information_upper_bits.value,
+        "information_upper_bits_stderr": limit.information_upper_bits.stderr,
+        "information_saturated": str(limit.information_saturated).lower(),
+        "gaussian_information_bits": limit.gaussian_information_bits,
+        "shannon_mse": limit.shannon_mse,
+        "gap_db": limit.gap_db.value,
+        "gap_db_stderr": limit.gap_db.stderr,
     }
 
 
@@ -72,6 +101,8 @@ def _summary(selected: pd.DataFrame) -> dict[str, float]:
     if len(reference):
         summary |= {
             "snr_vae_best_mse": reference.mse.min(),
+            "mean_gap_db": reference.gap_db.mean(),
+            "worst_gap_db": reference.gap_db.max(),
             "generation_ratio": reference.generation_ratio.min(),
         }
     return {name: _rounded(value) for name, value in summary.items()}

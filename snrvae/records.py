@@ -59,3 +59,23 @@ class Generation:
     ratio: Estimate
     coverage: float
     points: Points
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A cell against Shannon's limit: what its channel can carry, what passes, what that would allow.
+
+    capacity_bits     (d/2)·log2(1 + s); None where noise is learned, which escapes it
+    information_bits  I(x; z) from below and above; `saturated` where the sample cannot carry the rate
+    gaussian_information_bits  Σ_j ½ log2(1 + P_j/σ²); None where noise is learned
+    shannon_mse       the least mse of any code at the capacity (learned noise: at the cell's own E KL)
+    gap_db            10·log10(mse / shannon_mse), with the standard error of the mse carried over
+    """
+
+    capacity_bits: float | None
+    information_bits: Estimate
+    information_upper_bits: Estimate
+    information_saturated: bool
+    gaussian_information_bits: float | None
+    shannon_mse: float
+    gap_db: Estimate

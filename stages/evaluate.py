@@ -1,11 +1,11 @@
-"""Measure every cell on held-out points: cube.npz, both models → cells.csv, metrics.json, evaluation.npz."""
+"""Measure every cell on held-out points and against the limit: cells.csv, metrics.json, evaluation.npz."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 
-from snrvae import codec, cube, evaluation, generation, metrics, shown, tables
+from snrvae import codec, cube, evaluation, generation, metrics, shannon, shown, tables
 from snrvae.params import Params
 from stages import files
 
@@ -15,6 +15,7 @@ def evaluate(
     cube_path: Path,
     ae_path: Path,
     vae_path: Path,
+    limit_path: Path,
     cells_path: Path,
     metrics_path: Path,
     evaluation_path: Path,
@@ -23,6 +24,7 @@ def evaluate(
     validation, test = splits["validation"].points, splits["test"]
     models = [files.read(path, codec.from_bytes) for path in (ae_path, vae_path)]
     codecs = {batch.cells[0]: batch for model in models for batch in evaluation.single(model)}
+    lines = files.read(limit_path, shannon.lines_from_csv)
     radius = generation.neighbour_radius(test.points)
 
     threads = torch.get_num_threads()
@@ -37,7 +39,14 @@ def evaluate(
                 lambda r: (r.cell, evaluation.generate(codecs[r.cell], test, radius, params.seed)), selected
             )
         )
-    table = metrics.cells(results, generated)
+        noisy = [result for result in selected if result.kl_bits is not None]
+        limits = dict(
+            pool.map(
+                lambda r: (r.cell, evaluation.limit(codecs[r.cell], r, test.points, lines, params.seed)),
+                noisy,
+            )
+        )
+    table = metrics.cells(results, generated, limits)
     files.write(cells_path, tables.to_csv(table))
     files.write(metrics_path, metrics.to_json(metrics.tree(table)))
     files.write(evaluation_path, shown.to_bytes(selected, generated))

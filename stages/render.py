@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from snrvae import cube, figures, npz, report, tables
+from snrvae import cube, figures, npz, report, shannon, tables
 from snrvae.params import Params
 from stages import files
 
@@ -16,6 +16,7 @@ def render(
     evaluation_path: Path,
     cells_path: Path,
     metrics_path: Path,
+    limit_path: Path,
     ae_losses_path: Path,
     vae_losses_path: Path,
     lock_path: Path,
@@ -26,14 +27,21 @@ def render(
     clouds = files.read(evaluation_path, npz.from_bytes)
     cells = files.read(cells_path, tables.from_csv)
     metrics = files.read(metrics_path, json.loads)
+    limit = files.read(limit_path, tables.from_csv)
     losses = pd.concat([files.read(path, tables.from_csv) for path in (ae_losses_path, vae_losses_path)])
     versions = files.read(lock_path, report.locked_versions)
+    asymptotes = {
+        latent_dim: shannon.point_by_point_curve(latent_dim, 25)
+        for latent_dim in params.latent_dim
+        if latent_dim <= cube.DIMENSION
+    }
     with figures.style():
         drawn = {
             "1_data": figures.data(splits["train"]),
             "2_autoencoder_latents": figures.autoencoder_latents(cells, clouds),
             "3_controlled_latents": figures.controlled_latents(cells, clouds),
             "4_clouds": figures.clouds(cells, clouds, splits["test"]),
+            "5_rate_distortion": figures.rate_distortion(cells, limit, asymptotes),
             "6_grid": figures.grid(cells),
             "7_training": figures.training(losses),
         }

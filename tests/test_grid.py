@@ -1,7 +1,10 @@
 """The grid's cells: which there are, what they are called, how they are put together."""
 
+import math
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +45,27 @@ def test_there_is_an_snr_vae_for_each_noise_dimension_snr_and_repeat() -> None:
         Cell("learned", d, snr, repeat) for d in (2, 5) for snr in (1.0, 30.0) for repeat in range(repeats)
     }
     assert len(cells) == 4 * repeats
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("none", 2, 10.0, 0),
+        ("isotropic", 2, None, 0),
+        ("pink", 2, 10.0, 0),
+        ("learned", 0, 10.0, 0),
+        ("learned", 2.0, 10.0, 0),
+        ("learned", "2", 10.0, 0),
+        ("isotropic", 2, 0.0, 0),
+        ("isotropic", 2, math.nan, 0),
+        ("isotropic", 2, "10", 0),
+        ("isotropic", 2, 10.0, -1),
+        ("isotropic", 2, 10.0, None),
+    ],
+)
+def test_a_cell_that_no_grid_has_is_refused(columns: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError):
+        Cell(*columns)
 
 
 def test_cells_have_the_names_that_the_metrics_show() -> None:

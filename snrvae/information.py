@@ -1,0 +1,68 @@
+"""How many bits about a point its latents carry: I(x; z) between two estimates from samples."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snrvae import measures
+from snrvae.records import Estimate
+
+ROWS = 32  # queries at a time: their products with all components stay in the cache
+SATURATED_BITS = 0.1  # estimates farther apart than this: the sample cannot carry the rate
+
+
+@dataclass(frozen=True)
+class Information:
+    """I(x; z) in bits: in expectation at least `lower` and at most `upper`."""
+
+    lower: Estimate
+    upper: Estimate
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the sample is too small for the rate, so that neither end says much."""
+        return self.upper.value - self.lower.value > SATURATED_BITS
+
+
+def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Information:
+    """I(x; z) from E[log q(z|x) - log q(z)], q(z) the mixture of q(z|x) over n points.
+
+    mean             μ [d, n] of the points
+    log_noise_power  ln σ², [1, 1] or [d, n]
+    z                latents [d, k] that the first k points sent
+
+    With a point's own component the mixture bounds I from below, without it from above (Poole et al., ICML
+    2019, eqs. 10 and 12; leave-one-out). In float64: at a high SNR the exponents are large differences.
+    """
+    mean, z = mean.double(), z.double()
+    power = log_noise_power.double().exp().expand_as(mean)
+    # ln q(z|x) = -½ Σ_d [(z - μ)²/σ² + ln σ²] as one product of what z gives and what x gives
+    of_x = torch.cat(
+        [-0.5 / power, mean / power, -0.5 * (mean**2 / power + power.log()).sum(0, keepdim=True)]
+    )  # [2d + 1, n]
+    of_z = torch.cat([z**2, z, torch.ones_like(z[:1])]).T  # [k, 2d + 1]
+    count = mean.shape[1]
+    own, others = [], []
+    buffer = mean.new_empty(ROWS, count)
+    for start in range(0, len(of_z), ROWS):
+        rows = of_z[start : start + ROWS]
+        log_density = torch.mm(rows, of_x, out=buffer[: len(rows)])
+        place = torch.arange(len(rows)), torch.arange(start, start + len(rows))
+        own.append(log_density[place])
+        log_density[place] = -math.inf
+        # ln Σ exp in place: the buffer is most of what this function holds
+        peak = log_density.amax(1, keepdim=True)
+        others.append(log_density.sub_(peak).exp_().sum(1).log_() + peak[:, 0])
+    log_own, log_others = torch.cat(own), torch.cat(others)
+    lower = log_own - torch.logaddexp(log_own, log_others) + math.log(count)
+    upper = log_own - log_others + math.log(count - 1)
+    bits = math.log(2)
+    return Information(measures.estimate((lower / bits).numpy()), measures.estimate((upper / bits).numpy()))
+
+
+def gaussian_information_bits(mean: Tensor, noise_power: float) -> float:
+    """Σ_j ½ log2(1 + P_j / σ²) of means [d, n]: at most the capacity, and equal to it for equal P_j."""
+    powers = mean.double().square().mean(1)
+    return float(torch.log2(1 + powers / noise_power).sum() / 2)

@@ -1,0 +1,179 @@
+"""Shannon's limit: what the SNR channel can carry, and the least distortion that leaves.
+
+x → encoder → μ → channel(SNR) → z → decoder → x̂:  D = E|x − x̂|² ≥ D(R), R = I(x; z) ≤ C.
+
+Rates are in bits, D is the squared error of a point (three times the mean squared error of its
+coordinates), slopes are bits per unit of D. Every slope of the table certifies a line below R(D);
+up to LAST_SEARCHED_SLOPE they come from a search over the law of y (rate_distortion), above
+from the closed form for faces, edges and corners (cube_edges), which holds at any rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import e, floor, log, log1p, log2, pi, sqrt
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from snrvae import tables
+from snrvae.cube_edges import SMALLEST_SLOPE, edge_bound, edge_intercept
+from snrvae.quadrature import Array, cube_surface, node_count
+from snrvae.rate_distortion import Bound, Lines, blahut_arimoto
+
+ZERO_RATE_DISTORTION = 5 / 12  # total variance of the cube surface
+# Up to λ = 18/5 the mean alone is optimal; a little below it, 5/12 is exact in floating point.
+ZERO_RATE_SLOPE, ZERO_RATE_INTERCEPT = 5.184, 2.16
+FIRST_SLOPE = 5.25
+# Slopes per octave up to a slope: between two tangents R(D) is up to (0.3/per octave)² bits above
+# both, more where D falls fast with the slope (near rate 0).
+SPACING = ((9.0, 32), (500.0, 8), (1e7, 16))
+LAST_SEARCHED_SLOPE = 500.0  # R ≈ 7.8 bits; the time grows as the slope squared
+PER_BIT = 1e6  # the table's steps of rate in a bit
+
+ASYMPTOTE_BELOW = 0.02  # point_by_point_distortion means little above this distortion
+
+
+def capacity_bits(latent_dim: int, snr: float) -> float:
+    """C = (d/2)·log2(1 + s): bits that d uses of the SNR channel carry, s a linear power ratio."""
+    if latent_dim < 1 or not snr >= 0:
+        raise ValueError(f"need latent_dim ≥ 1 and snr ≥ 0, not {latent_dim} and {snr}")
+    return latent_dim / 2 * log1p(snr) / log(2)
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RateDistortionTable:
+    """R(D) of the cube surface, by ascending slope: the columns of reports/rate_distortion.csv.
+
+    Each row certifies R(D) ≥ intercept − slope·D for every D. At the row's own distortion R lies
+    between rate_lower_bits, the best of all rows' lines there, and rate_upper_bits.
+    """
+
+    slope: Array  # bits per unit of squared error
+    intercept: Array  # bits
+    distortion: Array
+    rate_lower_bits: Array
+    rate_upper_bits: Array
+    method: tuple[str, ...]  # "mean", "blahut-arimoto" or "edge"
+
+    @property
+    def lines(self) -> Lines:
+        """The certified lines."""
+        return Lines(self.slope, self.intercept)
+
+    def upper_bits(self, distortion: ArrayLike) -> Array:
+        """Upper bound on R(D), elementwise, within the table: codes of two rows can share time."""
+        d = np.asarray(distortion, dtype=np.float64)
+        if np.any(d < self.distortion[-1]):
+            raise ValueError(f"the table's upper bound ends at D = {self.distortion[-1]:g}")
+        return np.interp(d, self.distortion[::-1], self.rate_upper_bits[::-1])
+
+
+def _slopes() -> list[float]:
+    slopes = [FIRST_SLOPE]
+    for last, per_octave in SPACING:
+        while slopes[-1] < last:
+            slopes.append(float(f"{slopes[-1] * 2 ** (1 / per_octave):.5g}"))
+    return slopes
+
+
+def _round_up(value: float, digits: int) -> float:
+    """Up to a number of significant digits."""
+    rounded = float(f"{value:.{digits}g}")
+    unit = 10.0 ** (floor(np.log10(value)) - digits + 1)
+    return rounded if rounded >= value else float(f"{value + unit / 2:.{digits}g}")
+
+
+def rate_distortion_table() -> RateDistortionTable:
+    """The table from 0 to 22 bits. The same each time: nothing in it is random.
+
+    Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that what a CSV
+    holds is as certified as what was computed.
+    """
+    slopes = _slopes()
+    searched = [s for s in slopes if s <= LAST_SEARCHED_SLOPE]
+    bounds = [Bound(ZERO_RATE_SLOPE, ZERO_RATE_INTERCEPT, ZERO_RATE_DISTORTION, 0.0)]
+    bounds += blahut_arimoto(lambda slope: cube_surface(node_count(slope)), searched)
+    bounds += [edge_bound(s) for s in slopes[len(searched) :]]
+    method = ["mean", *["blahut-arimoto"] * len(searched)]
+    method += ["edge"] * (len(bounds) - len(method))
+
+    slope = np.array([b.slope for b in bounds])
+    intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
+    distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
+    upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
+    intercept[0], distortion[0], upper[0] = ZERO_RATE_INTERCEPT, ZERO_RATE_DISTORTION, 0.0
+    lower = np.floor(Lines(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
+    return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(method))
+
+
+def to_csv(table: RateDistortionTable) -> str:
+    """The table as CSV; ten digits hold every value as it is."""
+    return pd.DataFrame(asdict(table)).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def lines_from_csv(data: bytes) -> Lines:
+    """The certified lines of a table's CSV. Raises ValueError where `data` is another table."""
+    table = tables.from_csv(data)
+    if not {"slope", "intercept"} <= set(table) or not len(table):
+        raise ValueError("expected a table with the columns slope and intercept")
+    try:
+        slope, intercept = (table[name].to_numpy(np.float64) for name in ("slope", "intercept"))
+    except ValueError:
+        raise ValueError("slopes or intercepts that are not numbers") from None
+    if not np.isfinite([slope, intercept]).all() or slope.min() <= 0:
+        raise ValueError("slopes or intercepts that are not finite, or a slope that is not positive")
+    return Lines(slope, intercept)
+
+
+# --- D(R) ------------------------------------------------------------------------------------
+
+
+def distortion_at_rate(lines: Lines, rate_bits: ArrayLike) -> Array:
+    """Certified lower bound on the cube surface's D(R), elementwise, at any rate in bits.
+
+    Beyond the rate where the steepest line touches R(D), the edge certificate adds a line of its
+    own at each rate: nothing is extrapolated.
+    """
+    rate = np.asarray(rate_bits, dtype=np.float64)
+    if not np.all((rate >= 0) & np.isfinite(rate)):
+        raise ValueError("rates are finite and ≥ 0 bits")
+    least = np.array(lines.distortion(rate))
+    # A line touches an R(D) of slope −1/(D ln 2) at λD = 1, log2(e) bits below its intercept.
+    beyond = rate > np.max(lines.intercept) - log2(e)
+    slope = pi * e / 6 * 2.0 ** np.minimum(rate, 1000.0) / log(2)
+    usable = beyond & (slope >= SMALLEST_SLOPE)
+    for i in np.ndindex(rate.shape):
+        if usable[i]:
+            own = (edge_intercept(float(slope[i])) - rate[i]) / slope[i]
+            least[i] = max(least[i], own)
+    return least
+
+
+# --- point by point --------------------------------------------------------------------------
+
+
+def point_by_point_distortion(latent_dim: int, snr: float) -> float:
+    """High-SNR asymptote of the best codes for one point at a time, d = 1, 2 or 3.
+
+    d = 1: a curve in strands Δ apart, D = Δ²/12 + 27/(π²sΔ²), at its least Δ⁴ = 324/(π²s).
+    d = 2: a flat map with the density of latents ∝ 6P − |z|², D = 12σ²∫q² (no flat map can have
+           it everywhere, so real codes stay a little above).
+    d = 3: the unfolded cube in R³; a folded map can do better.
+    """
+    if latent_dim not in (1, 2, 3) or not snr > 0:
+        raise ValueError(f"need latent_dim 1, 2 or 3 and snr > 0, not {latent_dim} and {snr}")
+    return {1: 3 / (pi * sqrt(snr)), 2: 8 / (3 * pi * snr), 3: 5 / (18 * snr)}[latent_dim]
+
+
+def point_by_point_curve(latent_dim: int, most_bits: float) -> tuple[Array, Array]:
+    """The asymptote where it means something: (capacity in bits, distortion) from ASYMPTOTE_BELOW on."""
+    snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
+    bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])
+    distortion = np.array([point_by_point_distortion(latent_dim, float(snr)) for snr in snrs])
+    holds = distortion < ASYMPTOTE_BELOW
+    return bits[holds], distortion[holds]
