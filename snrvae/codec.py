@@ -159,6 +159,8 @@ def from_bytes(data: bytes) -> list[Codecs]:
 
 def _shapes(cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
     """Shape of every tensor of a group, by name."""
+    if len({(cell.noise, cell.latent_dim) for cell in cells}) != 1:
+        raise ValueError("a group whose cells differ in noise or latent_dim")
     count, latent_dim = len(cells), cells[0].latent_dim
     shapes = {"signal_power": [count], "noise_log_gain": [count]}
     for part, widths in (

@@ -176,15 +176,15 @@ def rate_distortion(
             rate, distortion = asymptotes[latent_dim]
             axes.plot(rate, distortion / 3, color=colour, ls=":", lw=1.3)
     snrs = sorted(rows.snr.unique())
-    for place, row in zip(bits, rows.itertuples(), strict=True):
-        colour = DIMS[(row.latent_dim - 1) % len(DIMS)]
+    for place, row in zip(bits, _records(rows), strict=True):
+        colour = DIMS[(row["latent_dim"] - 1) % len(DIMS)]
         axes.plot(
             place,
-            row.mse,
+            row["mse"],
             ls="",
-            marker=MARKERS[snrs.index(row.snr) % len(MARKERS)],
+            marker=MARKERS[snrs.index(row["snr"]) % len(MARKERS)],
             color=colour,
-            markerfacecolor=colour if row.noise == "isotropic" else "white",
+            markerfacecolor=colour if row["noise"] == "isotropic" else "white",
             markersize=8,
             zorder=3,
         )
@@ -330,8 +330,11 @@ def _reference(cells: pd.DataFrame) -> tuple[str, str]:
 
 
 def _selected(cells: pd.DataFrame, noise: str) -> list[dict[str, Any]]:
-    rows = cells[(cells.noise == noise) & (cells.selected == 1)].sort_values("latent_dim")
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return _records(cells[(cells.noise == noise) & (cells.selected == 1)].sort_values("latent_dim"))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _curve(cells: pd.DataFrame, noise: str, latent_dim: int) -> pd.DataFrame:

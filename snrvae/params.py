@@ -55,6 +55,18 @@ Count = Annotated[Whole, Field(ge=1)]
 Points = Annotated[Count, _multiple_of(FACES)]
 NonNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
+Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} stands in it twice")
+        return super().construct_mapping(node, deep)
 
 
 class Settings(BaseModel):
@@ -100,8 +112,9 @@ class Params(Settings):
     latent_dim: Annotated[tuple[Count, ...], BeforeValidator(_listed)] = Field(
         min_length=1, description="a whole number ≥ 1, or a list of such"
     )
-    snr: Annotated[tuple[Positive, ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="a finite number > 0 (a linear power ratio, not dB), or a list of such"
+    snr: Annotated[tuple[Ratio, ...], BeforeValidator(_listed)] = Field(
+        min_length=1,
+        description="a number from 1e-6 to 1e12 (linear, not dB), or a list of such",
     )
 
     @field_validator("noise", "latent_dim", "snr")
@@ -132,8 +145,8 @@ def from_yaml(text: str) -> Params:
     Raises ValueError with one line per fault: the key, its value, and what would be right.
     """
     try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        tree = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError("not a set of keys: expected seed, data, network, train, noise, latent_dim, snr")
@@ -146,7 +159,7 @@ def from_yaml(text: str) -> Params:
 
 
 def _line(fault: ErrorDetails) -> str:
-    path = [str(part) for part in fault["loc"]]
+    path = [str(part) if str(part).isprintable() else repr(part) for part in fault["loc"]]
     kind, value = fault["type"], _shown(fault["input"])
     if kind == "invalid_key":  # YAML reads `yes` as a truth value, and pydantic shows that as 1
         path[-1] = str(fault["input"])

@@ -57,9 +57,10 @@ class Pool:
         process was ended from outside.
         """
         groups = [grid.blocks(group) for group in grid.groups(cells)]
+        told, _ = self._board.read()
         futures = [[self._executor.submit(_train, block) for block in group] for group in groups]
         try:
-            self._follow([future for group in futures for future in group], progress)
+            self._follow([future for group in futures for future in group], told, progress)
             results = [[future.result() for future in group] for group in futures]
         except BaseException as error:
             self._board.stop.set()  # the other blocks end at their next record, and this pool with them
@@ -72,9 +73,9 @@ class Pool:
         ]
         return codecs, [history for group in results for _, history in group]
 
-    def _follow(self, futures: list[Future[tuple[bytes, History]]], progress: Progress) -> None:
-        """Wait until all are done or one has failed, telling `progress` of every cell-step."""
-        told, waiting = self._board.read()[0], set(futures)
+    def _follow(self, futures: list[Future[tuple[bytes, History]]], told: int, progress: Progress) -> None:
+        """Wait until all are done or one has failed, telling `progress` of every cell-step after `told`."""
+        waiting = set(futures)
         while waiting:
             ended, waiting = wait(waiting, POLL, FIRST_EXCEPTION)
             done, mse = self._board.read()

@@ -55,7 +55,8 @@ def fit(
     """Train cells of one shape on `points` [n, 3] as one batched program, on one core.
 
     What a cell comes out as does not depend on the cells beside it.
-    Raises DivergedError, naming the cell, where a loss is not finite; what `progress` raises ends it too.
+    Raises DivergedError, naming the cell, where a loss or a codec is not finite. What `progress` raises
+    ends it too.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -87,7 +88,8 @@ def _fit(
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
     history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
     codecs = block.codecs(points)
-    _check_finite(cells, codecs.signal_power.expand(1, len(LOSSES), -1), train.steps - 1, train)
+    measured = torch.stack([codecs.signal_power, codecs.noise_log_gain])
+    _check_finite(cells, measured.unsqueeze(0), train.steps - 1, train)
     return codecs, history
 
 
@@ -125,7 +127,7 @@ def _generator(seed: int, *name: object) -> torch.Generator:
 
 
 def _check_finite(cells: tuple[Cell, ...], losses: Tensor, first: int, train: Train) -> None:
-    """Raise DivergedError if one of losses [step, 3, c], from step `first` on, is not finite."""
+    """Raise DivergedError if one of losses [step, …, c], from step `first` on, is not finite."""
     bad = (~torch.isfinite(losses).all(1)).nonzero()  # [k, (step, cell)]
     if len(bad):
         step, cell = first + int(bad[0, 0]), cells[int(bad[0, 1])]

@@ -140,7 +140,7 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         *(("noise", wrong, "isotropic, learned") for wrong in ("none", "Isotropic", 1, None)),
         *(("latent_dim", wrong, "whole number ≥ 1") for wrong in (0, -1, 2.0, "2", True, None)),
         *(
-            ("snr", wrong, "finite number > 0 (a linear power ratio, not dB)")
+            ("snr", wrong, "number from 1e-6 to 1e12 (linear, not dB)")
             for wrong in (0, -1, 0.0, math.inf, -math.inf, math.nan, "ten", "inf", True, None)
         ),
         *((section, wrong, "a section with") for section in SECTIONS for wrong in (None, 3, [1], "x")),

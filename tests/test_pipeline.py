@@ -134,7 +134,7 @@ def test_a_changed_snr_retrains_the_grid_and_neither_data_nor_autoencoder(reposi
 def test_a_bad_parameter_is_one_line_and_leaves_the_outputs_alone(repository: Repository) -> None:
     before = repository.bytes()
     printed = repository.run("dvc", "exp", "run", "--set-param", "snr=-3", fails=True)
-    line = "train_vae: params.yaml: snr: -3 is wrong; expected a finite number > 0"
+    line = "train_vae: params.yaml: snr: -3 is wrong; expected a number from 1e-6"
     assert sum(text.startswith(line) for text in printed.splitlines()) == 1
     assert "Traceback" not in printed
     repository.run("git", "checkout", "-q", ".")
