@@ -1,23 +1,27 @@
 # make        the environment from requirements.lock, then `dvc repro`
 # make test   the environment with the development tools, then the tests
+# make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks;  make lock  new locks from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test check bench lock
+.PHONY: repro test check compare bench lock
 
 repro: $(VENV)/.run
 	python -m stages.check
 	dvc repro
 
 test: $(VENV)/.dev
-	python -m pytest
+	python -m pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+compare: $(VENV)/.run
+	@python -m stages.compare $(REVS)
 
 bench: $(VENV)/.run
 	python -m benchmarks.training

@@ -157,6 +157,23 @@ def from_bytes(data: bytes) -> list[Codecs]:
     return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden) in groups.items()]
 
 
+def autoencoders_from_bytes(data: bytes) -> list[Codecs]:
+    """As from_bytes; raises ValueError where there are other codecs than autoencoders."""
+    return _only(("none",), from_bytes(data))
+
+
+def snr_vaes_from_bytes(data: bytes) -> list[Codecs]:
+    """As from_bytes; raises ValueError where there are other codecs than SNR-VAEs."""
+    return _only(("isotropic", "learned"), from_bytes(data))
+
+
+def _only(kinds: Sequence[Noise], codecs: list[Codecs]) -> list[Codecs]:
+    for batch in codecs:
+        if batch.noise not in kinds:
+            raise ValueError(f"holds {batch.cells[0].name}, but expected noise: {' or '.join(kinds)}")
+    return codecs
+
+
 def _shapes(cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
     """Shape of every tensor of a group, by name."""
     if len({(cell.noise, cell.latent_dim) for cell in cells}) != 1:

@@ -51,7 +51,8 @@ def _listed(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Count = Annotated[Whole, Field(ge=1)]
+MOST = 10**9
+Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Points = Annotated[Count, _multiple_of(FACES)]
 NonNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
@@ -74,25 +75,27 @@ class Settings(BaseModel):
 
 
 class Data(Settings):
-    train_points: Points = Field(description="a whole number ≥ 6, a multiple of 6")
-    validation_points: Points = Field(description="a whole number ≥ 6, a multiple of 6")
-    test_points: Annotated[Points, Field(ge=600)] = Field(description="a whole number ≥ 600, a multiple of 6")
+    train_points: Points = Field(description="a whole number ≥ 6, a multiple of 6, at most 1e9")
+    validation_points: Points = Field(description="a whole number ≥ 6, a multiple of 6, at most 1e9")
+    test_points: Annotated[Points, Field(ge=600)] = Field(
+        description="a whole number ≥ 600, a multiple of 6, at most 1e9"
+    )
 
 
 class Network(Settings):
     hidden_units: Annotated[Count, _multiple_of(ROW)] = Field(
-        description=f"a whole number ≥ {ROW}, a multiple of {ROW}"
+        description=f"a whole number ≥ {ROW}, a multiple of {ROW}, at most 1e9"
     )
-    hidden_layers: Count = Field(description="a whole number ≥ 1")
+    hidden_layers: Count = Field(description="a whole number ≥ 1, at most 1e9")
 
 
 class Train(Settings):
-    steps: Count = Field(description="a whole number ≥ 1")
+    steps: Count = Field(description="a whole number ≥ 1, at most 1e9")
     batch_size: Annotated[Count, _multiple_of(ROW)] = Field(
         description=f"a whole number ≥ {ROW}, a multiple of {ROW}, at most data.train_points"
     )
     learning_rate: Positive = Field(description="a finite number > 0")
-    repeats: Count = Field(description="a whole number ≥ 1")
+    repeats: Count = Field(description="a whole number ≥ 1, at most 1e9")
     kl_weight: NonNegative = Field(description="a finite number ≥ 0")
     gaussianity_weight: NonNegative = Field(description="a finite number ≥ 0")
 
@@ -110,7 +113,7 @@ class Params(Settings):
         min_length=1, description="isotropic, learned, or a list of both"
     )
     latent_dim: Annotated[tuple[Count, ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="a whole number ≥ 1, or a list of such"
+        min_length=1, description="a whole number ≥ 1, at most 1e9, or a list of such"
     )
     snr: Annotated[tuple[Ratio, ...], BeforeValidator(_listed)] = Field(
         min_length=1,
@@ -146,7 +149,7 @@ def from_yaml(text: str) -> Params:
     """
     try:
         tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError("not a set of keys: expected seed, data, network, train, noise, latent_dim, snr")
@@ -182,7 +185,10 @@ def _line(fault: ErrorDetails) -> str:
 
 
 def _shown(value: Any, longest: int = 60) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -23,6 +23,9 @@ from snrvae.grid import Cell
 from snrvae.records import History
 from snrvae.training import Progress, Recipe
 
+Block = tuple[Cell, ...]
+Trained = tuple[Codecs, History]
+
 POLL = 0.2  # seconds between two looks at how far the processes are
 
 
@@ -33,22 +36,26 @@ class StoppedError(RuntimeError):
 class Pool:
     """Processes that train blocks of cells on the same points [n, 3].
 
-    A context manager: on leaving it, by an error or an interrupt too, every process ends.
+    A context manager: on leaving it, by an error or an interrupt too, every process ends. A pool of one
+    process trains in its own.
     """
 
     def __init__(self, points: NDArray[np.float32], recipe: Recipe, processes: int):
         context = multiprocessing.get_context("spawn")
-        self._board = _Board(context)
-        self._executor = ProcessPoolExecutor(
-            processes, context, initializer=_start, initargs=(_Task(points, recipe, self._board),)
+        self._task = _Task(points, recipe, _Board(context))
+        self._executor = (
+            ProcessPoolExecutor(processes, context, initializer=_start, initargs=(self._task,))
+            if processes > 1
+            else None
         )
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        self._board.stop.set()
-        self._executor.shutdown(cancel_futures=True)
+        self._task.board.stop.set()
+        if self._executor:
+            self._executor.shutdown(cancel_futures=True)
 
     def fit(self, cells: Sequence[Cell], progress: Progress) -> tuple[list[Codecs], list[History]]:
         """Train every cell; one batch of codecs per shape, one history per block.
@@ -57,28 +64,35 @@ class Pool:
         process was ended from outside.
         """
         groups = [grid.blocks(group) for group in grid.groups(cells)]
-        told, _ = self._board.read()
+        train = self._train_here if self._executor is None else self._train_apart
+        results = train(groups, progress)
+        codecs = [codec.concatenate([batch for batch, _ in group]) for group in results]
+        return codecs, [history for group in results for _, history in group]
+
+    def _train_here(self, groups: Sequence[Sequence[Block]], progress: Progress) -> list[list[Trained]]:
+        points, recipe = torch.from_numpy(self._task.points), self._task.recipe
+        return [[training.fit(block, points, recipe, progress) for block in group] for group in groups]
+
+    def _train_apart(self, groups: Sequence[Sequence[Block]], progress: Progress) -> list[list[Trained]]:
+        assert self._executor is not None
+        told, _ = self._task.board.read()
         futures = [[self._executor.submit(_train, block) for block in group] for group in groups]
         try:
             self._follow([future for group in futures for future in group], told, progress)
             results = [[future.result() for future in group] for group in futures]
         except BaseException as error:
-            self._board.stop.set()  # the other blocks end at their next record, and this pool with them
+            self._task.board.stop.set()  # the other blocks end at their next record, and this pool with them
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise ChildProcessError("a training process was ended from outside (out of memory?)") from None
-        codecs = [
-            codec.concatenate([batch for data, _ in group for batch in codec.from_bytes(data)])
-            for group in results
-        ]
-        return codecs, [history for group in results for _, history in group]
+        return [[(codec.from_bytes(data)[0], history) for data, history in group] for group in results]
 
     def _follow(self, futures: list[Future[tuple[bytes, History]]], told: int, progress: Progress) -> None:
         """Wait until all are done or one has failed, telling `progress` of every cell-step after `told`."""
         waiting = set(futures)
         while waiting:
             ended, waiting = wait(waiting, POLL, FIRST_EXCEPTION)
-            done, mse = self._board.read()
+            done, mse = self._task.board.read()
             progress(done - told, mse)
             told = done
             for future in ended:

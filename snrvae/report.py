@@ -61,7 +61,7 @@ def markdown(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"g": _significant, "number": lambda value: f"{value:,}"}
+    environment.filters |= {"g": _significant, "label": "{:g}".format, "number": lambda value: f"{value:,}"}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     return environment.get_template("report.md").render(
@@ -84,4 +84,4 @@ def _significant(value: float | None, digits: int = 3) -> str:
     """A number to so many significant digits; – where there is none."""
     if value is None:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")

@@ -125,8 +125,10 @@ def lines_from_csv(data: bytes) -> Lines:
         slope, intercept = (table[name].to_numpy(np.float64) for name in ("slope", "intercept"))
     except ValueError:
         raise ValueError("slopes or intercepts that are not numbers") from None
-    if not np.isfinite([slope, intercept]).all() or slope.min() <= 0:
-        raise ValueError("slopes or intercepts that are not finite, or a slope that is not positive")
+    if not np.isfinite([slope, intercept]).all() or not (np.diff(slope) > 0).all() or slope[0] <= 0:
+        raise ValueError("slopes or intercepts that are not finite, or slopes that do not ascend from 0")
+    if len(slope) != 1 + len(_slopes()) or table.isna().to_numpy().any():
+        raise ValueError(f"expected {1 + len(_slopes())} whole rows: the table is cut short, or another's")
     return Lines(slope, intercept)
 
 

@@ -22,8 +22,10 @@ def evaluate(
 ) -> None:
     splits = files.read(cube_path, cube.from_bytes)
     validation, test = splits["validation"].points, splits["test"]
-    models = [files.read(path, codec.from_bytes) for path in (ae_path, vae_path)]
-    codecs = {batch.cells[0]: batch for model in models for batch in evaluation.single(model)}
+    models = files.read(ae_path, codec.autoencoders_from_bytes) + files.read(
+        vae_path, codec.snr_vaes_from_bytes
+    )
+    codecs = {batch.cells[0]: batch for batch in evaluation.single(models)}
     lines = files.read(limit_path, shannon.lines_from_csv)
     radius = generation.neighbour_radius(test.points)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from snrvae import params
+from snrvae.params import Params
 
 Content = TypeVar("Content")
 
@@ -20,7 +21,7 @@ def run(stage: Callable[..., None]) -> None:
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     try:
-        stage(read(PARAMS, _text(params.from_yaml)), *map(Path, sys.argv[1:]))
+        stage(read(PARAMS, _settings), *map(Path, sys.argv[1:]))
     except (ValueError, OSError) as error:
         fail(name, error)
 
@@ -53,5 +54,10 @@ def write(path: Path, content: bytes | str) -> None:
         raise
 
 
-def _text(decode: Callable[[str], Content]) -> Callable[[bytes], Content]:
-    return lambda data: decode(data.decode())
+def _settings(data: bytes) -> Params:
+    try:
+        return params.from_yaml(data.decode())
+    except ValueError as error:
+        # after a failed `dvc exp run --set-param` the wrong value is still in the file
+        back = "(to put the file back: touch params.yaml && git checkout params.yaml)"
+        raise ValueError("\n".join(f"{line} {back}" for line in str(error).splitlines())) from None

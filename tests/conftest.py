@@ -1,20 +1,24 @@
 """What several test files share: seeded property tests, small splits, a grid trained on them in a second."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
-from snrvae import cube, grid, training
+from snrvae import cube, grid, shannon, training
 from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.params import Train
+from snrvae.rate_distortion import Lines
 from snrvae.training import Recipe
 
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("seeded")
+
+ROOT = Path(__file__).parents[1]
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -63,3 +67,9 @@ def codecs(cells: list[Cell], splits: dict[str, Split], recipe: MakeRecipe) -> l
     return [
         training.fit(group, points, recipe(steps=200), lambda *_: None)[0] for group in grid.groups(cells)
     ]
+
+
+@pytest.fixture(scope="session")
+def lines() -> Lines:
+    """The certified lines below R(D) as the repository holds them."""
+    return shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())

@@ -1,7 +1,7 @@
 """Evaluation: what the numbers of a cell mean, and that nothing but the cell moves them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import cube, evaluation, generation, measures, network
+from snrvae import channel, cube, evaluation, generation, information, measures, network, shannon, training
 from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.records import Estimate, Fidelity
+from snrvae.rate_distortion import Lines
+from snrvae.records import Estimate, Fidelity, Limit
 
 SEED = 11
 
@@ -295,3 +296,162 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
     assert len({points.tobytes() for points in draws}) == len(draws) == 8
     assert all(points.shape == splits["test"].points.shape for points in draws)
     assert found.ratio == measures.estimate(np.arange(1, 9))
+
+
+# Shannon's limit
+
+
+def held(codec: Codecs, result: Fidelity, splits: dict[str, Split], lines: Lines, seed: int = SEED) -> Limit:
+    return evaluation.limit(codec, result, splits["test"].points, lines, seed)
+
+
+def noisy(alone: Sequence[Codecs], results: Sequence[Fidelity], noise: str) -> list[tuple[Codecs, Fidelity]]:
+    found = [(codec, r) for codec, r in zip(alone, results, strict=True) if codec.noise == noise]
+    assert len({codec.cells[0].snr for codec, _ in found}) > 1
+    return found
+
+
+def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    for codec, result in noisy(alone, results, "isotropic"):
+        found, snr = held(codec, result, splits, lines), codec.cells[0].snr
+        assert snr is not None
+        assert found.capacity_bits == pytest.approx(math.log2(1 + snr), rel=1e-12), (
+            "two uses, half of it each"
+        )
+        distortion = max(
+            (b - found.capacity_bits) / a for a, b in zip(lines.slope, lines.intercept, strict=True)
+        )
+        assert 3 * found.shannon_mse == pytest.approx(distortion, rel=1e-12)
+        assert found.gap_db.value == pytest.approx(
+            10 * math.log10(3 * result.mse.value / distortion), abs=1e-9
+        )
+        assert found.gap_db.value > 0
+
+
+def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    for codec, result in noisy(alone, results, "learned"):
+        found = held(codec, result, splits, lines)
+        assert found.capacity_bits is None
+        assert found.gaussian_information_bits is None
+        assert result.kl_bits is not None
+        distortion = float(shannon.distortion_at_rate(lines, result.kl_bits.value))
+        assert 3 * found.shannon_mse == pytest.approx(distortion, rel=1e-12)
+        assert found.gap_db.value == pytest.approx(
+            10 * math.log10(3 * result.mse.value / distortion), abs=1e-9
+        )
+
+
+@pytest.mark.parametrize(("noise", "moves"), [("isotropic", False), ("learned", True)])
+def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
+    noise: str,
+    moves: bool,
+    alone: list[Codecs],
+    results: list[Fidelity],
+    splits: dict[str, Split],
+    lines: Lines,
+) -> None:
+    codec, result = noisy(alone, results, noise)[0]
+    assert result.kl_bits is not None
+    more = replace(result, kl_bits=Estimate(result.kl_bits.value + 1, result.kl_bits.stderr))
+    before, after = held(codec, result, splits, lines), held(codec, more, splits, lines)
+    assert (after.shannon_mse < before.shannon_mse) is moves
+    assert (after.gap_db.value > before.gap_db.value) is moves
+
+
+def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    codec, result = noisy(alone, results, "isotropic")[0]
+    small = replace(result, mse=Estimate(result.mse.value, result.mse.value * 1e-4))
+    up = replace(result, mse=Estimate(result.mse.value * (1 + 1e-4), 0.0))
+    gap, moved = (held(codec, r, splits, lines).gap_db for r in (small, up))
+    assert gap.stderr == pytest.approx(moved.value - gap.value, rel=1e-3)
+    assert moved.stderr == 0
+
+
+def test_twice_the_mse_is_three_decibels_more(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    codec, result = noisy(alone, results, "isotropic")[0]
+    double = replace(result, mse=Estimate(result.mse.value * 2, result.mse.stderr * 2))
+    one, two = (held(codec, r, splits, lines).gap_db for r in (result, double))
+    assert two.value - one.value == pytest.approx(3.0103, abs=1e-4)
+    assert two.stderr == pytest.approx(one.stderr, rel=1e-12)
+
+
+@pytest.mark.parametrize("noise", ["isotropic", "learned"])
+def test_what_passes_is_that_of_other_latents_of_the_same_points(
+    noise: str, alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    codec, result = noisy(alone, results, noise)[0]
+    found = held(codec, result, splits, lines)
+    latents = codec.encode(torch.from_numpy(splits["test"].points))
+    assert latents.log_noise_power is not None
+    mean, log_noise_power = latents.mean[0], latents.log_noise_power[0]
+    generator = torch.Generator().manual_seed(0)
+    z = channel.transmit(mean, log_noise_power, torch.randn(mean.shape, generator=generator))
+    again = information.mutual_information(mean, log_noise_power, z)
+    for one, other in (
+        (found.information_bits, again.lower),
+        (found.information_upper_bits, again.upper),
+    ):
+        assert one.stderr == pytest.approx(other.stderr, rel=0.3)
+        assert 0 < abs(one.value - other.value) < 5 * math.hypot(one.stderr, other.stderr)
+    assert found.information_saturated == (
+        found.information_upper_bits.value - found.information_bits.value > information.SATURATED_BITS
+    )
+    if noise == "isotropic":
+        assert found.gaussian_information_bits == pytest.approx(
+            float(torch.log2(1 + mean.double().square().mean(1) / log_noise_power.double().exp()).sum() / 2),
+            rel=1e-6,
+        )
+
+
+def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
+    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+) -> None:
+    codec, result = noisy(alone, results, "isotropic")[0]
+    once, twice, other = (held(codec, result, splits, lines, seed) for seed in (1, 1, 2))
+    assert once == twice
+    assert other.information_bits != once.information_bits
+    assert (other.gap_db, other.capacity_bits) == (once.gap_db, once.capacity_bits)
+
+
+def test_as_many_test_points_are_asked_as_said_whatever_their_number(
+    alone: list[Codecs],
+    results: list[Fidelity],
+    splits: dict[str, Split],
+    lines: Lines,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codec, result = noisy(alone, results, "isotropic")[0]
+    whole = held(codec, result, splits, lines).information_bits.stderr
+    monkeypatch.setattr(evaluation, "QUERIES", 100)
+    assert held(codec, result, splits, lines).information_bits.stderr == pytest.approx(3 * whole, rel=0.3)
+
+
+@pytest.fixture(scope="module")
+def honest(splits: dict[str, Split], recipe: Callable[..., training.Recipe]) -> Codecs:
+    """A codec near the limit, at a capacity of 1.5 bits."""
+    points = torch.from_numpy(splits["train"].points)
+    return training.fit((Cell("isotropic", 3, 1.0, 0),), points, recipe(steps=300), lambda *_: None)[0]
+
+
+def test_an_honest_codec_stays_above_the_limit_and_one_with_too_little_noise_is_found_out(
+    honest: Codecs, splits: dict[str, Split], lines: Lines
+) -> None:
+    cheat = replace(honest, signal_power=honest.signal_power / 100)
+    true, false = (held(codec, measured(codec, splits), splits, lines) for codec in (honest, cheat))
+    assert true.capacity_bits == false.capacity_bits == pytest.approx(1.5)
+    assert 0 < true.gap_db.value < 2
+    assert true.information_bits.value < 1.5 + 3 * true.information_bits.stderr
+    assert true.gaussian_information_bits == pytest.approx(1.5, abs=0.05)
+    # each of these is what tests/test_reports.py asks of every committed cell
+    assert false.gap_db.value < -10 * false.gap_db.stderr
+    assert false.information_bits.value > 1.5 + 10 * false.information_bits.stderr
+    assert false.gaussian_information_bits is not None
+    assert false.gaussian_information_bits > 1.5 * 2

@@ -38,12 +38,14 @@ TREE: dict[str, Any] = {
     "snr": 10,
 }
 CUBE, AE, VAE = "data/cube.npz", "data/ae.safetensors", "data/snr_vae.safetensors"
+LIMIT = "reports/rate_distortion.csv"
 ARGUMENTS = {
     "check": [],
     "generate": [CUBE],
     "train_ae": [CUBE, AE, "reports/training_ae.csv"],
     "train_vae": [CUBE, VAE, "reports/training_vae.csv"],
-    "evaluate": [CUBE, AE, VAE, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"],
+    "rate_distortion": [LIMIT],
+    "evaluate": [CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"],
 }
 
 
@@ -57,11 +59,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(folder: Path, codecs: list[Codecs]) -> Path:
-    """The folder with a cube and models too."""
+    """The folder with a cube, models and the table of the limit too."""
     counts = {name: TREE["data"][f"{name}_points"] for name in cube.SPLITS}
     files.write(folder / CUBE, cube.to_bytes(cube.generate(counts, seed=0)))
     files.write(folder / AE, codec.to_bytes([batch for batch in codecs if batch.noise == "none"]))
     files.write(folder / VAE, codec.to_bytes([batch for batch in codecs if batch.noise != "none"]))
+    files.write(folder / LIMIT, (ROOT / LIMIT).read_bytes())
     return folder
 
 
@@ -242,10 +245,18 @@ FOREIGN = safetensors.torch.save({"weight": torch.zeros(2)})
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "folder"])
 @pytest.mark.parametrize(
     ("stage", "name"),
-    [("train_ae", CUBE), ("train_vae", CUBE), ("evaluate", CUBE), ("evaluate", AE), ("evaluate", VAE)],
+    [
+        ("train_ae", CUBE),
+        ("train_vae", CUBE),
+        *(("evaluate", name) for name in (CUBE, AE, VAE, LIMIT)),
+    ],
 )
 def test_an_input_that_cannot_be_had_is_told_in_one_line_and_the_outputs_stay(
-    stage: str, name: str, damage: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str,
+    name: str,
+    damage: str,
+    filled: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = filled / name
     data = path.read_bytes()

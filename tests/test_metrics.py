@@ -14,7 +14,8 @@ from snrvae import evaluation, generation, metrics, tables
 from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.records import Estimate, Fidelity, Generation
+from snrvae.rate_distortion import Lines
+from snrvae.records import Estimate, Fidelity, Generation, Limit
 
 COLUMNS = {
     *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "selected"),
@@ -22,22 +23,35 @@ COLUMNS = {
     *("generated_surface_distance", "generated_surface_p95", "generated_face_error"),
     *("generation_ratio", "generation_ratio_stderr", "coverage"),
 }
+OF_ISOTROPIC = {"capacity_bits", "gaussian_information_bits"}
+OF_LIMIT = OF_ISOTROPIC | {
+    *("information_bits", "information_bits_stderr"),
+    *("information_upper_bits", "information_upper_bits_stderr", "information_saturated"),
+    *("shannon_mse", "gap_db", "gap_db_stderr"),
+}
 OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
 OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"}
+TEXTS = {"model", "noise", "information_saturated"}
+
+Measured = tuple[list[Fidelity], dict[Cell, Generation], dict[Cell, Limit]]
 
 
 @pytest.fixture(scope="module")
-def measured(codecs: list[Codecs], splits: dict[str, Split]) -> tuple[list[Fidelity], dict[Cell, Generation]]:
+def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Measured:
     test, validation = splits["test"], splits["validation"].points
     alone = {codec.cells[0]: codec for codec in evaluation.single(codecs)}
     results = [evaluation.fidelity(codec, validation, test.points, 0) for codec in alone.values()]
     radius = generation.neighbour_radius(test.points)
     chosen = evaluation.select(results)
-    return results, {r.cell: evaluation.generate(alone[r.cell], test, radius, 0) for r in chosen}
+    return (
+        results,
+        {r.cell: evaluation.generate(alone[r.cell], test, radius, 0) for r in chosen},
+        {r.cell: evaluation.limit(alone[r.cell], r, test.points, lines, 0) for r in chosen if r.kl_bits},
+    )
 
 
 @pytest.fixture(scope="module")
-def table(measured: tuple[list[Fidelity], dict[Cell, Generation]]) -> pd.DataFrame:
+def table(measured: Measured) -> pd.DataFrame:
     return metrics.cells(*measured)
 
 
@@ -58,7 +72,7 @@ def strictly(text: str) -> Any:
 def test_the_table_has_the_columns_of_the_design_and_a_row_per_cell_and_repeat(
     rows: list[dict[str, str]], cells: list[Cell]
 ) -> None:
-    assert set(rows[0]) >= COLUMNS
+    assert set(rows[0]) >= COLUMNS | OF_LIMIT
     found = [(r["noise"], r["latent_dim"], r["snr"], r["repeat"]) for r in rows]
     assert sorted(found) == sorted(
         (c.noise, str(c.latent_dim), "" if c.snr is None else f"{c.snr:g}", str(c.repeat)) for c in cells
@@ -68,16 +82,31 @@ def test_the_table_has_the_columns_of_the_design_and_a_row_per_cell_and_repeat(
 def test_exactly_what_does_not_apply_is_empty(rows: list[dict[str, str]]) -> None:
     for row in rows:
         empty = {name for name, text in row.items() if not text}
-        expected = OF_NOISE if row["model"] == "ae" else set()
-        assert empty == expected | (OF_SELECTED if row["selected"] == "0" else set())
+        expected = OF_SELECTED | OF_LIMIT if row["selected"] == "0" else set()
+        match row["noise"]:
+            case "none":
+                expected = expected | OF_NOISE | OF_LIMIT
+            case "learned":
+                expected = expected | OF_ISOTROPIC
+        assert empty == expected
 
 
 def test_no_field_says_nan_or_infinite_and_numbers_have_six_digits(rows: list[dict[str, str]]) -> None:
     for row in rows:
         for name, text in row.items():
-            if text and name not in {"model", "noise"}:
+            if text and name not in TEXTS:
                 assert np.isfinite(float(text))
                 assert text == f"{float(text):.6g}"
+
+
+def test_whether_the_sample_carries_the_rate_is_true_or_false(
+    measured: Measured, rows: list[dict[str, str]]
+) -> None:
+    _, _, limits = measured
+    said = [row["information_saturated"] for row in rows if row["information_saturated"]]
+    assert set(said) <= {"true", "false"}
+    assert said.count("true") == sum(limit.information_saturated for limit in limits.values())
+    assert len(said) == len(limits) == 4
 
 
 def test_one_repeat_of_each_cell_is_selected_the_best_on_validation_points(table: pd.DataFrame) -> None:
@@ -87,10 +116,8 @@ def test_one_repeat_of_each_cell_is_selected_the_best_on_validation_points(table
         assert chosen.validation_mse == repeats.validation_mse.min()
 
 
-def test_a_row_holds_the_numbers_of_its_cell(
-    measured: tuple[list[Fidelity], dict[Cell, Generation]], table: pd.DataFrame
-) -> None:
-    results, generations = measured
+def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataFrame) -> None:
+    results, generations, limits = measured
     for result, row in zip(results, table.to_dict("records"), strict=True):
         assert (row["mse"], row["mse_stderr"]) == (result.mse.value, result.mse.stderr)
         assert row["validation_mse"] == result.validation_mse
@@ -106,6 +133,20 @@ def test_a_row_holds_the_numbers_of_its_cell(
             assert row["generation_ratio"] == generated.ratio.value
             assert row["generation_ratio_stderr"] == generated.ratio.stderr
             assert row["coverage"] == generated.coverage
+        if limit := limits.get(result.cell):
+            assert (row["information_bits"], row["information_bits_stderr"]) == (
+                limit.information_bits.value,
+                limit.information_bits.stderr,
+            )
+            assert (row["information_upper_bits"], row["information_upper_bits_stderr"]) == (
+                limit.information_upper_bits.value,
+                limit.information_upper_bits.stderr,
+            )
+            assert row["shannon_mse"] == limit.shannon_mse
+            assert (row["gap_db"], row["gap_db_stderr"]) == (limit.gap_db.value, limit.gap_db.stderr)
+            if result.cell.noise == "isotropic":
+                assert row["capacity_bits"] == limit.capacity_bits
+                assert row["gaussian_information_bits"] == limit.gaussian_information_bits
 
 
 def test_the_tree_has_the_selected_cells_by_model_and_key(table: pd.DataFrame) -> None:
@@ -118,7 +159,9 @@ def test_the_tree_has_the_selected_cells_by_model_and_key(table: pd.DataFrame) -
     }
     generated = {"generated_surface_distance", "generation_ratio", "coverage"}
     assert set(tree["ae"]["d2"]) == {"mse", "latent_kl_bits"} | generated
-    assert set(tree["snr_vae"]["d2-snr4"]) == {"mse", "kl_bits", "latent_kl_bits"} | generated
+    for model in ("snr_vae", "snr_vae_learned"):
+        for key in keys:
+            assert set(tree[model][key]) == {"mse", "kl_bits", "latent_kl_bits", "gap_db"} | generated
 
 
 def test_the_tree_shows_the_numbers_of_the_selected_repeat_to_six_digits(table: pd.DataFrame) -> None:
@@ -134,6 +177,9 @@ def test_the_summary_is_the_best_of_the_selected_cells_of_the_reference_channel(
     reference = selected[selected.noise == "isotropic"]
     assert summary["ae_best_mse"] == pytest.approx(selected[selected.noise == "none"].mse.min(), rel=1e-5)
     assert summary["snr_vae_best_mse"] == pytest.approx(reference.mse.min(), rel=1e-5)
+    assert summary["mean_gap_db"] == pytest.approx(reference.gap_db.mean(), rel=1e-5)
+    assert summary["worst_gap_db"] == pytest.approx(reference.gap_db.max(), rel=1e-5)
+    assert summary["mean_gap_db"] < summary["worst_gap_db"]
     assert summary["generation_ratio"] == pytest.approx(reference.generation_ratio.min(), rel=1e-5)
 
 
@@ -143,13 +189,20 @@ def test_without_the_reference_channel_the_summary_leaves_it_out(table: pd.DataF
 
 
 def test_a_table_read_from_its_csv_gives_the_same_tree(table: pd.DataFrame) -> None:
-    assert metrics.tree(tables.from_csv(tables.to_csv(table).encode())) == metrics.tree(table)
+    read = metrics.tree(tables.from_csv(tables.to_csv(table).encode()))
+    tree = metrics.tree(table)
+    # the mean of rounded numbers is rounded twice
+    assert read["summary"].pop("mean_gap_db") == pytest.approx(tree["summary"].pop("mean_gap_db"), abs=1e-4)
+    assert read == tree
 
 
 def test_a_number_that_is_none_never_reaches_the_file(
-    measured: tuple[list[Fidelity], dict[Cell, Generation]],
+    measured: Measured,
 ) -> None:
-    results, generations = measured
+    results, generations, limits = measured
     broken = [replace(result, mse=Estimate(float("inf"), 0.0)) for result in results]
     with pytest.raises(ValueError):
-        metrics.to_json(metrics.tree(metrics.cells(broken, generations)))
+        metrics.to_json(metrics.tree(metrics.cells(broken, generations, limits)))
+    endless = {cell: replace(limit, gap_db=Estimate(float("inf"), 0.0)) for cell, limit in limits.items()}
+    with pytest.raises(ValueError):
+        metrics.to_json(metrics.tree(metrics.cells(results, generations, endless)))

@@ -40,6 +40,7 @@ LEAVES = [
 ]
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
+ratio = st.floats(min_value=1e-6, max_value=1e12)
 non_negative = st.floats(min_value=0, allow_infinity=False)
 
 
@@ -68,7 +69,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
         },
         "noise": draw(st.lists(st.sampled_from(["isotropic", "learned"]), min_size=1, unique=True)),
         "latent_dim": draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True)),
-        "snr": draw(st.lists(positive, min_size=1, max_size=5, unique_by="{:g}".format)),
+        "snr": draw(st.lists(ratio, min_size=1, max_size=5, unique_by="{:g}".format)),
     }
 
 
@@ -103,9 +104,7 @@ def test_valid_settings_come_through_unchanged(tree: dict[str, Any]) -> None:
     assert read(tree).model_dump(mode="json") == tree
 
 
-@given(
-    st.sampled_from(["isotropic", "learned"]), st.integers(1, 10**6), st.one_of(positive, st.integers(1, 99))
-)
+@given(st.sampled_from(["isotropic", "learned"]), st.integers(1, 10**6), st.one_of(ratio, st.integers(1, 99)))
 def test_a_scalar_is_the_same_as_a_list_of_one(noise: str, latent_dim: int, snr: float) -> None:
     scalars = replaced("noise", noise) | {"latent_dim": latent_dim, "snr": snr}
     lists = replaced("noise", [noise]) | {"latent_dim": [latent_dim], "snr": [snr]}
@@ -142,6 +141,10 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         *(
             ("snr", wrong, "number from 1e-6 to 1e12 (linear, not dB)")
             for wrong in (0, -1, 0.0, math.inf, -math.inf, math.nan, "ten", "inf", True, None)
+        ),
+        *(
+            ("snr", wrong, "number from 1e-6 to 1e12 (linear, not dB)")
+            for wrong in (math.nextafter(1e-6, 0), math.nextafter(1e12, math.inf), 1e-300, 1e300, 10**12 + 1)
         ),
         *((section, wrong, "a section with") for section in SECTIONS for wrong in (None, 3, [1], "x")),
     ],
@@ -195,12 +198,12 @@ def test_two_values_that_would_share_a_label_are_refused(key: str, values: list[
     assert line.startswith(f"{key}: {label} stands in it twice; expected ")
 
 
-@given(st.integers(10**6, 10**9), st.integers(1, 9))
+@given(st.integers(10**6, 10**9 - 9), st.integers(1, 9))
 def test_large_latent_dims_that_differ_are_never_taken_for_one(dim: int, more: int) -> None:
     assert read(replaced("latent_dim", [dim, dim + more])).latent_dim == (dim, dim + more)
 
 
-@given(positive, positive)
+@given(ratio, ratio)
 def test_snrs_are_refused_together_exactly_where_their_labels_agree(a: float, b: float) -> None:
     tree = replaced("snr", [a, b])
     if f"{a:g}" == f"{b:g}":
@@ -267,6 +270,105 @@ def test_a_long_wrong_value_is_shown_short() -> None:
 def test_text_that_is_no_yaml_is_refused_in_one_line(text: str) -> None:
     (line,) = faults(text)
     assert line.startswith("not YAML: ")
+
+
+@pytest.mark.parametrize(
+    ("after", "line", "key"),
+    [
+        ("", "seed: 0", "seed"),
+        ("", "seed: 1", "seed"),
+        ("", "train: {steps: 3}", "train"),
+        ("", "'seed': 1", "seed"),
+        ("network:\n", "  hidden_units: 32", "hidden_units"),
+        ("train:\n", "  steps: 7", "steps"),
+        ("", "colour: red\ncolour: blue", "colour"),
+        ("", '"a\\nb": 1\n"a\\nb": 2', "a b"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_in_one_line(after: str, line: str, key: str) -> None:
+    text = yaml.safe_dump(TREE)
+    text = text.replace(after, f"{after}{line}\n") if after else f"{text}{line}\n"
+    assert yaml.safe_load(text), "YAML takes the last of the two"
+    assert faults(text) == [f"not YAML: {key} stands in it twice"]
+
+
+def test_the_same_key_in_two_sections_is_no_key_twice() -> None:
+    text = yaml.safe_dump(TREE | {"data": TREE["data"] | {"steps": 3}})
+    (line,) = faults(text)
+    assert line.startswith("data.steps: unknown key; ")
+
+
+@pytest.mark.parametrize("edge", [1e-6, 1e12, 10**12])
+def test_the_smallest_and_the_largest_snr_are_allowed(edge: float) -> None:
+    assert read(replaced("snr", edge)).snr == (float(edge),)
+
+
+ODD = {
+    "a date": "2020-01-01",
+    "a time": "2020-01-01 10:00:00",
+    "4000 digits": "1" * 4000,
+    "minus 4000 digits": "-" + "1" * 4000,
+    "deep": "[" * 150 + "]" * 150,
+    "deep maps": "[" + "{a: " * 100 + "1" + "}" * 100 + "]",
+    "a list in itself": "&a [*a]",
+    "lines": '"a\\nb"',
+    "a set": "!!set {a, b}",
+    "bytes": "!!binary aGVsbG8=",
+}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("key", ["seed", "train.learning_rate", "snr", "network", "colour"])
+def test_values_that_only_yaml_has_are_refused_in_one_line_that_names_the_key(key: str, value: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", value))
+    assert line.startswith(f"{key}: ")
+    assert len(line) < 200
+    assert line.isprintable()
+
+
+UNREADABLE = {
+    "no such date": "2020-13-45",
+    "5000 digits": "1" * 5000,
+    "3000 lists deep": "[" * 3000 + "]" * 3000,
+    "3000 maps deep": "{a: " * 3000 + "1" + "}" * 3000,
+    "no whole number": "!!int abc",
+    "no bytes": "!!binary é",
+    "an open list": "[" * 3000,
+}
+
+
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("key", ["seed", "snr", "colour"])
+def test_values_that_yaml_itself_cannot_take_are_refused_in_one_line(key: str, value: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", value))
+    assert line.startswith("not YAML: ")
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("value", ["!!int ''", "!!float ''", "!!bool abc", "!!timestamp abc"])
+def test_a_tag_that_its_value_does_not_fit_is_refused_in_one_line(value: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced("seed", "VALUE")).replace("VALUE", value))
+    assert line.startswith("not YAML: ")
+
+
+@pytest.mark.parametrize("key", ["seed", "train.learning_rate", "latent_dim"])
+def test_a_whole_number_too_long_to_show_is_refused_in_one_line_that_names_the_key(key: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", "0x" + "f" * 5000))
+    assert line.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("key", ["train.steps", "network.hidden_layers", "latent_dim", "data.test_points"])
+def test_a_whole_number_beyond_any_machine_is_refused(key: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(key, 6 * 10**30)))
+    assert line.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b", "\n", "a\tb", "\x1b[31m"])
+@pytest.mark.parametrize("section", ["", "train."])
+def test_a_key_with_a_line_break_in_it_is_still_told_in_one_line(section: str, name: str) -> None:
+    (line,) = faults(yaml.safe_dump(replaced(f"{section}{name}", 3)))
+    assert line.startswith(f"{section}{name!r}: unknown key; ")
+    assert line.isprintable()
 
 
 @pytest.mark.parametrize("key", ["7", "yes", "null", "1.5"])

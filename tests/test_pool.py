@@ -54,10 +54,23 @@ def test_a_pool_that_trains_again_counts_from_the_start(pool: Pool) -> None:
         assert sum(told) == STEPS * (time + 1)
 
 
+def test_a_pool_of_one_process_gives_the_same_bits_in_its_own(
+    splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    told: list[int] = []
+    points, settings = splits["train"].points, recipe(hidden=(16,), steps=60)
+    with Pool(points, settings, 1) as one, Pool(points, settings, 2) as two:
+        here, histories = one.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
+        apart, _ = two.fit(CELLS, lambda *_: None)
+    assert sum(told) == 60 * len(CELLS)
+    assert len(histories) == sum(len(grid.blocks(group)) for group in grid.groups(CELLS))
+    assert codec.to_bytes(here) == codec.to_bytes(apart)
+
+
 def test_a_cell_that_diverges_ends_training_at_once(pool: Pool) -> None:
-    before, _ = pool._board.read()
+    before, _ = pool._task.board.read()
     bad = Cell("isotropic", 1, 1e39, 0)  # its noise power is below what float32 holds
     with pytest.raises(DivergedError, match=r"d1-snr1e\+39"):
         pool.fit([*CELLS[:8], bad], lambda *_: None)
-    after, _ = pool._board.read()
+    after, _ = pool._task.board.read()
     assert after - before < STEPS * 8, "it waited for the block beside it"

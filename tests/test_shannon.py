@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+import csv
+import io
+from dataclasses import astuple, fields
 from itertools import pairwise, permutations, product
 from math import cosh, e, exp, log, log2, pi, sinh, sqrt, tanh
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -463,6 +466,101 @@ def test_the_same_table_comes_out_each_time() -> None:
     assert runs[0] == runs[1]
 
 
+# --- the table's CSV -----------------------------------------------------------------------------
+
+COMMITTED = Path(__file__).parents[1] / "reports" / "rate_distortion.csv"
+
+
+def test_the_csv_keeps_every_number_as_certified(table: shannon.RateDistortionTable) -> None:
+    rows = list(csv.DictReader(io.StringIO(shannon.to_csv(table))))
+    assert list(rows[0]) == [field.name for field in fields(table)]
+    for name in ("slope", "intercept", "rate_lower_bits", "rate_upper_bits"):
+        assert [float(row[name]) for row in rows] == getattr(table, name).tolist()
+    # 5/12 alone has no ten digits
+    assert [float(row["distortion"]) for row in rows[1:]] == table.distortion[1:].tolist()
+    assert float(rows[0]["distortion"]) == pytest.approx(5 / 12, abs=5e-11)
+    assert tuple(row["method"] for row in rows) == table.method
+
+
+def test_the_lines_come_back_from_the_csv_as_they_were(table: shannon.RateDistortionTable) -> None:
+    lines = shannon.lines_from_csv(shannon.to_csv(table).encode())
+    assert lines.slope.tolist() == table.slope.tolist()
+    assert lines.intercept.tolist() == table.intercept.tolist()
+    rates = np.linspace(0, 30, 100)
+    np.testing.assert_array_equal(
+        shannon.distortion_at_rate(lines, rates), shannon.distortion_at_rate(table.lines, rates)
+    )
+
+
+def test_the_committed_table_is_the_one_that_is_computed(table: shannon.RateDistortionTable) -> None:
+    rows = list(csv.DictReader(io.StringIO(COMMITTED.read_text())))
+    assert tuple(row["method"] for row in rows) == table.method
+    for name in ("slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"):
+        committed = np.array([float(row[name]) for row in rows])
+        # the rates are whole millionths of a bit: another CPU may round to the next one
+        np.testing.assert_allclose(committed, getattr(table, name), rtol=1e-6, atol=1.0001e-6, err_msg=name)
+
+
+def test_the_committed_steep_lines_stand_to_six_digits(table: shannon.RateDistortionTable) -> None:
+    """Where a distortion is below a millionth, an absolute error of one would say nothing."""
+    rows = list(csv.DictReader(io.StringIO(COMMITTED.read_text())))
+    committed = np.array([float(row["distortion"]) for row in rows])
+    np.testing.assert_allclose(committed, table.distortion, rtol=1e-6, atol=0)
+
+
+HEADER = "slope,intercept,distortion,rate_lower_bits,rate_upper_bits,method\n"
+ROW = "5.184,2.16,0.4166666667,0,0,mean\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x89PNG\r\n\x1a\n\x00\xff",
+        b"\x00" * 40,
+        b"model,mse\nae,0.5\n",
+        b"slope,distortion\n1,2\n",
+        HEADER.encode(),
+        HEADER[:20].encode(),
+        f"{HEADER}{ROW}5.25,nan,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}nan,2.2,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}5.25,,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}5.25,inf,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}5.25,two,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}2026-01-01,2,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}0,2.2,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}-5.25,2.2,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}5.25,2.2,0.4,0.05,0.05,x,9\n".encode(),
+        f'{HEADER}{ROW}"5.25,2.2'.encode(),
+        f"{HEADER}{ROW}5.2".encode(),
+    ],
+)
+def test_a_table_that_holds_no_lines_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        shannon.lines_from_csv(data)
+    (line,) = str(caught.value).splitlines()
+    assert line.isprintable()
+    assert len(line) > 10
+
+
+@pytest.mark.parametrize("row", ["5.25,nan,0.4,0,0,x", "5.25,,0.4,0,0,x", "x,1,0.4,0,0,x", "-1,1,0.4,0,0,x"])
+@pytest.mark.parametrize("place", [1, 100, -2])
+def test_one_broken_row_anywhere_in_a_table_is_refused(row: str, place: int) -> None:
+    rows = COMMITTED.read_text().splitlines()
+    rows[place] = row
+    with pytest.raises(ValueError, match="slopes or intercepts"):
+        shannon.lines_from_csv("\n".join(rows).encode())
+
+
+@pytest.mark.parametrize("rows", [1, 10, 150, 300])
+@pytest.mark.parametrize("cut", ["whole rows", "in a row"])
+def test_a_truncated_table_is_refused(rows: int, cut: str) -> None:
+    lines = COMMITTED.read_text().splitlines(keepends=True)
+    text = "".join(lines[: rows + 1]) + (lines[rows + 1][:-12] if cut == "in a row" else "")
+    with pytest.raises(ValueError):
+        shannon.lines_from_csv(text.encode())
+
+
 # --- D(R) ----------------------------------------------------------------------------------------
 
 
@@ -551,3 +649,29 @@ def test_point_by_point_codes_lose_what_theory_says(
 def test_there_is_no_asymptote_for_four_latents() -> None:
     with pytest.raises(ValueError, match="latent_dim"):
         shannon.point_by_point_distortion(4, 10.0)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2, 3])
+def test_the_curve_of_point_by_point_codes_is_the_asymptote_where_it_means_something(latent_dim: int) -> None:
+    bits, distortion = shannon.point_by_point_curve(latent_dim, 25.0)
+    assert len(bits) == len(distortion) > 20
+    assert np.all(np.diff(bits) > 0)
+    assert np.all(np.diff(distortion) < 0)
+    snr = 2 ** (2 * bits / latent_dim) - 1
+    expected = [shannon.point_by_point_distortion(latent_dim, float(s)) for s in snr]
+    np.testing.assert_allclose(distortion, expected, rtol=1e-9)
+    step = distortion[0] / distortion[1]
+    assert shannon.ASYMPTOTE_BELOW / step <= distortion[0] < shannon.ASYMPTOTE_BELOW == 0.02
+    # it ends where the SNR is 2^(2·bits/d): a hair above the bits asked for
+    assert bits[-1] == pytest.approx(25.0, abs=1e-3)
+
+
+def test_the_curve_stays_above_the_limit(table: shannon.RateDistortionTable) -> None:
+    for latent_dim in (1, 2, 3):
+        bits, distortion = shannon.point_by_point_curve(latent_dim, 20.0)
+        assert np.all(distortion > shannon.distortion_at_rate(table.lines, bits))
+
+
+def test_where_the_asymptote_never_holds_the_curve_is_empty() -> None:
+    bits, distortion = shannon.point_by_point_curve(1, 2.0)
+    assert len(bits) == len(distortion) == 0

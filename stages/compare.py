@@ -1,0 +1,152 @@
+"""Put runs side by side: `python -m stages.compare REV [REV ...]` → compare/compare.md, compare/compare.png.
+
+A REV is whatever DVC takes for one: a commit, branch or tag, the name of an experiment, or `workspace`.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scmrepo.exceptions import SCMError
+
+from snrvae import figures, report, tables
+from stages import files
+
+FOLDER = Path("compare")
+MEASURES = ("mse", "kl_bits", "gap_db")
+ABSENT = "–"
+LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
+
+Tree = Mapping[str, Any]
+
+
+def compare(revisions: Sequence[str]) -> str:
+    """Write the table and the figure of the revisions; returns the table."""
+    systems = {rev: DVCFileSystem(".", rev=None if rev == "workspace" else rev) for rev in revisions}
+    params = {rev: yaml.safe_load(_read(system, rev, "params.yaml")) for rev, system in systems.items()}
+    metrics = {rev: json.loads(_read(system, rev, "reports/metrics.json")) for rev, system in systems.items()}
+    cells = {rev: tables.from_csv(_read(system, rev, "reports/cells.csv")) for rev, system in systems.items()}
+    table = markdown(params, metrics)
+    with figures.style():
+        image = report.png(figure(cells))
+    files.write(FOLDER / "compare.md", table)
+    files.write(FOLDER / "compare.png", image)
+    return table
+
+
+def markdown(params: Mapping[str, Tree], metrics: Mapping[str, Tree]) -> str:
+    """A column per revision; rows: parameters that differ, the summary, then the cells."""
+    rows = [*_different(params), *_summary(metrics), *_cells(metrics)]
+    head = f"| | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}\n"
+    return head + "".join(f"| {name} | {' | '.join(map(_shown, values))} |\n" for name, values in rows)
+
+
+def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
+    """MSE and gap against SNR: colour says the latent_dim; line style and marker say the revision."""
+    chosen = {rev: table[(table.selected == 1) & table.snr.notna()] for rev, table in cells.items()}
+    everything = pd.concat(chosen.values())
+    noises, dims = list(dict.fromkeys(everything.noise)), sorted(everything.latent_dim.unique())
+    drawn = Figure(figsize=(11, 3.8 * len(noises) + 1), layout="constrained")
+    for axes_row, noise in zip(drawn.subplots(len(noises), 2, squeeze=False), noises, strict=True):
+        for axes, measure, label in zip(
+            axes_row, ("mse", "gap_db"), ("mse (per coordinate)", "gap [dB]"), strict=True
+        ):
+            for index, table in enumerate(chosen.values()):
+                rows = table[table.noise == noise].sort_values("snr")
+                for latent_dim, line in rows.groupby("latent_dim"):
+                    axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
+            axes.set(xscale="log", xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
+        axes_row[0].set_yscale("log")
+    handles = [Line2D([], [], color=figures.INK, **_look(index)) for index in range(len(chosen))]
+    handles += [Line2D([], [], color=_colour(latent_dim), lw=4) for latent_dim in dims]
+    labels = [*chosen, *(f"d = {latent_dim}" for latent_dim in dims)]
+    drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
+    return drawn
+
+
+def _read(system: DVCFileSystem, revision: str, path: str) -> bytes:
+    try:
+        content: bytes = system.read_bytes(path)
+    except FileNotFoundError:
+        raise ValueError(f"{revision}: has no {path}") from None
+    return content
+
+
+def _different(params: Mapping[str, Tree]) -> list[tuple[str, list[Any]]]:
+    flat = [_flat(tree) for tree in params.values()]
+    rows = [(name, [tree.get(name) for tree in flat]) for name in dict.fromkeys(n for t in flat for n in t)]
+    return [(f"params.{name}", values) for name, values in rows if any(v != values[0] for v in values)]
+
+
+def _flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves
+
+
+def _summary(metrics: Mapping[str, Tree]) -> list[tuple[str, list[Any]]]:
+    summaries = [tree["summary"] for tree in metrics.values()]
+    names = dict.fromkeys(name for summary in summaries for name in summary)
+    return [(f"summary.{name}", [summary.get(name) for summary in summaries]) for name in names]
+
+
+def _cells(metrics: Mapping[str, Tree]) -> list[tuple[str, list[Any]]]:
+    trees = [{name: cells for name, cells in tree.items() if name != "summary"} for tree in metrics.values()]
+    rows = []
+    for model in dict.fromkeys(model for tree in trees for model in tree):
+        sides = [tree.get(model, {}) for tree in trees]
+        for key in sorted({key for side in sides for key in side}, key=_place):
+            for measure in MEASURES:
+                values = [side.get(key, {}).get(measure) for side in sides]
+                if any(value is not None for value in values):
+                    rows.append((f"{model}.{key}.{measure}", values))
+    return rows
+
+
+def _place(key: str) -> tuple[float, float]:
+    """Sorts d2, d2-snr10, d10-snr1e+06 by their numbers."""
+    found = re.fullmatch(r"d(\d+)(?:-snr(.+))?", key)
+    if found is None:
+        raise ValueError(f"no cell is called {key}")
+    return float(found[1]), float(found[2] or 0)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ABSENT
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _colour(latent_dim: Any) -> Any:
+    return figures.DIMS[(int(latent_dim) - 1) % len(figures.DIMS)]
+
+
+def _look(index: int) -> dict[str, Any]:
+    """Line style and marker of a revision; markers grow, so that equal points show as rings."""
+    return {
+        "ls": LINES[index % len(LINES)],
+        "marker": figures.MARKERS[index % len(figures.MARKERS)],
+        "markersize": 5 + 3 * index,
+        "markerfacecolor": "none",
+    }
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit('compare: names of experiments or commits are missing: make compare REVS="main workspace"')
+    try:
+        print(compare(list(dict.fromkeys(sys.argv[1:]))), end="")
+    except (ValueError, OSError, DvcException, SCMError) as error:
+        files.fail("compare", error)
