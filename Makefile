@@ -13,7 +13,7 @@ repro: $(VENV)/.run
 	dvc repro
 
 test: $(VENV)/.dev
-	python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile  # a core for each worker
 
 check: $(VENV)/.dev
 	ruff check .
