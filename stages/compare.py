@@ -63,7 +63,8 @@ def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
             for index, table in enumerate(chosen.values()):
                 rows = table[table.noise == noise].sort_values("snr")
                 for latent_dim, line in rows.groupby("latent_dim"):
-                    axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
+                    if measure in line:  # runs from before it was measured have none
+                        axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
             axes.set(xscale="log", xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
         axes_row[0].set_yscale("log")
     handles = [Line2D([], [], color=figures.INK, **_look(index)) for index in range(len(chosen))]
