@@ -138,6 +138,33 @@ def _check_finite(cells: tuple[Cell, ...], losses: Tensor, first: int, train: Tr
         )
 
 
+class Adam:
+    """Adam (Kingma & Ba, ICLR 2015) on one flat tensor, by PyTorch's fused kernel.
+
+    torch.optim.Adam calls the same kernel; importing it takes a second, which every process would pay.
+    """
+
+    def __init__(self, parameters: Tensor, gradient: Tensor):
+        self._count = torch.zeros(())
+        self._moments = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        first, second = self._moments
+        self._state = [parameters], [gradient], [first], [second], [], [self._count]
+
+    def step(self, rate: float) -> None:
+        """Move the parameters by the gradient as it is now."""
+        self._count += 1
+        torch._fused_adam_(
+            *self._state,
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=0,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
 class _Block:
     """Cells of one shape in training: their parameters, gradients and Adam's moments, each flat."""
 
@@ -162,8 +189,7 @@ class _Block:
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
         self._encoder = Backpropagation(self.encoder, next(into), batch, scratch)
         self._decoder = Backpropagation(self.decoder, next(into), batch, scratch)
-        flat.grad = gradient
-        self._adam = torch.optim.Adam([flat], fused=True)
+        self._adam = Adam(flat, gradient)
         if self.noise == "none":
             return
         kind = IsotropicChannel if self.noise == "isotropic" else LearnedChannel
@@ -185,8 +211,7 @@ class _Block:
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
             gradient = self._channel.backward(gradient, self.train.kl_weight)
         self._encoder.backward(gradient)
-        self._adam.param_groups[0]["lr"] = rate
-        self._adam.step()
+        self._adam.step(rate)
 
     def codecs(self, points: Tensor) -> Codecs:
         """The codecs as they are, with signal power and noise gain measured on `points` [n, 3]."""

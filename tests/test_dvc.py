@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from snrvae import params
 from tests.repository import ROOT, Repository, create
@@ -76,9 +77,49 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return made
 
 
+class Queue:
+    """A clone where a queue runs snr=1 and snr=10 side by side, and a wrong value, beside other tests."""
+
+    def __init__(self, repository: Repository):
+        self.repository = repository
+        printed = repository.run("dvc", "exp", "run", "--queue", "-S", "snr=1,10", "train_vae")
+        self.names = re.findall(r"Queued experiment '([\w-]+)'", printed)
+        repository.run("dvc", "exp", "run", "--queue", "-n", "bad", "-S", "snr=-3", "train_vae")
+        subprocess.run(  # not through a pipe: its workers would hold it open until they have nothing to do
+            ["dvc", "queue", "start", "-j", "2"],
+            cwd=repository.path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        self._threads: set[str] = set()
+        self._watch = Thread(target=self._look)
+        self._watch.start()
+
+    def _look(self) -> None:
+        while re.search("Queued|Running", self.repository.run("dvc", "queue", "status")):
+            for _ in range(10):
+                self._threads |= processes_of(self.repository)
+                time.sleep(0.2)
+
+    def threads(self) -> set[str]:
+        """OMP_NUM_THREADS of every stage that the queue ran, once it has nothing left to do."""
+        self._watch.join()
+        return self._threads
+
+
 @pytest.fixture(scope="module")
-def shared(committed: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A clone with two experiments: `ten`, run whole, and `other`, only trained."""
+def queue(committed: Repository, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
+    started = Queue(clone(committed, tmp_path_factory.mktemp("queue") / "clone"))
+    yield started
+    started.threads()
+
+
+@pytest.fixture(scope="module")
+def shared(committed: Repository, queue: Queue, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A clone with two experiments: `ten`, run whole, and `other`, only trained; a queue runs beside them."""
+    assert queue.names
     made = clone(committed, tmp_path_factory.mktemp("shared") / "clone")
     ran = made.stages_run("dvc", "exp", "run", "-n", "ten", "--set-param", "snr=10")
     assert ran == GRID
@@ -135,7 +176,6 @@ def test_every_way_to_set_a_parameter_is_understood(
     repository: Repository, setting: str, key: str, value: Any
 ) -> None:
     assert repository.stages_run("dvc", "exp", "run", "-S", setting, "generate") == []
-    repository.run("python", "-m", "stages.check")
     found: Any = settings(repository)
     for part in key.split("."):
         found = getattr(found, part)
@@ -267,7 +307,9 @@ def test_the_graph_is_the_one_in_the_readme(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_changed_parameter_touches_the_stages_that_list_it(repository: Repository, key: str) -> None:
+def test_a_changed_parameter_touches_the_stages_that_list_it(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
     value, touched = KEYS[key]
     tree = yaml.safe_load((repository.path / "params.yaml").read_text())
     *sections, name = key.split(".")
@@ -277,8 +319,9 @@ def test_a_changed_parameter_touches_the_stages_that_list_it(repository: Reposit
     assert section[name] != value
     section[name] = value
     (repository.path / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    status = json.loads(repository.run("dvc", "status", "--json"))
-    assert sorted(status) == sorted(touched)
+    monkeypatch.chdir(repository.path)
+    with Repo() as opened:  # what `dvc status` asks
+        assert sorted(opened.status()) == sorted(touched)
 
 
 def test_the_table_of_parameters_is_complete() -> None:
@@ -314,38 +357,8 @@ def test_a_fresh_clone_makes_the_committed_reports_and_leaves_git_clean(
     assert bare.bytes() == committed.bytes()
 
 
-@dataclass
-class Queue:
-    """A clone where the queue ran snr=1 and snr=10 side by side, and a wrong value."""
-
-    repository: Repository
-    names: list[str]
-    threads: set[str]
-
-
-@pytest.fixture(scope="module")
-def queue(committed: Repository, tmp_path_factory: pytest.TempPathFactory) -> Queue:
-    used = clone(committed, tmp_path_factory.mktemp("queue") / "clone")
-    printed = used.run("dvc", "exp", "run", "--queue", "-S", "snr=1,10", "train_vae")
-    names = re.findall(r"Queued experiment '([\w-]+)'", printed)
-    used.run("dvc", "exp", "run", "--queue", "-n", "bad", "-S", "snr=-3", "train_vae")
-    subprocess.run(  # not through a pipe: its workers would hold it open until they have nothing to do
-        ["dvc", "queue", "start", "-j", "2"],
-        cwd=used.path,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    threads: set[str] = set()
-    while re.search("Queued|Running", used.run("dvc", "queue", "status")):
-        for _ in range(5):
-            threads |= processes_of(used)
-            time.sleep(0.2)
-    return Queue(used, names, threads)
-
-
 def test_the_queue_runs_experiments_side_by_side(committed: Repository, queue: Queue) -> None:
+    queue.threads()
     status = queue.repository.run("dvc", "queue", "status")
     assert (status.count("Success"), status.count("Failed")) == (2, 1)
     assert queue.repository.run("git", "status", "--porcelain") == ""
@@ -358,7 +371,7 @@ def test_the_queue_runs_experiments_side_by_side(committed: Repository, queue: Q
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes through /proc")
 def test_the_queue_hands_the_number_of_threads_to_the_stages(queue: Queue) -> None:
-    assert queue.threads == {"1"}
+    assert queue.threads() == {"1"}
 
 
 def test_two_temporary_experiments_at_once_do_not_disturb_each_other(
@@ -410,6 +423,7 @@ def test_a_bad_parameter_is_the_same_line_wherever_it_came_from(repository: Repo
     checked = line(repository.run("python", "-m", "stages.check", fails=True))
     restore(repository)
 
+    queue.threads()
     by_queue = line(queue.repository.run("dvc", "queue", "logs", "bad"))
     assert by_option == by_file == by_queue == checked.replace("check:", "train_vae:", 1)
 

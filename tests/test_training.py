@@ -17,7 +17,7 @@ from snrvae.cube import Split
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
 from snrvae.records import History
-from snrvae.training import DivergedError, Recipe
+from snrvae.training import Adam, DivergedError, Recipe
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -437,3 +437,18 @@ def test_what_progress_raises_ends_training(recipe: MakeRecipe, points: Tensor) 
     with pytest.raises(KeyboardInterrupt):
         training.fit(cells_of("none"), points, recipe(), interrupt)
     assert torch.get_num_threads() == threads
+
+
+def test_adam_is_the_one_of_pytorch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours = torch.randn(1000, generator=generator)
+    theirs = ours.clone().requires_grad_()
+    gradient = torch.zeros(1000)
+    adam, reference = Adam(ours, gradient), torch.optim.Adam([theirs], fused=True)
+    for step in range(1, 50):
+        gradient.normal_(generator=generator)
+        theirs.grad = gradient.clone()
+        reference.param_groups[0]["lr"] = 0.1 / step
+        reference.step()
+        adam.step(0.1 / step)
+        assert torch.equal(ours, theirs)
