@@ -68,11 +68,12 @@ class IsotropicChannel:
 
     def backward(self, gradient: Tensor, kl_weight: float) -> Tensor:
         _, dims, batch = gradient.shape
-        # d / d ln σ², which is the same number for every dimension and point, and moves with ln P
-        through_noise = (gradient * self._noise).sum((1, 2), keepdim=True) * self._sigma / 2
-        through_noise += (self._noise_power - 1) * (kl_weight * dims / 2)
-        pull = through_noise / self._power * (2 / (dims * batch)) + kl_weight / batch
-        return torch.addcmul(gradient, self._mean, pull)
+        # σ = √(P/s), so dσ/dμ = μ / (s·σ·d·b)
+        through_noise = (gradient * self._noise).sum((1, 2), keepdim=True)
+        through_noise /= self._snr * self._sigma * (dims * batch)
+        # E KL = d/2·(P(1 + 1/s) - 1 - ln(P/s)) and dP/dμ = 2μ / (d·b)
+        rate = (1 + 1 / self._snr - 1 / self._power) * (kl_weight / batch)
+        return torch.addcmul(gradient, self._mean, through_noise + rate)
 
 
 class LearnedChannel:

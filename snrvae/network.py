@@ -79,6 +79,20 @@ def initialise(network: Network, generators: Sequence[torch.Generator]) -> None:
             bias[cell].uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's parameters, its buffers, and their transposes: views that every step would make anew."""
+
+    weight: Tensor  # [c, o, i]
+    weight_t: Tensor
+    bias: Tensor  # [c, o, 1]
+    weight_gradient: Tensor
+    bias_gradient: Tensor
+    output: Tensor  # [c, o, b]
+    output_t: Tensor
+    delta: Tensor  # d loss / d input [c, i, b]
+
+
 class Backpropagation:
     """Forward and backward passes of a network over buffers that are made once.
 
@@ -89,24 +103,26 @@ class Backpropagation:
     """
 
     def __init__(self, network: Network, gradient: Network, batch: int, scratch: tuple[Tensor, Tensor]):
-        self.network, self.gradient = network, gradient
-        cells = network.weights[0].shape[0]
-        self._outputs = [network.weights[0].new_empty(cells, o, batch) for o in network.widths[1:]]
-        self._deltas = [
-            [half[: cells * i * batch].view(cells, i, batch) for half in scratch] for i in network.widths[:-1]
-        ]
-        self._inputs: list[Tensor] = []
+        self.gradient = gradient
+        parts = zip(network.weights, network.biases, gradient.weights, gradient.biases, strict=True)
+        self._layers = []
+        for number, (weight, bias, weight_gradient, bias_gradient) in enumerate(parts):
+            cells, outputs, inputs = weight.shape
+            output = weight.new_empty(cells, outputs, batch)
+            # the first layer's has a place of its own: it outlives the pass
+            space = scratch[number % 2] if number else weight.new_empty(cells * inputs * batch)
+            delta = space[: cells * inputs * batch].view(cells, inputs, batch)
+            views = weight, weight.mT, bias, weight_gradient, bias_gradient, output, output.mT, delta
+            self._layers.append(_Layer(*views))
+        self._hidden, self._last = self._layers[:-1], self._layers[-1]
+        self._backward = list(zip(reversed(self._layers[1:]), reversed(self._hidden), strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [c, o, b] for inputs [c, i, b]; the next pass overwrites them."""
-        self._inputs = [x, *self._outputs[:-1]]
-        for weight, bias, inputs, output in zip(
-            self.network.weights, self.network.biases, self._inputs, self._outputs, strict=True
-        ):
-            torch.baddbmm(bias, weight, inputs, out=output)
-            if output is not self._outputs[-1]:
-                output.relu_()
-        return self._outputs[-1]
+        self._inputs = x
+        for layer in self._hidden:
+            x = torch.baddbmm(layer.bias, layer.weight, x, out=layer.output).relu_()
+        return torch.baddbmm(self._last.bias, self._last.weight, x, out=self._last.output)
 
     def backward(self, delta: Tensor) -> Tensor:
         """Gradients of the parameters, where d loss / d output is `delta` [c, o, b].
@@ -114,34 +130,27 @@ class Backpropagation:
         Returns `delta` carried back to the first layer's output [c, h, b]; `input_gradient` takes
         it on to the input.
         """
-        for layer in reversed(range(len(self._outputs))):
-            self._parameters(layer, delta)
-            if layer:
-                delta = self._through(layer, delta)
-                # the ReLU that made this layer's input, in place: one pass
-                torch.ops.aten.threshold_backward.grad_input(delta, self._inputs[layer], 0, grad_input=delta)
+        for layer, below in self._backward:
+            torch.bmm(delta, below.output_t, out=layer.weight_gradient)
+            torch.sum(delta, 2, keepdim=True, out=layer.bias_gradient)
+            torch.bmm(layer.weight_t, delta, out=layer.delta)
+            delta = _through_relu(layer.delta, below.output, 0, grad_input=layer.delta)
+        first = self._layers[0]
+        if self._inputs.shape[1] == 1:
+            # A product with a vector rounds differently for one cell than for many; a vector times a
+            # matrix does not.
+            torch.bmm(self._inputs, delta.mT, out=first.weight_gradient.mT)
+        else:
+            torch.bmm(delta, self._inputs.mT, out=first.weight_gradient)
+        torch.sum(delta, 2, keepdim=True, out=first.bias_gradient)
         return delta
 
     def input_gradient(self, delta: Tensor) -> Tensor:
         """d loss / d input [c, i, b] from what `backward` returned."""
-        return self._through(0, delta)
+        return torch.bmm(self._layers[0].weight_t, delta, out=self._layers[0].delta)
 
-    def _parameters(self, layer: int, delta: Tensor) -> None:
-        """Gradients of a layer's weights and biases."""
-        weight, inputs = self.gradient.weights[layer], self._inputs[layer]
-        if inputs.shape[1] == 1:
-            # A product with a vector rounds differently for one cell than for many; a vector times a
-            # matrix does not.
-            torch.bmm(inputs, delta.mT, out=weight.mT)
-        else:
-            torch.bmm(delta, inputs.mT, out=weight)
-        torch.sum(delta, 2, keepdim=True, out=self.gradient.biases[layer])
 
-    def _through(self, layer: int, delta: Tensor) -> Tensor:
-        """d loss / d input of a layer, in the half of the scratch that `delta` is not in."""
-        first, second = self._deltas[layer]
-        out = second if delta.data_ptr() == first.data_ptr() else first
-        return torch.bmm(self.network.weights[layer].mT, delta, out=out)
+_through_relu = torch.ops.aten.threshold_backward.grad_input
 
 
 def scratch(cells: int, widest: int, batch: int, like: Tensor) -> tuple[Tensor, Tensor]:

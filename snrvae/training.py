@@ -114,8 +114,7 @@ def _draws(
         epsilon = torch.stack([torch.randn(size, latent_dim, batch, generator=g) for g in noise], 1)
         along = torch.randn(size, _directions(latent_dim), latent_dim, generator=direction)
         along /= along.norm(dim=2, keepdim=True)
-        for k in range(size):
-            yield x[k][row], epsilon[k][row], along[k]
+        yield from zip(x[:, row], epsilon[:, row], along, strict=True)
 
 
 def _directions(latent_dim: int) -> int:
