@@ -67,16 +67,23 @@ def view(flat: Tensor, cells: int, widths: Sequence[int]) -> Network:
     return Network(tuple(weights), tuple(biases))
 
 
-def initialise(network: Network, generators: Sequence[torch.Generator]) -> None:
-    """Draw each cell's parameters from its own generator (He et al., ICCV 2015, eq. 10).
+def initialise(network: Network, inputs: Sequence[Tensor], generators: Sequence[torch.Generator]) -> None:
+    """Draw each cell's parameters from its own generator, for inputs like its `inputs` [i, n].
 
-    Biases are uniform within ±1/√i, so that the kinks of the first layer lie all over the source.
+    Weights are normal with variance 2/i after a ReLU (He et al., ICCV 2015, eq. 10) and 1/i where none
+    came before. The kink of every hidden unit goes through one of the inputs, so that none is dead or
+    linear on what it will see; outputs have mean zero.
     """
-    for weight, bias in zip(network.weights, network.biases, strict=True):
-        inputs = weight.shape[2]
-        for cell, generator in enumerate(generators):
-            weight[cell].normal_(0, math.sqrt(2 / inputs), generator=generator)
-            bias[cell].uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
+    last = len(network.weights) - 1
+    for cell, (activations, generator) in enumerate(zip(inputs, generators, strict=True)):
+        x = activations
+        for layer, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
+            weight, gain = weights[cell], 2 if layer else 1
+            weight.normal_(0, math.sqrt(gain / len(x)), generator=generator)
+            x = weight @ x
+            through = torch.randint(x.shape[1], (len(x), 1), generator=generator)
+            biases[cell] = -x.mean(1, keepdim=True) if layer == last else -x.gather(1, through)
+            x = (x + biases[cell]).relu_()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from snrvae.randomness import stream_seed
 from snrvae.records import LOSSES, History
 
 RECORDS = 60  # rows that a cell gets in the training table
+SEEN = 256  # points that a cell is initialised for
 CHUNK = 50  # steps whose points and noise are drawn at once
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
@@ -72,7 +73,7 @@ def _fit(
     cells: tuple[Cell, ...], points: Tensor, recipe: Recipe, progress: Progress
 ) -> tuple[Codecs, History]:
     train = recipe.train
-    block = _Block(cells, recipe)
+    block = _Block(cells, points, recipe)
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))
     steps, losses = [], []
@@ -167,7 +168,7 @@ class Adam:
 class _Block:
     """Cells of one shape in training: their parameters, gradients and Adam's moments, each flat."""
 
-    def __init__(self, cells: tuple[Cell, ...], recipe: Recipe):
+    def __init__(self, cells: tuple[Cell, ...], points: Tensor, recipe: Recipe):
         self.cells, self.train = cells, recipe.train
         self.noise: Noise = cells[0].noise
         self.latent_dim, count = cells[0].latent_dim, len(cells)
@@ -182,8 +183,10 @@ class _Block:
         )
         into = (network.view(part, count, w) for part, w in zip(gradient.split(sizes), widths, strict=True))
         generators = [_generator(recipe.seed, "weights", cell.name) for cell in cells]
-        for net in (self.encoder, self.decoder):
-            network.initialise(net, generators)
+        seen = [points[torch.randint(len(points), (SEEN,), generator=g)].T for g in generators]
+        latents = [torch.randn(self.latent_dim, SEEN, generator=g) for g in generators]
+        network.initialise(self.encoder, seen, generators)
+        network.initialise(self.decoder, latents, generators)
         batch = recipe.train.batch_size
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
         self._encoder = Backpropagation(self.encoder, next(into), batch, scratch)

@@ -22,7 +22,9 @@ widths_of = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 def make(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Network:
     """A network whose cell number k is drawn from a generator of its own, seeded first + k."""
     net = network.view(torch.zeros(network.parameter_count(cells, widths), dtype=dtype), cells, widths)
-    network.initialise(net, [torch.Generator().manual_seed(first + cell) for cell in range(cells)])
+    generators = [torch.Generator().manual_seed(first + cell) for cell in range(cells)]
+    inputs = [torch.randn(widths[0], 40, generator=generator, dtype=dtype) for generator in generators]
+    network.initialise(net, inputs, generators)
     return net
 
 
@@ -142,15 +144,12 @@ def test_a_cell_starts_from_the_same_parameters_whatever_its_neighbours() -> Non
         assert not torch.equal(together[2], single[0])
 
 
-def test_a_start_keeps_the_variance_of_activations_and_spreads_the_kinks() -> None:
-    widths = (64, 512, 256, 3)
-    net = make(2, widths)
-    for weight, bias, inputs in zip(net.weights, net.biases, widths, strict=False):
-        error = 5 / (2 * weight.numel()) ** 0.5  # five standard errors of a standard deviation
-        assert float(weight.std()) == pytest.approx((2 / inputs) ** 0.5, rel=error)
-        assert abs(float(weight.mean())) < 5 * (2 / inputs / weight.numel()) ** 0.5
-        assert float(bias.abs().max()) <= inputs**-0.5
-    assert float(net.biases[0].std()) == pytest.approx(64**-0.5 / 3**0.5, rel=0.1)
+def test_fresh_weights_keep_the_variance_of_activations() -> None:
+    net = make(2, (64, 512, 256, 3))
+    for weight, gain in zip(net.weights, (1, 2, 2), strict=True):  # a ReLU lets half of the power through
+        inputs, error = weight.shape[2], 5 / (2 * weight.numel()) ** 0.5  # five standard errors
+        assert float(weight.std()) == pytest.approx((gain / inputs) ** 0.5, rel=error)
+        assert abs(float(weight.mean())) < 5 * (gain / inputs / weight.numel()) ** 0.5
 
 
 def test_selected_networks_are_the_cells_named_in_the_order_named() -> None:
@@ -163,3 +162,18 @@ def test_concatenation_undoes_selection() -> None:
     net = make(4, WIDTHS)
     joined = network.concatenate([net.select([0]), net.select([1, 2]), net.select([3])])
     assert all(torch.equal(*pair) for pair in zip(parameters(joined), parameters(net), strict=True))
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+def test_a_fresh_network_bends_where_its_inputs_are(offset: float) -> None:
+    generators = [torch.Generator().manual_seed(cell) for cell in range(CELLS)]
+    inputs = [torch.randn(3, 500, generator=generator) + offset for generator in generators]
+    net = network.view(torch.zeros(network.parameter_count(CELLS, WIDTHS)), CELLS, WIDTHS)
+    network.initialise(net, inputs, generators)
+    x = torch.stack(inputs)
+    for weight, bias in zip(net.weights[:-1], net.biases[:-1], strict=True):
+        x = torch.baddbmm(bias, weight, x)
+        assert (x.abs() <= 1e-6 * max(1, offset**2)).any(2).all(), "a unit's kink is at one of the inputs"
+        x = x.relu()
+    output = torch.baddbmm(net.biases[-1], net.weights[-1], x)
+    assert float(output.mean(2).abs().max()) < 1e-4 * output.std()

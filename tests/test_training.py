@@ -99,11 +99,11 @@ def draw(cells: Sequence[Cell], recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]
 @pytest.mark.parametrize("latent_dim", [1, 3])
 @pytest.mark.parametrize("noise", NOISES)
 def test_the_gradient_of_a_step_is_that_of_the_whole_loss_under_autograd(
-    noise: Noise, latent_dim: int, hidden: tuple[int, ...], recipe: MakeRecipe
+    noise: Noise, latent_dim: int, hidden: tuple[int, ...], recipe: MakeRecipe, points: Tensor
 ) -> None:
     cells = cells_of(noise, latent_dim)
     settings = recipe(hidden, kl_weight=0.05, gaussianity_weight=0.3)  # no term drowns in another
-    block = training._Block(cells, settings)
+    block = training._Block(cells, points, settings)
     modules = plain_modules(block)  # before the step moves the parameters
     x, epsilon, directions = draw(cells, settings)
     losses = torch.zeros(3, len(cells))
@@ -128,7 +128,7 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
     noise: Noise, recipe: MakeRecipe, points: Tensor
 ) -> None:
     cells, settings = cells_of(noise), recipe(steps=12, kl_weight=0.01)
-    modules = plain_modules(training._Block(cells, settings))
+    modules = plain_modules(training._Block(cells, points, settings))
     optimisers = [torch.optim.Adam(module.parameters()) for module in modules]
     for step, (x, epsilon, directions) in enumerate(training._draws(cells, points, settings)):
         rate = training.learning_rate(step, 12, settings.train.learning_rate)
@@ -264,7 +264,7 @@ def test_training_twice_gives_identical_bytes_and_another_seed_other_ones(
 
 
 def test_repeats_of_a_cell_start_and_come_out_different(recipe: MakeRecipe, points: Tensor) -> None:
-    start = training._Block(cells_of("isotropic"), recipe())
+    start = training._Block(cells_of("isotropic"), points, recipe())
     codecs, _ = fit(cells_of("isotropic"), points, recipe())
     for net in (start.encoder, start.decoder, codecs.encoder, codecs.decoder):
         assert all(all_differ(list(weight)) for weight in net.weights)
