@@ -146,9 +146,9 @@ class Adam:
 
     def __init__(self, parameters: Tensor, gradient: Tensor):
         self._count = torch.zeros(())
-        self._moments = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        first, second = self._moments
-        self._state = [parameters], [gradient], [first], [second], [], [self._count]
+        first, second = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        largest: list[Tensor] = []  # of AMSGrad, which this is not
+        self._state = [parameters], [gradient], [first], [second], largest, [self._count]
 
     def step(self, rate: float) -> None:
         """Move the parameters by the gradient as it is now."""
