@@ -26,10 +26,10 @@ from snrvae.report import significant
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
 FRAME = (-0.3, 1.3)  # of each coordinate; points outside it are counted, not drawn
-BINS = 72  # of a histogram
+BINS = 60  # of a histogram
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
 GLYPHS = "●■◆▲▼✚★✖"  # the same, as characters
-CODECS = {"none": "basic AE", "isotropic": "SNR-VAE", "learned": "SNR-VAE, learned noise"}
+CODECS = {"none": "basic AE", "isotropic": "SNR-VAE, isotropic noise", "learned": "SNR-VAE, learned noise"}
 
 
 def content(
@@ -61,7 +61,7 @@ def content(
         "versions": dict(versions),
         "faces": [{"name": name, "colour": c} for name, c in zip(FACE_NAMES, FACES, strict=True)],
         "frame": FRAME,
-        "codecs": [{"noise": noise, "name": CODECS[noise]} for noise in dict.fromkeys(selected.noise)],
+        "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
         "dims": [{"latent_dim": d, "colour": _colour(d - 1)} for d in dims],
         "dimension_colours": [_colour(i) for i in range(max(dims))],
         "snrs": [
@@ -100,30 +100,28 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dic
     name = f"{cell.model}/{cell.key}"
     reconstructed, generated = (shown[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
     isotropic = cell.noise == "isotropic"
+    bits = row["capacity_bits"] if isotropic else row["kl_bits"]
     return {
         "name": name,
         "noise": cell.noise,
         "latent_dim": cell.latent_dim,
         "snr": cell.snr,
-        "codec": CODECS[cell.noise],
-        "label": f"{cell.snr:g}" if cell.snr else "–",
+        "title": f"{CODECS[cell.noise]}, d = {cell.latent_dim}" + (f", SNR {cell.snr:g}" if cell.snr else ""),
         "colour": _colour(cell.latent_dim - 1),
-        "bits": row["capacity_bits"] if isotropic else row["kl_bits"],
+        "bits": bits,
         "bits_are": "capacity" if isotropic else "E KL",
         "mse": row["mse"],
         "text": {
-            column: significant(row[column])
-            for column in (
-                "mse",
-                "gap_db",
-                "latent_kl_bits",
-                "generated_surface_distance",
-                "generation_ratio",
-            )
-        }
-        | {
+            "noise": _noise(cell.noise),
+            "latent_dim": str(cell.latent_dim),
+            "snr": f"{cell.snr:g}" if cell.snr else "–",
+            "mse": significant(row["mse"]),
             "mse_stderr": significant(row["mse_stderr"], 2),
-            "bits": significant(row["capacity_bits"] if isotropic else row["kl_bits"]),
+            "bits": significant(bits),
+            "gap_db": significant(row["gap_db"]),
+            "latent_kl_bits": significant(row["latent_kl_bits"]),
+            "surface_distance": significant(row["generated_surface_distance"]),
+            "generation_ratio": significant(row["generation_ratio"]),
             "coverage": f"{row['coverage']:.1%}",
         },
         "reconstructed": _cloud(reconstructed, test.face[: len(reconstructed)]),
@@ -183,9 +181,13 @@ def _line(bits: Any, mse: Any, latent_dim: int | None = None) -> dict[str, Any]:
 
 
 def _first_shown(rows: list[Any]) -> int:
-    """The best generator of the reference channel; where it was not run, of all cells."""
-    reference = [i for i, row in enumerate(rows) if row["noise"] == "isotropic"] or list(range(len(rows)))
-    return min(reference, key=lambda i: rows[i]["generation_ratio"])
+    """The best generator with isotropic noise; where that was not run, with learned noise."""
+    noisy = [row for row in rows if row["noise"] == "isotropic"] or [row for row in rows if row["snr"]]
+    return rows.index(min(noisy, key=lambda row: row["generation_ratio"]))
+
+
+def _noise(noise: str) -> str:
+    return "none (AE)" if noise == "none" else noise
 
 
 def _colour(index: int) -> str:

@@ -3,6 +3,7 @@
 const page = JSON.parse(byId("page").textContent);
 const state = pick(page.cells[page.start]);
 const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
+let hand = null; // the cloud that a hand turned last
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 const BREAK = [NaN, NaN, NaN];
 const EDGES = [ // of the cube, as one broken line
@@ -10,6 +11,7 @@ const EDGES = [ // of the cube, as one broken line
   BREAK, [1, 0, 0], [1, 0, 1], BREAK, [1, 1, 0], [1, 1, 1], BREAK, [0, 1, 0], [0, 1, 1],
 ];
 const CLOUDS = ["original", "reconstructed", "generated"];
+const HAS_WEBGL = document.createElement("canvas").getContext("webgl") !== null;
 
 function byId(id) {
   return document.getElementById(id);
@@ -29,7 +31,6 @@ function chosen() {
 
 function choose(change) {
   Object.assign(state, change);
-  state.snr ??= page.snrs[0]?.snr ?? null;
   return render();
 }
 
@@ -37,22 +38,43 @@ function chooseCell(cell) {
   return choose({ ...pick(cell), snr: cell.snr ?? state.snr });
 }
 
+/** Numbers and curves at once; then the clouds, one by one, so that nobody's next choice waits for all of them. */
 async function render() {
-  const cell = chosen();
+  await showCell(chosen());
+  await drawClouds(chosen());
+}
+
+function showCell(cell) {
   markControls(cell);
   markRow(cell);
   writeFacts(cell);
-  await Promise.all([drawPlane(cell), drawLatents(cell), ...CLOUDS.map(kind => drawCloud(kind, cell))]);
+  return Promise.all([drawPlane(cell), drawLatents(cell)]);
+}
+
+async function drawClouds(cell) {
+  for (const kind of CLOUDS) {
+    await pause();
+    if (cell !== chosen()) return; // a later choice draws its own
+    await drawCloud(kind, cell);
+  }
   document.documentElement.dataset.cell = cell.name;
+}
+
+function pause() {
+  return new Promise(resume => setTimeout(resume));
 }
 
 // Controls, row and numbers
 
 function markControls(cell) {
   for (const input of byId("choose").elements) {
-    if (input.type === "radio") input.checked = input.value === String(state[input.name]);
+    if (input.type === "radio") input.checked = meant(input) === state[input.name];
   }
   byId("snrs").disabled = cell.snr === null;
+}
+
+function meant({ name, value }) {
+  return name === "noise" ? value : Number(value);
 }
 
 function markRow(cell) {
@@ -63,23 +85,20 @@ function markRow(cell) {
   }
 }
 
-function title(cell) {
-  return `${cell.codec}, d = ${cell.latent_dim}` + (cell.snr === null ? "" : `, SNR ${cell.label}`);
-}
-
 function writeFacts(cell) {
   const { text } = cell;
+  const silent = cell.snr === null;
   const facts = {
-    mse: `${text.mse} ± ${text.mse_stderr}`,
-    bits_are: cell.snr === null ? "capacity" : cell.bits_are,
-    bits: cell.snr === null ? "no noise, no bound" : `${text.bits} bit`,
-    gap_db: cell.snr === null ? "–" : `${text.gap_db} dB`,
+    mse: text.mse,
+    bits_are: silent ? "capacity" : cell.bits_are,
+    bits: silent ? "no noise, no bound" : `${text.bits} bit`,
+    gap_db: silent ? "–" : `${text.gap_db} dB`,
     latent_kl_bits: `${text.latent_kl_bits} bit/dim`,
-    generated_surface_distance: text.generated_surface_distance,
+    surface_distance: text.surface_distance,
     generation_ratio: text.generation_ratio,
     coverage: text.coverage,
   };
-  byId("chosen").textContent = title(cell);
+  byId("chosen").textContent = cell.title;
   for (const node of document.querySelectorAll("[data-fact]")) node.textContent = facts[node.dataset.fact];
   for (const node of document.querySelectorAll("[data-outside]")) {
     const { outside } = cloud(node.dataset.outside, cell);
@@ -141,6 +160,10 @@ function cloud(kind, cell) {
 }
 
 function drawCloud(kind, cell) {
+  if (!HAS_WEBGL) {
+    byId(kind).textContent = "This browser has no WebGL, which draws the clouds. Figure 4 of the report shows them.";
+    return;
+  }
   const { points, face } = cloud(kind, cell);
   const [x, y, z] = coordinates(points);
   const [ex, ey, ez] = [0, 1, 2].map(k => EDGES.map(corner => corner[k]));
@@ -149,31 +172,39 @@ function drawCloud(kind, cell) {
   const edges = { type: "scatter3d", mode: "lines", x: ex, y: ey, z: ez, hoverinfo: "skip",
                   line: { color: themed("muted"), width: 1.5 } };
   const dots = { type: "scatter3d", mode: "markers", x, y, z, hoverinfo: "skip",
-                 marker: { size: 2.4, color: colours, line: { width: 0 } } };
+                 marker: { size: 1.8, color: colours, line: { width: 0 } } };
   const scene = { xaxis: side, yaxis: side, zaxis: side, aspectmode: "cube", dragmode: "turntable", camera: view() };
   return Plotly.react(byId(kind), [edges, dots], layout({ margin: { l: 0, r: 0, t: 0, b: 0 }, scene }), CONFIG);
 }
 
 function view() {
-  const [turn, tilt, distance] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180, 1.55];
+  const [turn, tilt, distance] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180, 1.45];
   const eye = { x: Math.cos(turn) * Math.cos(tilt), y: Math.sin(turn) * Math.cos(tilt), z: Math.sin(tilt) };
   for (const k in eye) eye[k] *= distance;
-  return { eye, up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: 0 } };
+  return { eye, up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: -0.06 } };
 }
 
 /** The other clouds follow the one that a hand turns; the sliders follow too. */
-function followCamera(event, turned) {
+function followCamera(event) {
   const eye = event["scene.camera"]?.eye;
   if (!eye) return;
   camera.turn = Math.atan2(eye.y, eye.x) * 180 / Math.PI;
   camera.tilt = Math.atan2(eye.z, Math.hypot(eye.x, eye.y)) * 180 / Math.PI;
-  turnClouds(turned);
+  turnClouds();
 }
 
-function turnClouds(turned) {
+function followHand(kind) {
+  byId(kind).addEventListener("pointerdown", () => { hand = kind; }, { capture: true });
+  for (const event of ["plotly_relayouting", "plotly_relayout"]) {
+    byId(kind).on(event, change => { if (hand === kind) followCamera(change); }); // others only echo it
+  }
+}
+
+function turnClouds() {
   byId("turn").value = camera.turn;
   byId("tilt").value = camera.tilt;
-  for (const kind of CLOUDS.filter(kind => kind !== turned)) Plotly.relayout(byId(kind), { "scene.camera": view() });
+  const others = CLOUDS.map(byId).filter(cloud => cloud.layout && cloud.id !== hand);
+  for (const cloud of others) Plotly.relayout(cloud, { "scene.camera": view() });
 }
 
 // The rate–distortion plane
@@ -225,7 +256,7 @@ function markers(cells, xaxis) {
     xaxis,
     mode: "markers",
     customdata: cells.map(cell => page.cells.indexOf(cell)),
-    text: cells.map(cell => `${title(cell)}<br>mse ${cell.text.mse}`),
+    text: cells.map(cell => `${cell.title}<br>mse ${cell.text.mse}`),
     hovertemplate: "%{text}<extra></extra>",
     cliponaxis: false,
     marker: {
@@ -259,7 +290,7 @@ function drawLatents(cell) {
 
 function listen() {
   byId("choose").addEventListener("change", ({ target }) => {
-    choose({ [target.name]: target.name === "noise" ? target.value : Number(target.value) });
+    choose({ [target.name]: meant(target) });
   });
   byId("choose").addEventListener("submit", event => event.preventDefault());
   byId("cells").tBodies[0].addEventListener("click", ({ target }) => {
@@ -269,13 +300,10 @@ function listen() {
     const index = points.find(point => point.customdata !== undefined)?.customdata;
     if (index !== undefined) chooseCell(page.cells[index]);
   });
-  for (const kind of CLOUDS) {
-    byId(kind).on("plotly_relayouting", event => followCamera(event, kind));
-    byId(kind).on("plotly_relayout", event => followCamera(event, kind));
-  }
   for (const name of ["turn", "tilt"]) {
     byId(name).addEventListener("input", ({ target }) => {
       camera[name] = Number(target.value);
+      hand = null;
       turnClouds();
     });
   }
@@ -298,10 +326,16 @@ function markTheme() {
 
 async function start() {
   markTheme();
-  Object.entries(camera).forEach(([name, value]) => { byId(name).value = value; });
-  await choose({});
+  turnClouds();
+  await showCell(chosen());
   listen();
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = Math.round(performance.now()); // ms since the page was asked for
+  for (const kind of CLOUDS) {
+    await pause();
+    await drawCloud(kind, chosen());
+    if (HAS_WEBGL) followHand(kind);
+  }
+  document.documentElement.dataset.cell = chosen().name;
 }
 
 start();
