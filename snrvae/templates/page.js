@@ -3,6 +3,7 @@
 const page = JSON.parse(byId("page").textContent);
 const state = pick(page.cells[page.start]);
 const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
+const CENTRE = { x: 0, y: 0, z: -0.06 }; // what the camera looks at, a little below the cube's middle
 let hand = null; // the cloud that a hand turned last
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 const BREAK = [NaN, NaN, NaN];
@@ -91,7 +92,7 @@ function writeFacts(cell) {
   const facts = {
     mse: text.mse,
     bits_are: silent ? "capacity" : cell.bits_are,
-    bits: silent ? "no noise, no bound" : `${text.bits} bit`,
+    bits: silent ? "unbounded" : `${text.bits} bit`,
     gap_db: silent ? "–" : `${text.gap_db} dB`,
     latent_kl_bits: `${text.latent_kl_bits} bit/dim`,
     surface_distance: text.surface_distance,
@@ -180,8 +181,8 @@ function drawCloud(kind, cell) {
 function view() {
   const [turn, tilt, distance] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180, 1.45];
   const eye = { x: Math.cos(turn) * Math.cos(tilt), y: Math.sin(turn) * Math.cos(tilt), z: Math.sin(tilt) };
-  for (const k in eye) eye[k] *= distance;
-  return { eye, up: { x: 0, y: 0, z: 1 }, center: { x: 0, y: 0, z: -0.06 } };
+  for (const k in eye) eye[k] = CENTRE[k] + distance * eye[k];
+  return { eye, up: { x: 0, y: 0, z: 1 }, center: CENTRE };
 }
 
 /** The other clouds follow the one that a hand turns; the sliders follow too. */
@@ -189,7 +190,7 @@ function followCamera(event) {
   const eye = event["scene.camera"]?.eye;
   if (!eye) return;
   camera.turn = Math.atan2(eye.y, eye.x) * 180 / Math.PI;
-  camera.tilt = Math.atan2(eye.z, Math.hypot(eye.x, eye.y)) * 180 / Math.PI;
+  camera.tilt = Math.atan2(eye.z - CENTRE.z, Math.hypot(eye.x, eye.y)) * 180 / Math.PI;
   turnClouds();
 }
 
