@@ -280,17 +280,17 @@ def test_the_keyboard_reaches_the_chooser_and_operates_it(opened: Page) -> None:
 
 @needs_browser
 def test_clouds_turn_together_by_hand_and_by_slider(opened: Page) -> None:
-    eyes = (
-        "CLOUDS.map(kind => Object.values(byId(kind).layout.scene.camera.eye).map(v => v.toFixed(3)).join())"
-    )
+    eyes = """CLOUDS.map(kind => byId(kind)._fullLayout.scene._scene.getCamera().eye)
+        .map(({ x, y, z }) => [x, y, z].map(value => Math.round(100 * value)).join())"""
     opened.locator("#turn").fill("90")
-    assert set(opened.evaluate(eyes)) == {"0.000,1.344,0.483"}
+    assert set(opened.evaluate(eyes)) == {"0,134,48"}
     opened.locator("#generated").scroll_into_view_if_needed()
     box = opened.locator("#generated").bounding_box()
     assert box is not None
     opened.mouse.move(box["x"] + 100, box["y"] + 150)
     opened.mouse.down()
     opened.mouse.move(box["x"] + 160, box["y"] + 150, steps=3)
+    opened.wait_for_timeout(200)  # a hand lets go after the last frame, not within it
     opened.mouse.up()
     until(opened, f"new Set({eyes}).size === 1 && byId('turn').value !== '90'")
 
@@ -340,5 +340,4 @@ def test_without_webgl_the_rest_works_within_two_seconds(browser: Browser, addre
     made.get_by_label("1000", exact=True).check()
     shows(made, "snr_vae/d2-snr1000")
     launched.close()
-    print(spent)
     assert 0 < spent["TaskDuration"] < 2
