@@ -61,7 +61,7 @@ def markdown(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"g": _significant, "label": "{:g}".format, "number": lambda value: f"{value:,}"}
+    environment.filters |= {"g": significant, "label": "{:g}".format, "number": lambda value: f"{value:,}"}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     return environment.get_template("report.md").render(
@@ -80,7 +80,7 @@ def markdown(
     )
 
 
-def _significant(value: float | None, digits: int = 3) -> str:
+def significant(value: float | None, digits: int = 3) -> str:
     """A number to so many significant digits; – where there is none."""
     if value is None:
         return "–"

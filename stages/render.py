@@ -1,11 +1,11 @@
-"""Draw the figures and write the report: tables and clouds → reports/figures/, reports/README.md."""
+"""Draw the figures and write the report: tables and clouds → reports/figures/, README.md, report.html."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 
-from snrvae import cube, figures, npz, report, shannon, tables
+from snrvae import cube, figures, npz, page, report, shannon, tables
 from snrvae.params import Params
 from stages import files
 
@@ -22,6 +22,7 @@ def render(
     lock_path: Path,
     figures_path: Path,
     report_path: Path,
+    page_path: Path,
 ) -> None:
     splits = files.read(cube_path, cube.from_bytes)
     clouds = files.read(evaluation_path, npz.from_bytes)
@@ -51,6 +52,8 @@ def render(
     for name, image in images.items():
         files.write(figures_path / f"{name}.png", image)
     files.write(report_path, report.markdown(params, cells, metrics, versions, list(images)))
+    content = page.content(params, cells, metrics, limit, asymptotes, clouds, splits["test"], versions)
+    files.write(page_path, page.html(content))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGES = ("snrvae", "stages")
-REPORT_TEMPLATE = "snrvae/templates/report.md"
+TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "snrvae/templates").iterdir())
 
 
 def module_file(name: str) -> str | None:
@@ -62,9 +62,10 @@ def test_a_stage_depends_on_the_lock(stage: str) -> None:
     assert "requirements.lock" in STAGES[stage]["deps"]
 
 
-def test_only_the_stage_with_the_template_engine_depends_on_the_template() -> None:
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_only_the_stage_with_the_template_engine_depends_on_a_template(template: str) -> None:
     using = [stage for stage in STAGES if "snrvae/report.py" in listed_code(stage)]
-    assert using == [stage for stage in STAGES if REPORT_TEMPLATE in STAGES[stage]["deps"]] == ["render"]
+    assert using == [stage for stage in STAGES if template in STAGES[stage]["deps"]] == ["render"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-MADE = ("compare/", "dvc_plots/", "data/", ".venv")  # what only commands make
+MADE = ("compare/", "dvc_plots/", "data/", ".venv", "reports/report.html")  # what only commands make
 PATH = r"[\w.-]*/[\w./-]*|[\w-]+\.(py|md|yaml|lock|toml)"
 PROSE = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
 QUOTED = re.findall(r"`([^`\n]+)`", PROSE)

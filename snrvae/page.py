@@ -1,0 +1,203 @@
+"""The interactive page: tables and clouds → one HTML file that a browser opens without a network.
+
+What the page shows is first put together as plain numbers and strings (`content`), then filled into the
+templates (`html`). Only the page's script draws: Plotly, which stands in the file.
+"""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+from snrvae.cube import FACE_NAMES, Split, nearest_face
+from snrvae.figures import DIMS, FACES, Array, Arrays
+from snrvae.grid import MODELS, Cell
+from snrvae.params import Params
+from snrvae.report import significant
+
+CLOUD = 1500  # points of a cloud
+ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
+FRAME = (-0.3, 1.3)  # of each coordinate; points outside it are counted, not drawn
+BINS = 60  # of a histogram
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
+GLYPHS = "●■◆▲▼✚★✖"  # the same, as characters
+CODECS = {"none": "basic AE", "isotropic": "SNR-VAE, isotropic noise", "learned": "SNR-VAE, learned noise"}
+
+
+def content(
+    params: Params,
+    cells: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    limit: pd.DataFrame,
+    asymptotes: Mapping[int, tuple[Array, Array]],
+    shown: Arrays,
+    test: Split,
+    versions: Mapping[str, str],
+) -> dict[str, Any]:
+    """All that the page shows, as JSON has it.
+
+    cells       the table cells.csv;  metrics  the tree metrics.json;  limit  the table rate_distortion.csv
+    asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
+    shown       clouds and latents of the selected cells, as shown.to_bytes names them
+    test        the split whose first points were reconstructed
+    """
+    selected = cells[cells.selected == 1].sort_values(["noise", "latent_dim", "snr"], key=_order)
+    rows = selected.astype(object).where(selected.notna(), None).to_dict("records")
+    count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
+    dims, snrs = sorted({row["latent_dim"] for row in rows}), sorted({row["snr"] for row in rows} - {None})
+    drawn = [_cell({str(name): value for name, value in row.items()}, shown, test, count) for row in rows]
+    return {
+        "summary": metrics["summary"],
+        "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
+        "test_points": params.data.test_points,
+        "versions": dict(versions),
+        "faces": [{"name": name, "colour": c} for name, c in zip(FACE_NAMES, FACES, strict=True)],
+        "frame": FRAME,
+        "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
+        "dims": [{"latent_dim": d, "colour": _colour(d - 1)} for d in dims],
+        "dimension_colours": [_colour(i) for i in range(max(dims))],
+        "snrs": [
+            {"snr": snr, "label": f"{snr:g}", "symbol": _cycled(SYMBOLS, i), "glyph": _cycled(GLYPHS, i)}
+            for i, snr in enumerate(snrs)
+        ],
+        "original": _cloud(test.points[:count], test.face[:count]),
+        "cells": drawn,
+        "start": _first_shown(rows),
+        **_lines(selected, limit, asymptotes),
+    }
+
+
+def html(page: Mapping[str, Any]) -> str:
+    """The page as one file: the same content gives the same bytes, and it asks no address for anything."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"g": significant, "number": "{:,}".format}
+    plotly = get_plotlyjs()
+    assert "</script" not in plotly.lower()
+    return environment.get_template("page.html").render(page=page, plotly=Markup(plotly))
+
+
+def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Noise in the order of the grid, numbers as they are; an autoencoder, without SNR, first."""
+    return column.map(list(MODELS).index) if column.name == "noise" else column.fillna(0)
+
+
+def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dict[str, Any]:
+    cell = Cell(row["noise"], row["latent_dim"], row["snr"], row["repeat"])
+    name = f"{cell.model}/{cell.key}"
+    reconstructed, generated = (shown[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
+    isotropic = cell.noise == "isotropic"
+    bits = row["capacity_bits"] if isotropic else row["kl_bits"]
+    return {
+        "name": name,
+        "noise": cell.noise,
+        "latent_dim": cell.latent_dim,
+        "snr": cell.snr,
+        "title": f"{CODECS[cell.noise]}, d = {cell.latent_dim}" + (f", SNR {cell.snr:g}" if cell.snr else ""),
+        "colour": _colour(cell.latent_dim - 1),
+        "bits": bits,
+        "bits_are": "capacity" if isotropic else "E KL",
+        "mse": row["mse"],
+        "text": {
+            "noise": _noise(cell.noise),
+            "latent_dim": str(cell.latent_dim),
+            "snr": f"{cell.snr:g}" if cell.snr else "–",
+            "mse": significant(row["mse"]),
+            "mse_stderr": significant(row["mse_stderr"], 2),
+            "bits": significant(bits),
+            "gap_db": significant(row["gap_db"]),
+            "latent_kl_bits": significant(row["latent_kl_bits"]),
+            "surface_distance": significant(row["generated_surface_distance"]),
+            "generation_ratio": significant(row["generation_ratio"]),
+            "coverage": f"{row['coverage']:.1%}",
+        },
+        "reconstructed": _cloud(reconstructed, test.face[: len(reconstructed)]),
+        "generated": _cloud(generated, nearest_face(generated)),
+        "latents": _densities(shown[f"{name}/latents"]),
+    }
+
+
+def _cloud(points: NDArray[np.floating], face: NDArray[np.uint8]) -> dict[str, Any]:
+    """Points [n, 3] inside the frame as uint16 (all x, y, z), their faces as uint8, both in base64."""
+    low, high = FRAME
+    inside = ((points >= low) & (points <= high)).all(1)
+    steps = np.rint((points[inside].T - low) / (high - low) * 65535).astype("<u2")
+    return {
+        "points": base64.b64encode(steps.tobytes()).decode(),
+        "face": base64.b64encode(face[inside].tobytes()).decode(),
+        "outside": f"{1 - inside.mean():.1%}" if not inside.all() else None,
+    }
+
+
+def _densities(latents: NDArray[np.floating]) -> dict[str, Any]:
+    """Histograms of latents [n, d], the last 0.1 % of the tails aside: centres [bin], density [d, bin]."""
+    low, high = np.quantile(latents, (0.0005, 0.9995))
+    edges = np.linspace(min(low, -3.6), max(high, 3.6), BINS + 1)
+    width = edges[1] - edges[0]
+    counts = [np.histogram(values, edges)[0] for values in latents.T]
+    return {
+        "centre": _rounded((edges[:-1] + edges[1:]) / 2),
+        "density": [_rounded(count / (len(latents) * width)) for count in counts],
+    }
+
+
+def _lines(
+    selected: pd.DataFrame, limit: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]
+) -> dict[str, Any]:
+    """The lines of the rate–distortion plane, as figure 5 has them: lists of bits and mse."""
+    bits = selected.capacity_bits.fillna(selected.kl_bits)
+    most = max(bits.max() * 1.06, 2.0)
+    reached = limit[limit.rate_lower_bits <= most + 1]
+    isotropic = selected[selected.noise == "isotropic"]
+    return {
+        "most_bits": float(most),
+        "limit": _line(reached.rate_lower_bits, reached.distortion / 3),
+        "linear": [
+            _line(rows.capacity_bits, rows.linear_mse, rows.latent_dim.iloc[0])
+            for _, rows in isotropic.groupby("latent_dim")
+        ],
+        "asymptotes": [
+            _line(rate, distortion / 3, latent_dim) for latent_dim, (rate, distortion) in asymptotes.items()
+        ],
+    }
+
+
+def _line(bits: Any, mse: Any, latent_dim: int | None = None) -> dict[str, Any]:
+    colour = None if latent_dim is None else _colour(latent_dim - 1)
+    return {"bits": _rounded(bits), "mse": _rounded(mse), "colour": colour}
+
+
+def _first_shown(rows: list[Any]) -> int:
+    """The best generator with isotropic noise; where that was not run, with learned noise."""
+    noisy = [row for row in rows if row["noise"] == "isotropic"] or [row for row in rows if row["snr"]]
+    return rows.index(min(noisy, key=lambda row: row["generation_ratio"]))
+
+
+def _noise(noise: str) -> str:
+    return "none (AE)" if noise == "none" else noise
+
+
+def _colour(index: int) -> str:
+    return str(_cycled(DIMS.as_hex(), index))
+
+
+def _cycled(values: Any, index: int) -> Any:
+    return values[index % len(values)]
+
+
+def _rounded(values: Any) -> list[float]:
+    """Six significant digits, as the tables have."""
+    return [float(f"{value:.6g}") for value in values]

@@ -1,0 +1,343 @@
+"""The interactive page: what it is made of, and what people do with it in a real browser."""
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from snrvae import cube, metrics, page, params, shannon, tables
+from snrvae.grid import MODELS, Cell
+
+ROOT = Path(__file__).parents[1]
+LARGEST = 6_000_000  # bytes
+CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+
+
+def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
+    """What the page shows of these cells, with clouds made up at random."""
+    rng = np.random.default_rng(0)
+    clouds = {}
+    for row in cells[cells.selected == 1].to_dict("records"):
+        snr = None if row["noise"] == "none" else row["snr"]
+        name = f"{MODELS[row['noise']]}/{Cell(row['noise'], row['latent_dim'], snr, 0).key}"
+        clouds[f"{name}/reconstructed"] = rng.random((3000, 3), np.float32)
+        clouds[f"{name}/generated"] = rng.normal(0.5, 0.4, (3000, 3)).astype(np.float32)
+        clouds[f"{name}/latents"] = rng.standard_normal((6000, row["latent_dim"]), np.float32)
+    return page.content(
+        params.from_yaml((ROOT / "params.yaml").read_text()),
+        cells,
+        metrics.tree(cells),
+        tables.from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes()),
+        {latent_dim: shannon.point_by_point_curve(latent_dim, 25) for latent_dim in (1, 2, 3)},
+        clouds,
+        cube.generate({"test": 3000}, seed=0)["test"],
+        {"torch": version},
+    )
+
+
+class Structure(HTMLParser):
+    """Tags in order, addresses, and the text of the page's data."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.data = ""
+        self._in_data = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(f"{tag} {' '.join(name for name, _ in attrs)}")
+        self.attributes += attrs
+        self._in_data = ("type", "application/json") in attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append(f"/{tag}")
+        self._in_data = False
+
+    def handle_data(self, data: str) -> None:
+        self.data += data if self._in_data else ""
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return page.html(content(CELLS))
+
+
+# What it is made of
+
+
+def test_the_same_input_gives_the_same_page_of_at_most_six_megabytes(text: str) -> None:
+    assert page.html(content(CELLS)) == text
+    assert len(text.encode()) < LARGEST
+
+
+def test_a_larger_grid_gets_smaller_clouds_and_no_larger_page(text: str) -> None:
+    copies = [CELLS.assign(snr=CELLS.snr * 2**k) for k in range(3)]
+    noisy = [copy[copy.noise != "none"] for copy in copies]
+    large = page.html(content(pd.concat([CELLS[CELLS.noise == "none"], *noisy])))
+    assert len(large.encode()) < LARGEST
+    assert large.count("<tr data-index") > 2.5 * text.count("<tr data-index")
+
+
+def test_every_address_in_the_page_is_a_file_beside_it_or_a_place_in_it(text: str) -> None:
+    addresses = {value for name, value in Structure(text).attributes if name in ("src", "href", "srcset")}
+    assert addresses == {"README.md", "#choose", "data:,"}
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert ("url(" in style, "@import" in style) == (False, False)
+    assert "default-src 'none'" in text
+
+
+def replaced(value: Any, text: str) -> Any:
+    """The same tree with another text behind every string."""
+    if isinstance(value, dict):
+        return {key: replaced(part, text) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [replaced(part, text) for part in value]
+    return value + text if isinstance(value, str) else value
+
+
+def test_text_never_becomes_markup() -> None:
+    harmless = replaced(content(CELLS), "harmless")
+    harmful = replaced(
+        content(CELLS), """</script><script>alert(1)</script><!--"'><img src=x onerror=a()>&amp;"""
+    )
+    found = Structure(page.html(harmful))
+    assert found.tags == Structure(page.html(harmless)).tags
+    assert json.loads(found.data) == harmful
+
+
+def test_points_come_back_within_half_a_step_and_those_outside_are_counted() -> None:
+    points = np.array([[0, 1, 0.5], [0.123456, 1.29, -0.29], [0, 0, 1.31], [-9, 0, 0]], np.float32)
+    cloud = page._cloud(points, np.arange(4, dtype=np.uint8))
+    low, high = page.FRAME
+    steps = np.frombuffer(base64.b64decode(cloud["points"]), "<u2").reshape(3, -1).T
+    assert low + steps * (high - low) / 65535 == pytest.approx(points[:2], abs=(high - low) / 65535)
+    assert base64.b64decode(cloud["face"]) == b"\x00\x01"
+    assert cloud["outside"] == "50.0%"
+
+
+def test_histograms_are_densities() -> None:
+    latents = np.random.default_rng(0).standard_normal((100_000, 2))
+    found = page._densities(latents)
+    width = found["centre"][1] - found["centre"][0]
+    assert np.sum(found["density"], axis=1) * width == pytest.approx([1, 1], abs=2e-3)
+    normal = np.exp(-(np.array(found["centre"]) ** 2) / 2) / np.sqrt(2 * np.pi)
+    assert np.array(found["density"]) == pytest.approx(np.array([normal, normal]), abs=0.03)
+
+
+# In a browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")  # WebGL without a GPU
+SANDBOX = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
+START = "snr_vae/d2-snr100"  # the best generator of the committed cells
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: `apt-get install chromium`")
+
+
+@pytest.fixture(scope="module")
+def address(text: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(text)
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=[*SANDBOX, *SOFTWARE])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[str]:
+    """Requests and errors of the opened page."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, address: str, seen: list[str]) -> Page:
+    made = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    made.on("request", lambda request: seen.append(request.url))
+    made.on("pageerror", lambda error: seen.append(str(error)))
+    made.on("console", lambda message: seen.append(message.text) if message.type == "error" else None)
+    made.goto(address)
+    shows(made, START)
+    return made
+
+
+def shows(opened: Page, cell: str) -> None:
+    """Wait until the page has drawn a cell, and check that all its parts agree on it."""
+    opened.wait_for_selector(f'html[data-cell="{cell}"]', timeout=20_000)
+    found = opened.evaluate(
+        """() => ({
+            row: page.cells[document.querySelector("tr.chosen").dataset.index].name,
+            pressed: document.querySelectorAll("tbody [aria-pressed=true]").length,
+            controls: Object.fromEntries(new FormData(byId("choose"))),
+            title: byId("chosen").textContent,
+            ring: byId("plane").data.find(trace => trace.marker?.symbol === "circle-open").y[0],
+            latents: byId("latents").data.length - 1,
+        })"""
+    )
+    cells = opened.evaluate("page.cells.map(({name, noise, latent_dim, snr, mse, title}) => "
+                            "({name, noise, latent_dim, snr, mse, title}))")  # fmt: skip
+    (expected,) = (each for each in cells if each["name"] == cell)
+    assert (found["row"], found["pressed"]) == (cell, 1)
+    assert found["title"] == expected["title"]
+    assert found["ring"] == expected["mse"]
+    assert found["latents"] == expected["latent_dim"]
+    assert found["controls"]["noise"] == expected["noise"]
+    assert found["controls"]["latent_dim"] == str(expected["latent_dim"])
+    assert float(found["controls"].get("snr", "nan")) == pytest.approx(expected["snr"] or np.nan, nan_ok=True)
+
+
+def until(opened: Page, expression: str) -> None:
+    """Wait for a condition; the page's policy forbids Playwright's own way, which evaluates text in it."""
+    for _ in range(200):
+        if opened.evaluate(expression):
+            return
+        opened.wait_for_timeout(50)
+    raise AssertionError(f"not within ten seconds: {expression}")
+
+
+def first_generated(opened: Page) -> float:
+    return opened.evaluate("byId('generated').data[1].x[0]")
+
+
+@needs_browser
+@pytest.mark.usefixtures("opened")
+def test_it_loads_without_an_error_and_asks_for_nothing_but_itself(seen: list[str], address: str) -> None:
+    assert seen == [address]
+
+
+@needs_browser
+def test_the_chooser_changes_cloud_row_and_point(opened: Page) -> None:
+    opened.get_by_label("isotropic", exact=True).check()
+    opened.get_by_label("3", exact=True).check()
+    opened.get_by_label("10", exact=True).check()
+    shows(opened, "snr_vae/d3-snr10")
+    before = first_generated(opened)
+    opened.get_by_label("learned", exact=True).check()
+    shows(opened, "snr_vae_learned/d3-snr10")
+    assert first_generated(opened) != before
+    opened.get_by_label("none (AE)").check()
+    shows(opened, "ae/d3")
+    assert opened.get_by_label("1000", exact=True).is_disabled()
+
+
+@needs_browser
+def test_a_click_on_a_row_chooses_its_cell(opened: Page) -> None:
+    button = opened.get_by_label("Show SNR-VAE, isotropic noise, d = 1, SNR 1000", exact=True)
+    opened.locator("tbody tr", has=button).locator("td").last.click()
+    shows(opened, "snr_vae/d1-snr1000")
+
+
+@needs_browser
+@pytest.mark.parametrize("cell", ["snr_vae/d2-snr10", "ae/d2"])
+def test_a_click_on_a_point_of_the_plane_chooses_its_cell(opened: Page, cell: str) -> None:
+    opened.locator("#plane").scroll_into_view_if_needed()
+    x, y = opened.evaluate(
+        """name => {
+            const { x, y } = byId("plane").getBoundingClientRect();
+            const { xaxis, xaxis2, yaxis } = byId("plane")._fullLayout;
+            const cell = page.cells.find(each => each.name === name);
+            const [across, value] = cell.snr === null ? [xaxis2, 0] : [xaxis, cell.bits];
+            return [x + across._offset + across.d2p(value), y + yaxis._offset + yaxis.d2p(cell.mse)];
+        }""",
+        cell,
+    )
+    opened.mouse.move(x, y)
+    opened.wait_for_timeout(200)  # Plotly looks for the nearest point at most so often
+    opened.mouse.click(x, y)
+    shows(opened, cell)
+
+
+@needs_browser
+def test_the_keyboard_reaches_the_chooser_and_operates_it(opened: Page) -> None:
+    opened.get_by_role("button", name="Show SNR-VAE, isotropic noise, d = 2, SNR 10", exact=True).focus()
+    opened.keyboard.press("Enter")
+    shows(opened, "snr_vae/d2-snr10")
+    opened.locator("#theme").focus()
+    for _ in range(3):  # noise, d, SNR
+        opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.name") == "snr"
+    outline = "getComputedStyle(document.activeElement.nextElementSibling).outlineStyle"
+    assert opened.evaluate(outline) == "solid"
+    opened.keyboard.press("ArrowRight")
+    shows(opened, "snr_vae/d2-snr100")
+
+
+@needs_browser
+def test_clouds_turn_together_by_hand_and_by_slider(opened: Page) -> None:
+    eyes = """CLOUDS.map(kind => byId(kind)._fullLayout.scene._scene.getCamera().eye)
+        .map(({ x, y, z }) => [x, y, z].map(value => Math.round(100 * value)).join())"""
+    opened.locator("#turn").fill("90")
+    assert set(opened.evaluate(eyes)) == {"0,134,48"}
+    opened.locator("#generated").scroll_into_view_if_needed()
+    box = opened.locator("#generated").bounding_box()
+    assert box is not None
+    opened.mouse.move(box["x"] + 100, box["y"] + 150)
+    opened.mouse.down()
+    opened.mouse.move(box["x"] + 160, box["y"] + 150, steps=3)
+    opened.wait_for_timeout(200)  # a hand lets go after the last frame, not within it
+    opened.mouse.up()
+    until(opened, f"new Set({eyes}).size === 1 && byId('turn').value !== '90'")
+
+
+@needs_browser
+def test_dark_and_light_follow_the_system_and_the_button(opened: Page) -> None:
+    look = "[getComputedStyle(document.body).backgroundColor, byId('plane').layout.font.color]"
+    button = opened.get_by_role("button", name="Dark")
+    light = opened.evaluate(look)
+    opened.emulate_media(color_scheme="dark")
+    until(opened, f"({look}).every((colour, k) => colour !== {json.dumps(light)}[k])")
+    assert button.get_attribute("aria-pressed") == "true"
+    button.click()
+    until(opened, f"({look}).join() === {json.dumps(light)}.join()")
+    assert button.get_attribute("aria-pressed") == "false"
+
+
+@needs_browser
+def test_on_a_phone_nothing_overflows(opened: Page) -> None:
+    opened.set_viewport_size({"width": 360, "height": 740})
+    opened.locator("summary").click()
+    until(opened, "byId('plane').querySelector('svg').getBoundingClientRect().right <= 360")
+    beyond = """[...document.querySelectorAll("body *")]
+        .filter(node => node.getBoundingClientRect().right > innerWidth && !node.closest(".plot, pre, .skip"))
+        .map(node => node.outerHTML.slice(0, 100))"""
+    assert opened.evaluate(beyond) == []
+    assert opened.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@needs_browser
+def test_after_all_that_still_no_error_and_no_request(opened: Page, seen: list[str], address: str) -> None:
+    assert opened.locator("html").get_attribute("data-ready")
+    assert seen == [address]
+
+
+@needs_browser
+def test_without_webgl_the_rest_works_within_two_seconds(browser: Browser, address: str) -> None:
+    """Of the page's own work, as the processor counts it: a busy machine only stretches the clock."""
+    launched = browser.browser_type.launch(executable_path=CHROMIUM, args=[*SANDBOX, "--disable-3d-apis"])
+    made = launched.new_page()
+    counted = made.context.new_cdp_session(made)
+    counted.send("Performance.enable", {"timeDomain": "threadTicks"})
+    made.goto(address)
+    shows(made, START)
+    assert "Figure 4" in made.locator("#generated").inner_text()
+    spent = {metric["name"]: metric["value"] for metric in counted.send("Performance.getMetrics")["metrics"]}
+    made.get_by_label("1000", exact=True).check()
+    shows(made, "snr_vae/d2-snr1000")
+    launched.close()
+    assert 0 < spent["TaskDuration"] < 2
