@@ -23,7 +23,7 @@ def main() -> None:
     penalties = [(d, *step.penalty_share(setting, d, rounds)) for d in LATENT_DIMS]
     sections = [
         f"# Benchmarks\n\nWritten by `make bench`. {tables.machine()}",
-        "**A short run beside other work, to see that everything runs: its numbers say nothing.**" * short,
+        "**A short run on a busy machine, to see that everything runs: its numbers say nothing.**" * short,
         tables.training_section(setting, timings, rounds),
         tables.peak_section(setting, timings[0].rate, peaks),
         tables.scale_section(scales),

@@ -37,7 +37,7 @@ def machine() -> str:
             continue
     return (
         f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads; {', '.join(versions)}; {datetime.date.today()}."
+        f"{torch.get_num_threads()} thread(s) of PyTorch; {', '.join(versions)}; {datetime.date.today()}."
     )
 
 
