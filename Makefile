@@ -1,9 +1,10 @@
 # make        the environment from requirements.lock, then `dvc repro`
 # make test   the environment with the development tools, then the tests
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
-# make check  ruff and mypy;  make bench  the benchmarks;  make lock  new locks from pyproject.toml
+# make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make lock  new locks from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: repro test check compare bench lock
@@ -23,8 +24,8 @@ check: $(VENV)/.dev
 compare: $(VENV)/.run
 	@python -m stages.compare $(REVS)
 
-bench: $(VENV)/.run
-	python -m benchmarks.training
+bench: $(BENCH)/.run
+	$(BENCH)/bin/python -m benchmarks
 
 $(VENV)/.run: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -36,6 +37,12 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	touch $@
 
+# peers bring packages that the pipeline does without: an environment of their own
+$(BENCH)/.run: requirements-bench.lock
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
+	touch $@
+
 # which build of torch (CPU, CUDA) is the machine's affair: the lock names the version alone
 COMPILE = pip-compile --quiet --allow-unsafe --strip-extras --no-header --no-emit-options --no-annotate
 lock:
@@ -43,5 +50,6 @@ lock:
 	python -m pip install --quiet pip-tools
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
-	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock requirements-dev.lock
-	rm requirements.lock.bak requirements-dev.lock.bak
+	$(COMPILE) --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+	sed -i.bak 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements.lock requirements-dev.lock requirements-bench.lock
+	rm requirements.lock.bak requirements-dev.lock.bak requirements-bench.lock.bak

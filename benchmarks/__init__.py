@@ -1,1 +1,1 @@
-"""Speed against the ways a grid is trained elsewhere; each module is run by `make bench`."""
+"""Speed against the ways a grid of codecs is trained elsewhere, and where our own time goes: `make bench`."""

@@ -1,0 +1,38 @@
+"""All benchmarks, in about six minutes; prints their tables and writes them to benchmarks/README.md.
+
+`--short` is for seeing that everything runs: one round, small grids.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import peak, peers, scale, step, tables
+from benchmarks.setting import LATENT_DIMS, standard
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--short", action="store_true")
+    short = parser.parse_args().short
+    rounds, repeats = (1, scale.REPEATS[:2]) if short else (5, scale.REPEATS)
+
+    setting = standard()
+    timings = peers.run(setting, rounds)
+    peaks = peak.measure(rounds)
+    scales = [scale.measure(count) for count in repeats]
+    penalties = [(d, *step.penalty_share(setting, d, rounds)) for d in LATENT_DIMS]
+    sections = [
+        f"# Benchmarks\n\nWritten by `make bench`. {tables.machine()}",
+        "**A short run on a busy machine, to see that everything runs: its numbers say nothing.**" * short,
+        tables.training_section(setting, timings, rounds),
+        tables.peak_section(setting, timings[0].rate, peaks),
+        tables.scale_section(scales),
+        tables.step_section(penalties, step.profiled(setting)),
+    ]
+    text = "\n\n".join(section.strip() for section in sections if section) + "\n"
+    print(text, end="")
+    Path("benchmarks/README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""JAX: vmap over cells, lax.scan over steps, one compiled program for each latent_dim.
+
+XLA uses the cores in two ways: many threads inside a product, or a device for each core, over which the cells
+are spread; we time both.
+"""
+
+import os
+import time
+from functools import partial
+from itertools import count, pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax, nn, random
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from benchmarks.setting import Mses, Setting, Way
+from snrvae import grid
+from snrvae.params import Train
+
+DEVICES = os.cpu_count() or 1
+jax.config.update("jax_num_cpu_devices", DEVICES)  # must come before JAX is used
+
+Layers = list[tuple[Array, Array]]  # weight [i, o] and bias [o]
+
+
+def initial(key: Array, widths: tuple[int, ...]) -> Layers:
+    """A multilayer perceptron's parameters, as torch.nn.Linear draws them."""
+    layers = []
+    for layer_key, (i, o) in zip(random.split(key, len(widths) - 1), pairwise(widths), strict=True):
+        weight, bias = random.split(layer_key)
+        bound = i**-0.5
+        layers.append(
+            tuple(random.uniform(k, s, float, -bound, bound) for k, s in ((weight, (i, o)), (bias, (o,))))
+        )
+    return layers
+
+
+def mlp(layers: Layers, x: Array) -> Array:
+    """Outputs [b, o] for inputs [b, i]."""
+    *hidden, (weight, bias) = layers
+    for hidden_weight, hidden_bias in hidden:
+        x = nn.relu(x @ hidden_weight + hidden_bias)
+    return x @ weight + bias
+
+
+def gaussianity(z: Array, key: Array) -> Array:
+    """The latent penalty of latents [b, d]."""
+    directions = random.normal(key, (min(2, z.shape[1]), z.shape[1]))
+    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
+    t = jnp.arange(0.3, 4, 0.6)
+    angle = (z @ directions.T)[:, :, None] * t
+    target = jnp.exp(-(t**2) / 2)
+    distance = (jnp.cos(angle).mean(0) - target) ** 2 + jnp.sin(angle).mean(0) ** 2
+    return (distance * target * 0.6).sum() / len(directions)
+
+
+def losses(
+    codec: tuple[Layers, Layers], x: Array, snr: Array, key: Array, train: Train
+) -> tuple[Array, Array]:
+    """What is minimised on points x [b, 3], and the mse in it."""
+    encoder, decoder = codec
+    channel_key, penalty_key = random.split(key)
+    mean = mlp(encoder, x)
+    power = jnp.square(mean).mean()
+    noise_power = power / snr
+    z = mean + jnp.sqrt(noise_power) * random.normal(channel_key, mean.shape)
+    kl = mean.shape[1] / 2 * (power + noise_power - 1 - jnp.log(noise_power))
+    mse = jnp.square(mlp(decoder, z) - x).mean()
+    return mse + train.kl_weight * kl + train.gaussianity_weight * gaussianity(z, penalty_key), mse
+
+
+def train_cell(
+    key: Array, snr: Array, points: Array, latent_dim: int, hidden: tuple[int, ...], train: Train
+) -> Array:
+    """Train one cell on points [n, 3]; the mse of its last step."""
+    schedule = optax.cosine_onecycle_schedule(
+        train.steps, train.learning_rate, pct_start=0.3, div_factor=25, final_div_factor=1e4
+    )
+    optimiser = optax.adam(schedule)
+
+    def step(state: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], Array]:
+        codec, moments = state
+        points_key, losses_key = random.split(key)
+        x = points[random.randint(points_key, (train.batch_size,), 0, len(points))]
+        gradient, mse = jax.grad(losses, has_aux=True)(codec, x, snr, losses_key, train)
+        updates, moments = optimiser.update(gradient, moments)
+        return (optax.apply_updates(codec, updates), moments), mse
+
+    encoder_key, decoder_key, steps_key = random.split(key, 3)
+    codec = (initial(encoder_key, (3, *hidden, latent_dim)), initial(decoder_key, (latent_dim, *hidden, 3)))
+    _, mses = lax.scan(step, (codec, optimiser.init(codec)), random.split(steps_key, train.steps))
+    return mses[-1]
+
+
+def prepare(setting: Setting, devices: int) -> Way:
+    """All cells, one latent_dim after the other, spread over the first CPU `devices`; compiles."""
+    recipe = setting.recipe
+    mesh = jax.make_mesh((devices,), ("cells",), (AxisType.Auto,), devices=jax.devices()[:devices])
+    spread, everywhere = NamedSharding(mesh, PartitionSpec("cells")), NamedSharding(mesh, PartitionSpec())
+    points = jax.device_put(setting.points, everywhere)
+
+    def draw_keys(latent_dim: int, cells: int, round_number: int) -> Array:
+        key = random.fold_in(random.key(latent_dim), round_number)
+        return jax.device_put(random.split(key, cells), spread)
+
+    start = time.perf_counter()
+    programs = []
+    for cells in grid.groups(setting.cells):
+        latent_dim = cells[0].latent_dim
+        fit = partial(train_cell, latent_dim=latent_dim, hidden=recipe.hidden, train=recipe.train)
+        snrs = jax.device_put(np.array([cell.snr for cell in cells], np.float32), spread)
+        keys = draw_keys(latent_dim, len(cells), 0)
+        program = jax.jit(jax.vmap(fit, (0, 0, None))).lower(keys, snrs, points).compile()
+        programs.append((cells, program, snrs))
+    compiling = time.perf_counter() - start
+    rounds = count()
+
+    def train() -> Mses:
+        mses: Mses = {}
+        number = next(rounds)
+        for cells, program, snrs in programs:
+            found = program(draw_keys(cells[0].latent_dim, len(cells), number), snrs, points)
+            mses |= zip(cells, found.tolist(), strict=True)
+        return mses
+
+    name = (
+        f"JAX, jit of vmap over cells of scan over steps, optax.adam, {devices} device{'s' * (devices > 1)}"
+    )
+    return Way(name, recipe.train.steps, train, f"compiled in {compiling:.0f} s before")

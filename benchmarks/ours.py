@@ -1,0 +1,18 @@
+"""The batched program of snrvae.training, in a process for each core."""
+
+from benchmarks.setting import Mses, Setting, Way
+from snrvae.pool import Pool
+
+
+def prepare(setting: Setting, pool: Pool) -> Way:
+    """`pool` holds the setting's points and recipe."""
+
+    def train() -> Mses:
+        _, histories = pool.fit(setting.cells, lambda *_: None)
+        return {
+            cell: float(losses[0])
+            for history in histories
+            for cell, losses in zip(history.cells, history.losses[-1], strict=True)
+        }
+
+    return Way("this project", setting.recipe.train.steps, train)

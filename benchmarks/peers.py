@@ -1,0 +1,84 @@
+"""Cell-steps per second of training a grid, ours beside its peers, in interleaved rounds of one process."""
+
+import importlib
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks import ours, plain, vmapped
+from benchmarks.setting import SNRS, Setting, Way
+from snrvae.pool import Pool
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A way's cell-steps per second and its mse at the last SNR and three dimensions, round by round."""
+
+    way: Way
+    rates: list[float]
+    mses: list[float]
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+
+def ways(setting: Setting, pool: Pool) -> list[Way]:
+    """Ours first, then every peer whose package is there."""
+    found = [
+        ours.prepare(setting, pool),
+        plain.prepare(setting, fused=False),
+        plain.prepare(setting, fused=True),
+        vmapped.prepare(setting),
+    ]
+    for name in ("jaxed", "pythaed"):
+        try:
+            peer = importlib.import_module(f"benchmarks.{name}")
+        except ModuleNotFoundError as error:
+            print(f"skipped: benchmarks/{name}.py needs {error.name}, which is not installed")
+            continue
+        if name == "jaxed":
+            found += [peer.prepare(setting, devices) for devices in sorted({1, peer.DEVICES})]
+        else:
+            found.append(peer.prepare(setting))
+    return found
+
+
+def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
+    """Time the ways in turn, `rounds` times after a first time for warming up."""
+    timings = [Timing(way, [], []) for way in ways]
+    for round_number in range(rounds + 1):
+        for timing in timings:
+            start = time.perf_counter()
+            mses = timing.way.train()
+            seconds = time.perf_counter() - start
+            if round_number:
+                timing.rates.append(timing.way.steps * len(mses) / seconds)
+            print(f"round {round_number} of {rounds}: {timing.way.name}, {seconds:.1f} s", file=sys.stderr)
+            timing.mses.extend(m for cell, m in mses.items() if (cell.latent_dim, cell.snr) == (3, max(SNRS)))
+    return timings
+
+
+def run(setting: Setting, rounds: int) -> list[Timing]:
+    """Every way, ours first."""
+    with Pool(setting.points, setting.recipe, torch.get_num_threads()) as pool:
+        return measure(ways(setting, pool), rounds)
+
+
+def rows_against_first(timings: Sequence[Timing]) -> Iterable[list[str]]:
+    """The table: ratios are of one round, so that a slow minute of the machine falls on both sides."""
+    mine = timings[0].rates
+    for timing in timings:
+        ratios = [a / b for a, b in zip(mine, timing.rates, strict=True)]
+        yield [
+            timing.way.name,
+            f"{timing.rate:,.0f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{min(ratios):.2f} – {max(ratios):.2f}",
+            f"{statistics.median(timing.mses):.1e}",
+            timing.way.remark,
+        ]

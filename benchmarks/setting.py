@@ -1,0 +1,57 @@
+"""What every way trains: the same cells, points, network, batch, steps and losses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae import cube, params
+from snrvae.grid import Cell
+from snrvae.randomness import numpy_stream
+from snrvae.training import Recipe
+
+STEPS = 300
+LATENT_DIMS = (1, 2, 3)
+SNRS = (1.0, 10.0, 100.0, 1000.0)
+
+Mses = dict[Cell, float]  # each cell's mse at the end of its training
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The cells, the points [n, 3] they are trained on, and how."""
+
+    cells: tuple[Cell, ...]
+    points: NDArray[np.float32]
+    recipe: Recipe
+
+    @property
+    def few(self) -> tuple[Cell, ...]:
+        """A cell of each latent_dim: enough where cells are trained one after the other."""
+        return tuple(cell for cell in self.cells if cell.snr == max(SNRS) and cell.repeat == 0)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training, `steps` steps of each cell that it returns."""
+
+    name: str
+    steps: int
+    train: Callable[[], Mses]
+    remark: str = ""
+
+
+def grid(repeats: int) -> tuple[Cell, ...]:
+    """Isotropic cells of every latent_dim and SNR."""
+    return tuple(Cell("isotropic", d, snr, r) for d in LATENT_DIMS for snr in SNRS for r in range(repeats))
+
+
+def standard(repeats: int = 3, steps: int = STEPS) -> Setting:
+    """The settings of params.yaml, with fewer steps."""
+    settings = params.from_yaml(Path("params.yaml").read_text())
+    hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
+    train = settings.train.model_copy(update={"steps": steps})
+    points = cube.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
+    return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed))

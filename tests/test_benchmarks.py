@@ -1,0 +1,75 @@
+"""The benchmarks' peers train what this project trains, and its products are counted right."""
+
+import importlib
+import statistics
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import ours, peak, plain, vmapped
+from benchmarks.plain import PlainCodec
+from benchmarks.setting import Mses, Setting, Way, grid
+from snrvae.cube import Split
+from snrvae.grid import Cell
+from snrvae.pool import Pool
+from snrvae.training import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module")
+def setting(splits: dict[str, Split], recipe: MakeRecipe) -> Setting:
+    torch.manual_seed(0)  # peers draw from it
+    cells = tuple(cell for cell in grid(repeats=4) if cell.latent_dim == 3)  # fewer dimensions have to fold
+    return Setting(cells, splits["train"].points, recipe(hidden=(64, 64), steps=400))
+
+
+@pytest.fixture(scope="module")
+def mses(setting: Setting) -> Mses:
+    """Of this project."""
+    with Pool(setting.points, setting.recipe, processes=1) as pool:
+        return ours.prepare(setting, pool).train()
+
+
+def loop(setting: Setting) -> Way:
+    return plain.prepare(setting, fused=True)
+
+
+def vmap(setting: Setting) -> Way:
+    return vmapped.prepare(setting)
+
+
+def jax(setting: Setting) -> Way:
+    pytest.importorskip("optax")
+    way: Way = importlib.import_module("benchmarks.jaxed").prepare(setting, devices=1)
+    return way
+
+
+@pytest.mark.parametrize("prepare", [loop, vmap, jax])
+def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Setting, mses: Mses) -> None:
+    found = prepare(setting).train()
+    for snr in {cell.snr for cell in found}:
+        assert _median(mses, snr) / 2 < _median(found, snr) < _median(mses, snr) * 2
+
+
+def test_pythae_comes_near_with_its_own_loss_and_schedule(setting: Setting, mses: Mses) -> None:
+    pytest.importorskip("pythae")
+    found = importlib.import_module("benchmarks.pythaed").prepare(setting).train()
+    assert _median(found, 1000.0) < _median(mses, 1000.0) * 5
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_products_of_a_step_are_those_of_autograd(latent_dim: int, recipe: MakeRecipe) -> None:
+    cell = Cell("isotropic", latent_dim, 10.0, 0)
+    settings = recipe(hidden=(16, 32))
+    codec = PlainCodec(cell, settings.hidden)
+    with FlopCounterMode(display=False) as counter:
+        reconstructed, _, _ = codec(torch.zeros(settings.train.batch_size, 3))
+        reconstructed.sum().backward()
+    assert peak.step_flops(cell, settings) == counter.get_total_flops()
+
+
+def _median(mses: Mses, snr: float | None) -> float:
+    return statistics.median(mse for cell, mse in mses.items() if cell.snr == snr)
