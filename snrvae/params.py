@@ -25,8 +25,8 @@ ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits d
 
 def _number(value: Any) -> Any:
     """YAML's `1e-05` is a string and its `true` a number in Python: accept the first, refuse the second."""
-    if isinstance(value, bool):
-        raise ValueError
+    if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
+        raise ValueError  # Python takes the digits of every script
     return float(value) if isinstance(value, str) else value
 
 

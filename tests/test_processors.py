@@ -1,4 +1,4 @@
-"""Other processors: the same commit gives the same numbers up to rounding, whatever instructions they have."""
+"""Other processors: the same commit gives the same numbers up to rounding, on older instructions too."""
 
 import os
 import subprocess

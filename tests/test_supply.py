@@ -1,4 +1,4 @@
-"""What comes from outside: nothing through the network while the pipeline runs, nothing that is not locked."""
+"""What comes from outside: nothing through the network while the pipeline runs, all packages locked."""
 
 import configparser
 import importlib.metadata
