@@ -149,9 +149,17 @@ def from_bytes(data: bytes) -> list[Codecs]:
         shapes = {
             f"{name}/{tensor}": shape
             for name, (cells, hidden) in groups.items()
-            for tensor, shape in _shapes(cells, hidden).items()
+            for tensor, shape in _shapes(name, cells, hidden).items()
         }
-    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        safetensors.SafetensorError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"not a model file of this pipeline ({error!r})") from None
     _check(tensors, shapes)
     return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden) in groups.items()]
@@ -174,10 +182,10 @@ def _only(kinds: Sequence[Noise], codecs: list[Codecs]) -> list[Codecs]:
     return codecs
 
 
-def _shapes(cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
+def _shapes(group: str, cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
     """Shape of every tensor of a group, by name."""
-    if len({(cell.noise, cell.latent_dim) for cell in cells}) != 1:
-        raise ValueError("a group whose cells differ in noise or latent_dim")
+    if {f"{cell.model}/d{cell.latent_dim}" for cell in cells} != {group}:
+        raise ValueError(f"{group!r} is no group of its cells")
     count, latent_dim = len(cells), cells[0].latent_dim
     shapes = {"signal_power": [count], "noise_log_gain": [count]}
     for part, widths in (
@@ -193,7 +201,7 @@ def _shapes(cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[in
 def _check(tensors: dict[str, Tensor], shapes: dict[str, list[int]]) -> None:
     """Raise ValueError unless the tensors are these, float32 and finite."""
     if not shapes or set(tensors) != set(shapes):
-        names = ", ".join(sorted(set(tensors) ^ set(shapes))[:3])
+        names = ", ".join(map(repr, sorted(set(tensors) ^ set(shapes))[:3]))
         raise ValueError(f"its tensors are not those of its cells ({names or 'none at all'})")
     for name, tensor in tensors.items():
         if tensor.dtype != torch.float32 or list(tensor.shape) != shapes[name]:

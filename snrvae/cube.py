@@ -1,5 +1,6 @@
 """The source: points uniform on the surface of the unit cube."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,15 @@ def to_bytes(splits: dict[str, Split]) -> bytes:
     for name, split in splits.items():
         arrays |= {name: split.points, f"{name}_face": split.face}
     return npz.to_bytes(arrays)
+
+
+def of_counts(data: bytes, counts: Mapping[str, int]) -> dict[str, Split]:
+    """from_bytes, but ValueError also where a split has not as many points as params.yaml says."""
+    splits = from_bytes(data)
+    for name, count in counts.items():
+        if len(splits[name].points) != count:
+            raise ValueError(f"{name}: {len(splits[name].points)} points, but params.yaml says {count}")
+    return splits
 
 
 def from_bytes(data: bytes) -> dict[str, Split]:

@@ -22,7 +22,7 @@ PASS = 8192  # points that go through a network at once: a few MB of activations
 
 
 def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fidelity:
-    """Measure a codec of one cell on points [n, 3].
+    """Measure a codec of one cell on points [n, 3]. Raises ValueError where it gives what is not finite.
 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
     """
@@ -120,6 +120,10 @@ class _Transmission:
 def _transmit(codec: Codecs, points: Points, generator: torch.Generator) -> _Transmission:
     parts = [_pass(codec, chunk, generator) for chunk in torch.from_numpy(points).split(PASS)]
     z, reconstructed, kl_nats, share = zip(*parts, strict=True)
+    for part in (*z, *reconstructed, *kl_nats):
+        if part is not None and not part.isfinite().all():
+            name = codec.cells[0].name
+            raise ValueError(f"{name}: latents or reconstructions that are not finite: a damaged model?")
     return _Transmission(
         torch.cat(z).numpy(),
         torch.cat(reconstructed).numpy(),

@@ -1,5 +1,6 @@
 """The grid's cells, and how they are put together into batches."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,9 +27,10 @@ class Cell:
     repeat: int
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.latent_dim, int) and isinstance(self.repeat, int)
+        whole = type(self.latent_dim) is int and type(self.repeat) is int  # a truth value is none
         silent = self.noise == "none" and self.snr is None
         noisy = self.noise in ("isotropic", "learned") and isinstance(self.snr, float) and self.snr > 0
+        noisy = noisy and self.snr != math.inf
         if not (whole and self.latent_dim >= 1 and self.repeat >= 0 and (silent or noisy)):
             raise ValueError(f"no cell has {self.noise=}, {self.latent_dim=}, {self.snr=}, {self.repeat=}")
 

@@ -1,7 +1,7 @@
 """The numbers of a run: the table of cells, and the tree that `dvc metrics` compares."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,26 @@ from snrvae import tables
 from snrvae.grid import Cell
 from snrvae.records import Fidelity, Generation, Limit
 
+FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")
+RATE = ("kl_bits", "kl_bits_stderr")
+GENERATION = (
+    "generated_surface_distance",
+    "generated_surface_p95",
+    "generated_face_error",
+    "generation_ratio",
+    "generation_ratio_stderr",
+    "coverage",
+)
+LIMIT = (
+    "information_bits",
+    "information_bits_stderr",
+    "information_upper_bits",
+    "information_upper_bits_stderr",
+    "shannon_mse",
+    "gap_db",
+    "gap_db_stderr",
+)
+CAPACITY = ("capacity_bits", "gaussian_information_bits")
 METRICS = (
     "mse",
     "kl_bits",
@@ -32,6 +52,28 @@ def cells(
     selected = [int(result.cell in generations) for result in results]
     table = pd.DataFrame(rows)
     table.insert(list(table).index("repeat") + 1, "selected", selected)
+    return table
+
+
+def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
+    """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
+    numbers = [*FIDELITY, *RATE, *GENERATION, *LIMIT, *CAPACITY]
+    table = tables.of_cells(data, cells, ["selected", *numbers])
+    selected = table[table.selected == 1]
+    keys = ["noise", "latent_dim", "snr"]
+    if len(table) != len(cells) or len(selected) != len(table[keys].drop_duplicates()):
+        raise ValueError("expected a row for each repeat, and one of them selected")
+    if selected[keys].duplicated().any():
+        raise ValueError("expected one repeat of each cell to be selected")
+    noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
+    for rows, names in ((selected, FIDELITY + GENERATION), (noisy, RATE + LIMIT), (isotropic, CAPACITY)):
+        for name in names:
+            if rows[name].isna().any():
+                raise ValueError(f"{name}: missing in a row that is selected")
+            if name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
+                raise ValueError(f"{name}: values below 0")
+    if not (selected.mse > 0).all():
+        raise ValueError("mse: values that are not above 0")
     return table
 
 
@@ -111,6 +153,24 @@ def _summary(selected: pd.DataFrame) -> dict[str, float]:
 def to_json(tree: Mapping[str, Any]) -> str:
     """The tree as JSON, one number a line."""
     return json.dumps(tree, indent=2, allow_nan=False) + "\n"
+
+
+def from_json(data: bytes, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The tree of a table of cells from its JSON. Raises ValueError where `data` is anything else."""
+    try:
+        tree = json.loads(data)
+    except RecursionError:
+        raise ValueError("not JSON of metrics: lists in lists without end") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from None
+    summary = tree.get("summary") if isinstance(tree, dict) else None
+    expected = _summary(table[table.selected == 1])
+    if not isinstance(summary, dict) or set(summary) != set(expected):
+        raise ValueError(f"expected a summary with {', '.join(expected)}")
+    for name, value in summary.items():
+        if type(value) not in (int, float) or not abs(value) <= tables.LARGEST:
+            raise ValueError(f"summary.{name}: not a finite number")
+    return tree
 
 
 def _rounded(value: float) -> float:

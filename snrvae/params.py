@@ -1,6 +1,7 @@
 """The settings of a run: what params.yaml may say, checked whole before anything is computed."""
 
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -17,15 +18,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from snrvae.cube import FACES
+from snrvae.cube import FACES, SPLITS
 
 ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits do not depend on its neighbours
 
 
 def _number(value: Any) -> Any:
     """YAML's `1e-05` is a string and its `true` a number in Python: accept the first, refuse the second."""
-    if isinstance(value, bool):
-        raise ValueError
+    if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
+        raise ValueError  # Python takes the digits of every script
     return float(value) if isinstance(value, str) else value
 
 
@@ -52,9 +53,10 @@ def _listed(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 MOST = 10**9
+MOST_DIMS, MOST_SNRS = 16, 64  # a figure has a row or a column for each: 64 megapixels
 Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Points = Annotated[Count, _multiple_of(FACES)]
-NonNegative = Annotated[Real, Field(ge=0)]
+Weight = Annotated[Real, Field(ge=0, le=1e9)]  # float32 holds it times a gradient
 Positive = Annotated[Real, Field(gt=0)]
 Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
 
@@ -63,10 +65,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"{key} stands in it twice")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.YAMLError(f"{key.value} stands in it twice")
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -80,6 +83,11 @@ class Data(Settings):
     test_points: Annotated[Points, Field(ge=600)] = Field(
         description="a whole number ≥ 600, a multiple of 6, at most 1e9"
     )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Points of each split, by its name."""
+        return {name: getattr(self, f"{name}_points") for name in SPLITS}
 
 
 class Network(Settings):
@@ -96,8 +104,8 @@ class Train(Settings):
     )
     learning_rate: Positive = Field(description="a finite number > 0")
     repeats: Count = Field(description="a whole number ≥ 1, at most 1e9")
-    kl_weight: NonNegative = Field(description="a finite number ≥ 0")
-    gaussianity_weight: NonNegative = Field(description="a finite number ≥ 0")
+    kl_weight: Weight = Field(description="a number from 0 to 1e9")
+    gaussianity_weight: Weight = Field(description="a number from 0 to 1e9")
 
 
 class Params(Settings):
@@ -113,11 +121,14 @@ class Params(Settings):
         min_length=1, description="isotropic, learned, or a list of both"
     )
     latent_dim: Annotated[tuple[Count, ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="a whole number ≥ 1, at most 1e9, or a list of such"
+        min_length=1,
+        max_length=MOST_DIMS,
+        description=f"a whole number ≥ 1, at most 1e9, or a list of at most {MOST_DIMS} such",
     )
     snr: Annotated[tuple[Ratio, ...], BeforeValidator(_listed)] = Field(
         min_length=1,
-        description="a number from 1e-6 to 1e12 (linear, not dB), or a list of such",
+        max_length=MOST_SNRS,
+        description=f"a number from 1e-6 to 1e12 (linear, not dB), or a list of at most {MOST_SNRS} such",
     )
 
     @field_validator("noise", "latent_dim", "snr")
@@ -185,8 +196,11 @@ def _line(fault: ErrorDetails) -> str:
 
 
 def _shown(value: Any, longest: int = 60) -> str:
+    short = reprlib.Repr()  # YAML's anchors make lists of lists that no memory holds written out
+    short.maxlist = short.maxdict = short.maxset = short.maxtuple = 20
+    short.maxstring = short.maxlong = short.maxother = longest
     try:
-        text = repr(value)
+        text = short.repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits
         text = "a number of thousands of digits"
     return text if len(text) <= longest else text[: longest - 1] + "…"

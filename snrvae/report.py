@@ -38,8 +38,15 @@ def png(figure: Figure) -> bytes:
 
 
 def locked_versions(data: bytes) -> dict[str, str]:
-    """Versions by package from requirements.lock: what ran is what is locked, on every machine."""
-    return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", data.decode(), flags=re.MULTILINE))
+    """Versions by package from requirements.lock: what ran is what is locked, on every machine.
+
+    Raises ValueError where one that the report shows is not pinned to a version (PEP 440's characters).
+    """
+    pinned = re.findall(r"^([\w.-]+)==([\w.!+-]+)(?=[ ;]|$)", data.decode(), flags=re.MULTILINE | re.ASCII)
+    missing = set(SHOWN_VERSIONS) - set(dict(pinned))
+    if missing:
+        raise ValueError(f"pins no version of {', '.join(sorted(missing))}")
+    return dict(pinned)
 
 
 def markdown(

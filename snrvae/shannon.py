@@ -116,20 +116,23 @@ def to_csv(table: RateDistortionTable) -> str:
     return pd.DataFrame(asdict(table)).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
+def table_from_csv(data: bytes) -> RateDistortionTable:
+    """Inverse of to_csv. Raises ValueError where `data` is another table."""
+    table = tables.from_csv(data)
+    names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
+    tables.numbers(table, names)
+    if len(table) != 1 + len(_slopes()) or table.isna().to_numpy().any() or "method" not in table:
+        raise ValueError(f"expected {1 + len(_slopes())} whole rows: the table is cut short, or another's")
+    slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
+    rise = [np.diff(slope), np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
+    if slope[0] <= 0 or distortion[-1] <= 0 or min(step.min() for step in rise) <= 0 or (lower > upper).any():
+        raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
+    return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(map(str, table["method"])))
+
+
 def lines_from_csv(data: bytes) -> Lines:
     """The certified lines of a table's CSV. Raises ValueError where `data` is another table."""
-    table = tables.from_csv(data)
-    if not {"slope", "intercept"} <= set(table) or not len(table):
-        raise ValueError("expected a table with the columns slope and intercept")
-    try:
-        slope, intercept = (table[name].to_numpy(np.float64) for name in ("slope", "intercept"))
-    except ValueError:
-        raise ValueError("slopes or intercepts that are not numbers") from None
-    if not np.isfinite([slope, intercept]).all() or not (np.diff(slope) > 0).all() or slope[0] <= 0:
-        raise ValueError("slopes or intercepts that are not finite, or slopes that do not ascend from 0")
-    if len(slope) != 1 + len(_slopes()) or table.isna().to_numpy().any():
-        raise ValueError(f"expected {1 + len(_slopes())} whole rows: the table is cut short, or another's")
-    return Lines(slope, intercept)
+    return table_from_csv(data).lines
 
 
 # --- D(R) ------------------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 Arrays are named `model/key/kind`, e.g. snr_vae/d2-snr10/generated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from snrvae import npz
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae import cube, npz
 from snrvae.grid import Cell
 from snrvae.records import Fidelity, Generation
 
@@ -24,3 +27,30 @@ def to_bytes(selected: Sequence[Fidelity], generated: Mapping[Cell, Generation])
         if result.noise_share is not None:
             arrays[f"{name}/noise_share"] = result.noise_share[:LATENTS]
     return npz.to_bytes(arrays)
+
+
+def from_bytes(data: bytes, cells: Iterable[Cell], count: int) -> dict[str, NDArray[np.float32]]:
+    """The arrays of these cells on `count` test points. Raises ValueError where `data` is anything else."""
+    arrays = npz.from_bytes(data)
+    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, count).items()}
+    if set(arrays) != set(shapes):
+        raise ValueError(f"expected other arrays ({min(set(arrays) ^ set(shapes))!r})")
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or array.shape != shapes[name]:
+            raise ValueError(
+                f"{name}: expected float32 {list(shapes[name])}, found {array.dtype} {list(array.shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: values that are not finite")
+    return arrays
+
+
+def _shapes(cell: Cell, count: int) -> dict[str, tuple[int, int]]:
+    """Shape of every array of a cell, by name."""
+    name, points, latents = f"{cell.model}/{cell.key}", min(count, POINTS), min(count, LATENTS)
+    shapes = {
+        f"{name}/reconstructed": (points, cube.DIMENSION),
+        f"{name}/generated": (points, cube.DIMENSION),
+        f"{name}/latents": (latents, cell.latent_dim),
+    }
+    return shapes | ({f"{name}/noise_share": (latents, cell.latent_dim)} if cell.noise == "learned" else {})

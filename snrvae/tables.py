@@ -1,7 +1,8 @@
 """The tables that stages hand on: plain numbers, six significant digits, empty where nothing applies."""
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 from snrvae.grid import Cell
 from snrvae.params import snr_db
 from snrvae.records import History
+
+LARGEST = 1e100  # the square of all that float32 holds
 
 
 def cell_columns(cell: Cell) -> dict[str, Any]:
@@ -51,6 +54,64 @@ def to_csv(table: pd.DataFrame) -> str:
 def from_csv(data: bytes) -> pd.DataFrame:
     """Inverse of to_csv. Raises ValueError where `data` is no table."""
     try:
-        return pd.read_csv(io.BytesIO(data), index_col=False, on_bad_lines="error")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
+            return pd.read_csv(io.BytesIO(data), index_col=False, on_bad_lines="error")
+    except (
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"not a CSV table ({' '.join(str(error).split())})") from None
+
+
+def numbers(table: pd.DataFrame, names: Collection[str]) -> None:
+    """Raise ValueError unless the table has these columns, and finite numbers or nothing in them."""
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise ValueError(f"has no column {', '.join(missing)}")
+    for name in names:
+        column = table[name]
+        if column.dtype.kind not in "if":
+            raise ValueError(f"{name}: values that are not numbers")
+        if (column.abs() > LARGEST).any():
+            raise ValueError(f"{name}: values that are not finite")
+
+
+def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd.DataFrame:
+    """A table whose rows are about cells, with numbers in the columns `names`.
+
+    Raises ValueError where `data` is none, or is about other cells than these.
+    """
+    table = from_csv(data)
+    numbers(table, ["latent_dim", "snr", "repeat", *names])
+    if not {"model", "noise"} <= set(table):
+        raise ValueError("has no column model or noise")
+    expected = {_row(cell_columns(cell)) for cell in cells}
+    found = {_row(row) for row in table[["model", "noise", "latent_dim", "snr", "repeat"]].to_dict("records")}
+    if found != expected:
+        one = min(found ^ expected)
+        row = f"{'no' if one in expected else 'a'} row of {' '.join(one)!r:.90}"
+        raise ValueError(f"is not about the cells of params.yaml: it has {row}")
+    return table
+
+
+def training_from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
+    """Inverse of to_csv for the training of these cells. Raises ValueError where `data` is anything else."""
+    table = of_cells(data, cells, ["step", "learning_rate", "mse"])
+    if table[["step", "mse"]].isna().to_numpy().any():
+        raise ValueError("rows without step or mse")
+    return table
+
+
+def _row(columns: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Which cell a row is about, as text."""
+    label = "" if pd.isna(columns["snr"]) else f"{columns['snr']:g}"
+    return (
+        str(columns["model"]),
+        str(columns["noise"]),
+        f"d{columns['latent_dim']}",
+        f"snr{label}",
+        f"repeat {columns['repeat']}",
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from snrvae import codec, cube, evaluation, generation, metrics, shannon, shown, tables
+from snrvae import codec, evaluation, generation, metrics, shannon, shown, tables
 from snrvae.params import Params
 from stages import files
 
@@ -20,7 +20,7 @@ def evaluate(
     metrics_path: Path,
     evaluation_path: Path,
 ) -> None:
-    splits = files.read(cube_path, cube.from_bytes)
+    splits = files.read_cube(cube_path, params)
     validation, test = splits["validation"].points, splits["test"]
     models = files.read(ae_path, codec.autoencoders_from_bytes) + files.read(
         vae_path, codec.snr_vaes_from_bytes
@@ -49,9 +49,13 @@ def evaluate(
             )
         )
     table = metrics.cells(results, generated, limits)
-    files.write(cells_path, tables.to_csv(table))
-    files.write(metrics_path, metrics.to_json(metrics.tree(table)))
-    files.write(evaluation_path, shown.to_bytes(selected, generated))
+    written: dict[Path, str | bytes] = {
+        cells_path: tables.to_csv(table),
+        metrics_path: metrics.to_json(metrics.tree(table)),
+        evaluation_path: shown.to_bytes(selected, generated),
+    }
+    for path, content in written.items():  # nothing before all is there
+        files.write(path, content)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,49 @@
 """Files of the pipeline: read whole and checked, written whole or not at all; errors in one line."""
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from snrvae import params
+import psutil
+
+from snrvae import cube, memory, params
+from snrvae.cube import Split
 from snrvae.params import Params
 
 Content = TypeVar("Content")
 
 PARAMS = Path("params.yaml")
+TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
+INTERRUPTED = 130  # what shells take for the end by Ctrl-C
 
 
 def run(stage: Callable[..., None]) -> None:
     """Call a stage with the checked settings and the paths of its command line.
 
-    What a person can put right ends the process with a line per fault and exit code 1.
+    What a person can put right ends the process with a line per fault and exit code 1, an interrupt
+    (Ctrl-C) with a line and exit code 130.
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     try:
-        stage(read(PARAMS, _settings), *map(Path, sys.argv[1:]))
-    except (ValueError, OSError) as error:
+        settings = read(PARAMS, _settings)
+        memory.check(settings, name.rpartition(".")[2], _cores(), psutil.virtual_memory().available)
+        stage(settings, *map(Path, sys.argv[1:]))
+    except (ValueError, OSError, MemoryError) as error:
         fail(name, error)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
+        print(f"{name}: interrupted; `dvc repro` runs it again", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def fail(name: str, error: Exception) -> NoReturn:
     """End the process with the error's lines, each behind the stage's name."""
-    sys.exit("\n".join(f"{name}: {line}" for line in str(error).splitlines()))
+    lines = str(error).splitlines() or [type(error).__name__]
+    sys.exit("\n".join(f"{name}: {line}" for line in lines))
 
 
 def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
@@ -41,17 +56,36 @@ def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
         raise ValueError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
+def read_cube(path: Path, settings: Params) -> dict[str, Split]:
+    """The splits of a cube.npz that has as many points as the settings say."""
+    return read(path, lambda data: cube.of_counts(data, settings.data.counts))
+
+
 def write(path: Path, content: bytes | str) -> None:
-    """Write a file under a temporary name and move it into place."""
+    """Write a file under a temporary name and move it into place.
+
+    Raises OSError that names the file where it cannot be written.
+    """
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*{TEMPORARY}"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(f"{path}: cannot be written ({error.strerror})") from None
         raise
+
+
+def _cores() -> int:
+    """Processes that a stage would train or measure in: PyTorch's count of threads, without PyTorch."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
 
 
 def _settings(data: bytes) -> Params:

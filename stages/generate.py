@@ -8,8 +8,7 @@ from stages import files
 
 
 def generate(params: Params, cube_path: Path) -> None:
-    counts = {name: getattr(params.data, f"{name}_points") for name in cube.SPLITS}
-    files.write(cube_path, cube.to_bytes(cube.generate(counts, params.seed)))
+    files.write(cube_path, cube.to_bytes(cube.generate(params.data.counts, params.seed)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Draw the figures and write the report: tables and clouds → reports/figures/, README.md, report.html."""
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
-from snrvae import cube, figures, npz, page, report, shannon, tables
+from snrvae import cube, figures, grid, metrics, page, report, shannon, shown, tables
 from snrvae.params import Params
 from stages import files
 
@@ -24,12 +24,19 @@ def render(
     report_path: Path,
     page_path: Path,
 ) -> None:
-    splits = files.read(cube_path, cube.from_bytes)
-    clouds = files.read(evaluation_path, npz.from_bytes)
-    cells = files.read(cells_path, tables.from_csv)
-    metrics = files.read(metrics_path, json.loads)
-    limit = files.read(limit_path, tables.from_csv)
-    losses = pd.concat([files.read(path, tables.from_csv) for path in (ae_losses_path, vae_losses_path)])
+    autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
+    every, count = autoencoders + snr_vaes, params.data.test_points
+    splits = files.read_cube(cube_path, params)
+    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, every, count))
+    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every))
+    tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
+    limit = pd.DataFrame(asdict(files.read(limit_path, shannon.table_from_csv)))
+    losses = pd.concat(
+        [
+            files.read(ae_losses_path, lambda data: tables.training_from_csv(data, autoencoders)),
+            files.read(vae_losses_path, lambda data: tables.training_from_csv(data, snr_vaes)),
+        ]
+    )
     versions = files.read(lock_path, report.locked_versions)
     asymptotes = {
         latent_dim: shannon.point_by_point_curve(latent_dim, 25)
@@ -49,10 +56,11 @@ def render(
         if (cells.noise == "learned").any():
             drawn["8_learned_noise"] = figures.learned_noise(cells, clouds)
         images = {name: report.png(figure) for name, figure in drawn.items()}
+    text = report.markdown(params, cells, tree, versions, list(images))
+    content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], versions)
     for name, image in images.items():
         files.write(figures_path / f"{name}.png", image)
-    files.write(report_path, report.markdown(params, cells, metrics, versions, list(images)))
-    content = page.content(params, cells, metrics, limit, asymptotes, clouds, splits["test"], versions)
+    files.write(report_path, text)
     files.write(page_path, page.html(content))
 
 

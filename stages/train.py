@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from snrvae import codec, cube, tables
+from snrvae import codec, tables
 from snrvae.grid import Cell
 from snrvae.params import Params
 from snrvae.pool import Pool
@@ -17,7 +17,7 @@ from stages import files
 def train(
     params: Params, cells: Sequence[Cell], cube_path: Path, models_path: Path, losses_path: Path
 ) -> None:
-    points = files.read(cube_path, cube.from_bytes)["train"].points
+    points = files.read_cube(cube_path, params)["train"].points
     settings = params.train
     hidden = (params.network.hidden_units,) * params.network.hidden_layers
     recipe = Recipe(hidden, settings, params.seed)

@@ -1,5 +1,7 @@
 """The SNR channel: noise power is signal power over SNR, whatever the latents."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import channel
+from snrvae import channel, objective
 
 SNRS = torch.tensor([0.1, 1.0, 10.0, 1000.0]).view(-1, 1, 1)  # a cell each
 DIM, BATCH = 3, 40_000
@@ -133,3 +135,35 @@ def test_the_scale_of_the_latents_changes_nothing_in_units_of_the_signal(scale: 
         return channel.transmit(mean, channel.isotropic(power, torch.tensor(7.0)), noise) / power.sqrt()
 
     assert torch.allclose(normalised(scale * mean), normalised(mean))
+
+
+# Channels in training, against autograd over the functions above
+
+
+@pytest.mark.parametrize("kind", [channel.IsotropicChannel, channel.LearnedChannel])
+def test_a_channel_in_training_sends_charges_and_pulls_as_its_formulas_do(kind: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells, dims, batch, kl_weight = 2, 3, 5, 0.3
+    heads = 2 if kind is channel.LearnedChannel else 1
+    draw: Any = {"dtype": torch.float64, "generator": generator}
+    output = (2 * torch.randn(cells, heads * dims, batch, **draw)).requires_grad_()
+    noise, gradient = torch.randn(cells, dims, batch, **draw), torch.randn(cells, dims, batch, **draw)
+    snr = torch.tensor([0.7, 30.0], dtype=torch.float64).view(-1, 1, 1)
+
+    mean, head = output[:, :dims], output[:, dims:]
+    power = channel.signal_power(mean)
+    log_noise_power = (
+        channel.learned(power, snr, head, channel.log_mean_exp(head))
+        if heads == 2
+        else channel.isotropic(power, snr)
+    )
+    z = channel.transmit(mean, log_noise_power, noise)
+    kl = objective.kl_nats(mean, log_noise_power).mean(1)
+    ((gradient * z).sum() + kl_weight * kl.sum()).backward()
+
+    one = kind(snr)
+    with torch.no_grad():
+        assert torch.allclose(one.forward(output, noise), z)
+        assert torch.allclose(one.kl_nats(), kl)
+        assert output.grad is not None
+        assert torch.allclose(one.backward(gradient, kl_weight), output.grad)

@@ -41,7 +41,7 @@ LEAVES = [
 
 positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 ratio = st.floats(min_value=1e-6, max_value=1e12)
-non_negative = st.floats(min_value=0, allow_infinity=False)
+weight = st.floats(min_value=0, max_value=1e9)
 
 
 @st.composite
@@ -64,8 +64,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "batch_size": 16 * draw(st.integers(1, train_points // 16)),
             "learning_rate": draw(positive),
             "repeats": draw(st.integers(1, 99)),
-            "kl_weight": draw(non_negative),
-            "gaussianity_weight": draw(non_negative),
+            "kl_weight": draw(weight),
+            "gaussianity_weight": draw(weight),
         },
         "noise": draw(st.lists(st.sampled_from(["isotropic", "learned"]), min_size=1, unique=True)),
         "latent_dim": draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True)),
@@ -134,8 +134,8 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
             for wrong in (0, -0.01, math.inf, math.nan, "fast", "nan", True, None, [0.01])
         ),
         *(("train.repeats", wrong, "≥ 1") for wrong in (0, 2.0, True)),
-        *(("train.kl_weight", wrong, "≥ 0") for wrong in (-1e-9, math.inf, math.nan, "", False)),
-        *(("train.gaussianity_weight", wrong, "≥ 0") for wrong in (-1, -math.inf, math.nan, True)),
+        *(("train.kl_weight", wrong, "from 0 to 1e9") for wrong in (-1e-9, math.inf, math.nan, "", False)),
+        *(("train.gaussianity_weight", wrong, "from 0 to 1e9") for wrong in (-1, -math.inf, math.nan, True)),
         *(("noise", wrong, "isotropic, learned") for wrong in ("none", "Isotropic", 1, None)),
         *(("latent_dim", wrong, "whole number ≥ 1") for wrong in (0, -1, 2.0, "2", True, None)),
         *(
@@ -409,3 +409,141 @@ def test_settings_cannot_be_changed_once_they_are_checked() -> None:
 @pytest.mark.parametrize(("snr", "decibels"), [(1, 0), (10, 10), (1000, 30), (0.5, -3.0103)])
 def test_decibels_are_ten_times_the_decimal_logarithm_of_a_power_ratio(snr: float, decibels: float) -> None:
     assert params.snr_db(snr) == pytest.approx(decibels, abs=1e-5)
+
+
+# As people and DVC write them: the text behind the key, and what would be right
+
+SPELT = {
+    "snr": {
+        "": "number from",  # `-S snr=`
+        "null": "number from",
+        "~": "number from",
+        "abc": "number from",
+        "٣": "number from",
+        "１０": "number from",
+        '"[1,2]"': "number from",  # quoted: a text
+        "'1, 2'": "number from",
+        "1,2": "number from",
+        "[[1, 2]]": "number from",
+        "[1, [2]]": "number from",
+        "[1, null]": "number from",
+        "{a: 1}": "number from",
+        "[{a: 1}]": "number from",
+        "1e308": "number from",
+        "1e400": "number from",
+        "-1e308": "number from",
+        "1e-308": "number from",
+        "5e-324": "number from",
+        ".inf": "number from",
+        "-.inf": "number from",
+        ".nan": "number from",
+        "nan": "number from",
+        "infinity": "number from",
+        "yes": "number from",
+        "off": "number from",
+        "2026-11-22": "number from",
+        "2026-11-22 10:00:00": "number from",
+        "10dB": "number from",
+        "10 dB": "number from",
+        "0x": "number from",
+        "[10, 1e1]": "10 stands in it twice",
+        "[10, 10.0]": "10 stands in it twice",
+        "[10, 0xA]": "10 stands in it twice",
+        "[10, 1_0]": "10 stands in it twice",
+        "[8, 010]": "8 stands in it twice",  # octal, in YAML 1.1
+        "[90, 1:30]": "90 stands in it twice",  # minutes and seconds, in YAML 1.1
+        "[10, '10']": "10 stands in it twice",
+        "[1, 1.0000001]": "1 stands in it twice",
+        f"[{', '.join(map(str, range(1, 66)))}]": "at most 64",
+        f"[{', '.join(map(str, range(1, 10_000)))}]": "at most 64",
+        "[" + "1, " * 3000 + "]": "at most 64",
+    },
+    "latent_dim": {
+        "": "whole number",
+        "abc": "whole number",
+        "2.0": "whole number",
+        "[2.0]": "whole number",
+        "1e1": "whole number",
+        '"2"': "whole number",
+        '"[1,2]"': "whole number",
+        "٣": "whole number",  # a digit, but not YAML's
+        "²": "whole number",
+        "true": "whole number",
+        "1.5": "whole number",
+        "-1": "whole number",
+        "0": "whole number",
+        "1e308": "whole number",
+        "[[1]]": "whole number",
+        "2026-11-22": "whole number",
+        "[2, 0b10]": "2 stands in it twice",
+        "[8, 010]": "8 stands in it twice",
+        "[90, 1:30]": "90 stands in it twice",
+        "[2, +2]": "2 stands in it twice",
+        f"[{', '.join(map(str, range(1, 18)))}]": "at most 16",
+    },
+    "noise": {
+        "": "isotropic, learned",
+        "Learned": "isotropic, learned",
+        "'learned '": "isotropic, learned",
+        "lеarned": "isotropic, learned",  # with a Cyrillic е
+        '"[isotropic,learned]"': "isotropic, learned",
+        "isotropic,learned": "isotropic, learned",
+        "[isotropic, learned, isotropic]": "isotropic stands in it twice",
+        "<script>": "isotropic, learned",
+    },
+    "seed": {
+        "1e3": "whole number",
+        "4294967296": "whole number",
+        "'0'": "whole number",
+        "[0]": "whole number",
+        "1.0": "whole number",
+        "-0x1": "whole number",
+    },
+    "train.kl_weight": {"1e308": "from 0 to 1e9", "1e39": "from 0 to 1e9", "-1e-30": "from 0 to 1e9"},
+    "train.gaussianity_weight": {"1e308": "from 0 to 1e9", ".nan": "from 0 to 1e9", "[1]": "from 0 to 1e9"},
+    "train.learning_rate": {"0": "> 0", ".inf": "> 0", "1e-400": "> 0", "1:30:00 pm": "> 0", "'1,5'": "> 0"},
+    "data.test_points": {"1e4": "multiple of 6", "600.0": "multiple of 6", "6000000006": "multiple of 6"},
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in SPELT.items() for text in texts])
+def test_whatever_is_written_behind_a_key_is_told_in_one_line(key: str, text: str) -> None:
+    document = yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", text)
+    (line,) = faults(document)
+    assert line.startswith(f"{key}: ")
+    assert SPELT[key][text] in line
+    assert line.isprintable()
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("snr", "1e1", (10.0,)),
+        ("snr", "'10'", (10.0,)),
+        ("snr", "010", (8.0,)),
+        ("snr", "1:30", (90.0,)),
+        ("snr", "[1_000]", (1000.0,)),
+        ("latent_dim", "0b11", (3,)),
+        ("latent_dim", "[1, 2]", (1, 2)),
+        ("seed", "+7", 7),
+    ],
+)
+def test_other_spellings_of_a_number_are_that_number(key: str, text: str, value: object) -> None:
+    document = yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", text)
+    assert getattr(params.from_yaml(document), key) == value
+
+
+def test_anchors_that_would_fill_the_memory_are_told_in_a_short_line() -> None:
+    levels = ["- &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    levels += [f"- &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 12)]
+    document = yaml.safe_dump(replaced("seed", "VALUE")).replace("seed: VALUE", "seed:\n" + "\n".join(levels))
+    (line,) = faults(document)
+    assert line.startswith("seed: ")
+    assert len(line) < 200
+
+
+def test_a_mapping_of_many_keys_is_read_in_a_moment() -> None:
+    document = yaml.safe_dump(TREE) + "colour: {" + ", ".join(f"k{n}: 1" for n in range(5_000)) + "}\n"
+    (line,) = faults(document)
+    assert line.startswith("colour: unknown key")

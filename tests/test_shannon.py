@@ -548,7 +548,7 @@ def test_a_table_that_holds_no_lines_is_refused_in_one_line(data: bytes) -> None
 def test_one_broken_row_anywhere_in_a_table_is_refused(row: str, place: int) -> None:
     rows = COMMITTED.read_text().splitlines()
     rows[place] = row
-    with pytest.raises(ValueError, match="slopes or intercepts"):
+    with pytest.raises(ValueError, match=r"slope|whole rows"):
         shannon.lines_from_csv("\n".join(rows).encode())
 
 

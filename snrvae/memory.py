@@ -1,0 +1,121 @@
+"""How much memory a run needs, before anything is computed: what no machine has is refused at once.
+
+Every term is a buffer that a stage holds at its peak, counted in bytes from the settings; the tests hold the
+sums to within a factor of two of what processes were seen to use.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from snrvae.params import Params
+
+INTERPRETER = 300e6  # with PyTorch and its libraries
+POINT = 13  # bytes of a point in cube.npz: three float32 and its face
+PASS = 8192  # points that go through a network at once in evaluation
+BLOCK = 8  # cells that train together
+CHUNK = 50  # steps whose draws are made at once in training
+LEAST: dict[str, Any] = {  # what may be lowered, and how far
+    "data.train_points": 6,
+    "data.validation_points": 6,
+    "data.test_points": 600,
+    "network.hidden_units": 16,
+    "network.hidden_layers": 1,
+    "train.steps": 1,
+    "train.batch_size": 16,
+    "train.repeats": 1,
+    "latent_dim": (1,),
+    "snr": (1.0,),
+}
+
+
+def check(params: Params, stage: str, cores: int, available: float) -> None:
+    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all."""
+    need = estimate(params, stage, cores)
+    if need > available:
+        lower = min(LEAST, key=lambda key: estimate(_lowered(params, key), stage, cores))
+        raise ValueError(
+            f"params.yaml: {lower}: the run needs about {_gigabytes(need)} GB of memory, "
+            f"but {_gigabytes(available)} GB are free; lower it"
+        )
+
+
+def estimate(params: Params, stage: str, cores: int) -> float:
+    """Bytes that a stage holds at its peak on so many cores; 0 for one that needs next to nothing."""
+    stages: dict[str, Callable[[Params, int], float]] = {
+        "generate": _generate,
+        "train_ae": lambda p, n: _train(p, n, ("none",), 1),
+        "train_vae": lambda p, n: _train(p, n, p.noise, len(p.snr)),
+        "evaluate": _evaluate,
+    }
+    if stage == "check":
+        return max(need(params, cores) for need in stages.values())
+    return stages[stage](params, cores) if stage in stages else 0
+
+
+def _generate(params: Params, _: int) -> float:
+    return 0.1 * INTERPRETER + 3 * POINT * sum(params.data.counts.values())
+
+
+def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> float:
+    """A block in each process, beside all codecs that are done."""
+    train, cells = params.train, snrs * params.train.repeats
+    size = min(cells, BLOCK)
+    shapes = [
+        (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
+    ]
+    processes = min(cores, len(shapes) * -(-cells // BLOCK))
+    draws = 2 * min(CHUNK, train.steps) * min(train.repeats, size) * train.batch_size
+    block = max(
+        size * 16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
+        + size * 4 * train.batch_size * _activations(params, latent_dim, heads)
+        + draws * (20 + 4 * latent_dim)
+        for latent_dim, heads in shapes
+    )
+    records = 2 * size * 12 * train.steps / 60
+    results = sum(cells * 16 * _parameters(params, *shape) for shape in shapes)  # joined, then written
+    rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
+    points = 4 * POINT * sum(params.data.counts.values())
+    apart = processes * (0.7 * INTERPRETER + 24 * params.data.train_points) if processes > 1 else 0
+    return INTERPRETER + points + apart + max(processes * (block + records), results) + rows
+
+
+def _evaluate(params: Params, cores: int) -> float:
+    """Every codec, what is kept of each on the test points, and a cell at work on each core."""
+    data, repeats, width = params.data, params.train.repeats, params.network.hidden_units
+    largest = max(params.latent_dim)
+    shapes = [(d, 1, 1) for d in params.latent_dim]
+    shapes += [
+        (d, 2 if noise == "learned" else 1, len(params.snr))
+        for d in params.latent_dim
+        for noise in params.noise
+    ]
+    codecs = sum(repeats * snrs * 12 * _parameters(params, d, heads) for d, heads, snrs in shapes)
+    kept = sum(repeats * snrs * 4 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
+    at_work = PASS * 12 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
+    at_work += data.test_points * (1800 + 8 * width + 120 * largest)
+    processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
+    points = 4 * POINT * sum(data.counts.values())
+    return INTERPRETER + points + codecs + kept + processes * at_work
+
+
+def _parameters(params: Params, latent_dim: int, heads: int) -> int:
+    """Weights and biases of a codec."""
+    width, layers = params.network.hidden_units, params.network.hidden_layers
+    return 2 * (layers - 1) * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + 8 * width
+
+
+def _activations(params: Params, latent_dim: int, heads: int) -> int:
+    """float32 that a point of a batch holds in training: both networks, two scratches, the penalties."""
+    width, layers = params.network.hidden_units, params.network.hidden_layers
+    return 2 * layers * width + 2 * max(width, heads * latent_dim) + 8 * heads * latent_dim + 60
+
+
+def _lowered(params: Params, key: str) -> Params:
+    section, _, name = key.rpartition(".")
+    if not section:
+        return params.model_copy(update={key: LEAST[key]})
+    return params.model_copy(update={section: getattr(params, section).model_copy(update={name: LEAST[key]})})
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:,.1f}" if size < 10e9 else f"{size / 1e9:,.0f}"

@@ -1,0 +1,259 @@
+"""Stages that are killed, interrupted or out of disk: files stay whole, and the next run makes it good.
+
+KILLS=500 python -m pytest tests/test_interruptions.py    kills 500 times instead of a few dozen
+"""
+
+import importlib
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import files
+from tests.repository import ROOT, Repository, create
+
+KILLS = int(os.environ.get("KILLS", "30"))
+LIMIT = "reports/rate_distortion.csv"
+SETTINGS: dict[str, Any] = {
+    "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
+    "network": {"hidden_units": 32, "hidden_layers": 2},
+    "train": {"steps": 300, "batch_size": 32, "learning_rate": 0.01, "repeats": 1},
+    "noise": ["isotropic"],
+    "latent_dim": [1],
+    "snr": [1, 100],
+}
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+ARGUMENTS = {name: entry["cmd"].split()[3:] for name, entry in STAGES.items()}
+SECONDS = {"rate_distortion": 0.4}  # of the others: what they took undisturbed
+METHODS = [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGINT, False), (signal.SIGINT, True)]
+FORKS = multiprocessing.get_context("forkserver")  # it has the modules: a stage starts at once
+FORKS.set_forkserver_preload([f"stages.{name}" for name in STAGES])
+
+Bytes = dict[str, bytes]
+
+
+def outputs(stage: str) -> list[str]:
+    """The files that a stage writes, of those that an undisturbed run leaves."""
+    entry = STAGES[stage]
+    return [
+        next(iter(out)) if isinstance(out, dict) else out for out in entry["outs"] + entry.get("metrics", [])
+    ]
+
+
+def of(stage: str, everything: Bytes) -> Bytes:
+    """The outputs of a stage among the files of a run."""
+    return {name: data for name, data in everything.items() if name.startswith(tuple(outputs(stage)))}
+
+
+def work(stage: str, folder: str, largest: int) -> None:
+    """A stage, in a process and a process group of its own; its messages go to a file."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+    sys.argv = [stage, *ARGUMENTS[stage]]
+    function = getattr(importlib.import_module(f"stages.{stage}"), stage)
+    os.dup2(os.open("messages", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    Path("started").touch()
+    files.run(function)
+
+
+def begin(stage: str, folder: Path, largest: int = resource.RLIM_INFINITY) -> ForkServerProcess:
+    (folder / "started").unlink(missing_ok=True)
+    process = FORKS.Process(target=work, args=(stage, str(folder), largest))
+    process.start()
+    wait_for(lambda: (folder / "started").exists() or not process.is_alive())
+    return process
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+
+
+def wait_until_it_writes(process: ForkServerProcess, first: Path) -> None:
+    """Until the first of the files is new: a signal then comes between two files, or in one."""
+    wait_for(lambda: first.read_bytes() != b"old" or not process.is_alive())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository where every stage ran to its end, without DVC; Shannon's limit is the project's own."""
+    made = create(tmp_path_factory.mktemp("undisturbed"), SETTINGS)
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
+    lock["stages"] = {"rate_distortion": lock["stages"]["rate_distortion"]}
+    (made.path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    files.write(made.path / LIMIT, (ROOT / LIMIT).read_bytes())
+    for stage in STAGES:
+        if stage != "rate_distortion":
+            process, start = begin(stage, made.path), time.monotonic()
+            process.join()
+            SECONDS[stage] = time.monotonic() - start
+            assert process.exitcode == 0, (made.path / "messages").read_text()
+    return made
+
+
+@pytest.fixture
+def folder(undisturbed: Repository, tmp_path: Path) -> Path:
+    shutil.copytree(undisturbed.path, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def plan(count: int) -> Iterator[tuple[str, signal.Signals, bool, float | None]]:
+    """Which stage, which signal, to its group or not, when: after a share of its time, or as it writes."""
+    chance = random.Random(0)
+    for number in range(count):
+        stage = list(STAGES)[number % len(STAGES)]
+        sign, group = METHODS[number // len(STAGES) % len(METHODS)]
+        writing = stage != "rate_distortion" and chance.random() < 0.4
+        yield stage, sign, group, None if writing else chance.random()
+
+
+def test_a_stage_that_is_killed_leaves_every_file_old_or_new_and_whole(
+    undisturbed: Repository, folder: Path
+) -> None:
+    whole, struck, lines = undisturbed.bytes(), 0, 0
+    for stage, sign, group, moment in plan(KILLS):
+        new = of(stage, whole)
+        for name in new:
+            files.write(folder / name, b"old")
+        process = begin(stage, folder)
+        if moment is None:
+            wait_until_it_writes(process, folder / next(iter(new)))
+        else:
+            process.join(moment * SECONDS[stage])
+        assert process.pid is not None
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(process.pid, sign)
+        process.join()
+        struck += process.exitcode != 0
+        if sign == signal.SIGINT and process.exitcode:
+            assert process.exitcode == files.INTERRUPTED
+            (line,) = (folder / "messages").read_text().splitlines()
+            assert line == f"stages.{stage}: interrupted; `dvc repro` runs it again"
+            lines += 1
+        for name, data in new.items():
+            assert (folder / name).read_bytes() in (b"old", data), (stage, sign, moment, name)
+        for name in set(whole) - set(new):
+            assert (folder / name).read_bytes() == whole[name]
+        for name, data in new.items():
+            files.write(folder / name, data)
+    print(f"{struck} of {KILLS} came before the end, {lines} of them told of an interrupt")
+    assert struck > KILLS / 3
+    assert not list(folder.glob("*/**/*.part")), "what a killed process left goes with the next write"
+
+
+def test_an_interrupt_of_a_stage_in_a_terminal_is_one_line_and_exit_code_130(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.rate_distortion", LIMIT],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert (process.returncode, told) == (130, "rate_distortion: interrupted; `dvc repro` runs it again\n")
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "rate_distortion"])
+def test_a_file_system_that_takes_no_more_is_told_in_one_line_and_leaves_the_old_files(
+    undisturbed: Repository, stage: str, folder: Path
+) -> None:
+    new = of(stage, undisturbed.bytes())
+    for name in new:
+        files.write(folder / name, b"old")
+    process = begin(stage, folder, largest=max(map(len, new.values())) - 1)  # bytes of a file
+    process.join()
+    assert process.exitcode == 1
+    (line,) = (folder / "messages").read_text().splitlines()
+    assert any(f"{name}: cannot be written (File too large)" in line for name in new)
+    for name, data in new.items():
+        assert (folder / name).read_bytes() in (b"old", data)
+    assert b"old" in [(folder / name).read_bytes() for name in new]
+    assert not list(folder.glob("*/**/*.part"))
+
+
+MOUNTS = {
+    "full": "mount -t tmpfs -o size=8k tmpfs data",
+    "read-only": "mount --bind data data && mount -o remount,ro,bind data",
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("full", "No space left on device"), ("read-only", "Read-only")]
+)
+def test_a_full_disk_and_a_read_only_folder_are_told_in_one_line(
+    state: str, reason: str, folder: Path
+) -> None:
+    """In a mount namespace of its own: nothing of it is seen outside."""
+    ours = ["unshare", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no unshare")
+    if subprocess.run([*ours, MOUNTS[state]], cwd=folder, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount")
+    stage = f"{sys.executable} -m stages.generate data/cube.npz; echo $?; ls -A data"
+    done = subprocess.run(
+        [*ours, f"{MOUNTS[state]} && {stage}"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"generate: data/cube.npz: cannot be written ({reason}")
+    code, *left = done.stdout.split()
+    assert code == "1"
+    assert not [name for name in left if name.startswith(".cube")]
+
+
+def disturbed(repository: Repository, stage: str, sign: signal.Signals, group: bool) -> None:
+    """`dvc repro`, struck by a signal in the middle of a stage."""
+    with (repository.path / "printed").open("w") as printed:
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=repository.path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        path = repository.path / "printed"
+        wait_for(lambda: f"Running stage '{stage}'" in path.read_text() or process.poll() is not None)
+        time.sleep(0.1)
+        (os.killpg if group else os.kill)(process.pid, sign)
+        assert process.wait() != 0
+
+
+def test_dvc_that_is_killed_starts_again_and_gives_the_same_bytes(
+    undisturbed: Repository, folder: Path
+) -> None:
+    repository, whole = Repository(folder), undisturbed.bytes()
+    repository.run("dvc", "commit", "--quiet", "--force")  # as if all had run, but for what is disturbed
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    del lock["stages"]["train_ae"], lock["stages"]["train_vae"]
+    shutil.rmtree(folder / ".dvc" / "cache" / "runs")
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    disturbed(repository, "train_ae", signal.SIGKILL, group=False)  # the stage goes on alone
+    disturbed(repository, "train_vae", signal.SIGKILL, group=True)
+    assert repository.stages_run("dvc", "repro") == ["train_vae"]
+    assert repository.bytes() == whole
+    repository.run("git", "add", "-A", "data", "reports", "dvc.lock", "dvc.yaml", "params.yaml")
+    repository.run("git", "commit", "-q", "-m", "whole")
+
+    repository.run("sed", "-i", "s/^seed: .*/seed: 7/", "params.yaml")
+    disturbed(repository, "generate", signal.SIGINT, group=True)
+    repository.run("git", "checkout", "-q", ".")
+    repository.run("dvc", "checkout", "-q")
+    assert repository.bytes() == whole
+    assert repository.stages_run("dvc", "repro") == []

@@ -1,0 +1,146 @@
+"""Memory: what a run will need is known before it begins, and what no machine has is refused at once."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from snrvae import cube, evaluation, grid, memory, params, training
+from snrvae.params import Params
+from tests.repository import ROOT
+
+TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
+MACHINE = 64e9
+
+
+def settings(**changed: Any) -> Params:
+    tree = {
+        key: value | changed.pop(key, {}) if isinstance(value, dict) else value for key, value in TREE.items()
+    }
+    return params.from_yaml(yaml.safe_dump(tree | changed))
+
+
+def test_the_defaults_fit_a_small_machine() -> None:
+    memory.check(settings(), "check", cores=2, available=2e9)
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("data.train_points", {"data": {"train_points": 999_999_996}}),
+        ("data.test_points", {"data": {"test_points": 99_999_996}}),
+        ("data.validation_points", {"data": {"validation_points": 999_999_996}}),
+        ("network.hidden_units", {"network": {"hidden_units": 65536}}),
+        ("network.hidden_units", {"network": {"hidden_units": 10**9 - 10**9 % 16}}),
+        ("network.hidden_layers", {"network": {"hidden_layers": 10**9}}),
+        ("network.hidden_layers", {"network": {"hidden_layers": 10**6}}),
+        (
+            "train.batch_size",
+            {"data": {"train_points": 6_000_000}, "train": {"batch_size": 5_000_000 // 16 * 16}},
+        ),
+        ("train.repeats", {"train": {"repeats": 10**6}}),
+        ("train.repeats", {"train": {"repeats": 10**9}}),
+        ("latent_dim", {"latent_dim": 10**6}),
+        ("latent_dim", {"latent_dim": [1, 10**9]}),
+    ],
+)
+def test_a_run_that_no_machine_holds_is_refused_with_what_to_lower(key: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError) as caught:
+        memory.check(settings(**changed), "check", cores=2, available=MACHINE)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"params.yaml: {key}: the run needs about ")
+    assert line.endswith("64 GB are free; lower it")
+
+
+def test_a_grid_may_be_too_much_though_each_cell_is_not() -> None:
+    wide = {"latent_dim": [2], "data": {"test_points": 6_000_000}}
+    memory.check(settings(**wide, snr=1.0), "check", cores=1, available=MACHINE)
+    with pytest.raises(ValueError, match=r"test_points|repeats|snr"):
+        memory.check(settings(**wide, snr=[*range(1, 65)], train={"repeats": 10}), "check", 1, MACHINE)
+
+
+@pytest.mark.parametrize("key", memory.LEAST)
+def test_more_of_anything_never_needs_less(key: str) -> None:
+    for stage in ("generate", "train_ae", "train_vae", "evaluate"):
+        less = memory.estimate(memory._lowered(settings(), key), stage, 2)
+        assert less <= memory.estimate(settings(), stage, 2) <= memory.estimate(settings(), stage, 4)
+
+
+def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
+    many = settings(data={"test_points": 60_000_000})
+    assert memory.estimate(many, "rate_distortion", 2) == 0
+    assert memory.estimate(many, "check", 2) == memory.estimate(many, "evaluate", 2)
+    assert memory.estimate(many, "generate", 2) < memory.estimate(many, "evaluate", 2) / 10
+
+
+def test_the_numbers_of_other_modules_are_theirs() -> None:
+    assert (memory.BLOCK, memory.CHUNK, memory.PASS) == (grid.BLOCK, training.CHUNK, evaluation.PASS)
+
+
+def test_a_stage_refuses_before_it_reads_or_writes(tmp_path: Path) -> None:
+    tree = TREE | {"network": {"hidden_units": 2**29, "hidden_layers": 3}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    for stage, *paths in (["check"], ["train_ae", "cube.npz", "ae.safetensors", "training.csv"]):
+        done = subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}", *paths],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{stage}: params.yaml: network.hidden_units: the run needs about ")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def peak(command: list[str], folder: Path) -> int:
+    """Most bytes that a process held at once (shared pages counted once)."""
+    process = subprocess.Popen(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    )
+    most, seen = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            most = max(most, seen.memory_info().rss - seen.memory_info().shared)
+        except psutil.Error:
+            continue
+        time.sleep(0.005)
+    assert process.returncode == 0
+    return most
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the shared pages of a process")
+@pytest.mark.parametrize(
+    ("stage", "changed"),
+    [
+        ("generate", {"data": {"train_points": 6_000_000}}),
+        ("train_ae", {"data": {"train_points": 3_000_000}, "train": {"batch_size": 8192}}),
+        ("train_ae", {"network": {"hidden_units": 1024}, "data": {"train_points": 600}}),
+        ("train_ae", {"data": {"train_points": 60_000}, "train": {"batch_size": 60_000}}),
+    ],
+)
+def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
+    stage: str, changed: dict[str, Any], tmp_path: Path
+) -> None:
+    few = {"steps": 2, "repeats": 1, "batch_size": 16}
+    chosen = settings(latent_dim=[1], **(changed | {"train": few | changed.get("train", {})}))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
+    paths = ["cube.npz", "ae.safetensors", "training.csv"]
+    if stage != "generate":
+        splits = cube.generate(chosen.data.counts, 0)
+        (tmp_path / "cube.npz").write_bytes(cube.to_bytes(splits))
+        del splits
+    seen = peak(
+        [sys.executable, "-m", f"stages.{stage}", *paths[: 1 if stage == "generate" else 3]], tmp_path
+    )
+    estimated = memory.estimate(chosen, stage, 1)
+    print(f"{stage}: estimated {estimated / 1e6:.0f} MB, seen {seen / 1e6:.0f} MB")
+    assert seen / 2 < estimated < seen * 2
