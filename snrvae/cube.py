@@ -1,7 +1,8 @@
 """The source: points uniform on the surface of the unit cube."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,11 +77,19 @@ def to_bytes(splits: dict[str, Split]) -> bytes:
 
 def from_bytes(data: bytes) -> dict[str, Split]:
     """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
-    arrays = npz.from_bytes(data)
-    expected = {key for name in SPLITS for key in (name, f"{name}_face")}
+    return _splits(npz.from_bytes(data), SPLITS)
+
+
+def training_points(file: BinaryIO) -> Points:
+    """The points of the training split alone, of a file with what to_bytes gives. Raises as from_bytes."""
+    return _splits(npz.from_file(file, ("train", "train_face")), ("train",))["train"].points
+
+
+def _splits(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Split]:
+    expected = {key for name in names for key in (name, f"{name}_face")}
     if set(arrays) != expected:
         raise ValueError(f"expected the arrays {', '.join(sorted(expected))}")
-    return {name: _checked(name, arrays[name], arrays[f"{name}_face"]) for name in SPLITS}
+    return {name: _checked(name, arrays[name], arrays[f"{name}_face"]) for name in names}
 
 
 def _checked(name: str, points: NDArray[Any], face: NDArray[Any]) -> Split:
