@@ -1,8 +1,8 @@
 """The source: points uniform on the surface of the unit cube."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,20 +77,31 @@ def to_bytes(splits: dict[str, Split]) -> bytes:
 
 def of_counts(data: bytes, counts: Mapping[str, int]) -> dict[str, Split]:
     """from_bytes, but ValueError also where a split has not as many points as params.yaml says."""
-    splits = from_bytes(data)
-    for name, count in counts.items():
-        if len(splits[name].points) != count:
-            raise ValueError(f"{name}: {len(splits[name].points)} points, but params.yaml says {count}")
-    return splits
+    return {name: _counted(name, split, counts[name]) for name, split in from_bytes(data).items()}
 
 
 def from_bytes(data: bytes) -> dict[str, Split]:
     """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
-    arrays = npz.from_bytes(data)
-    expected = {key for name in SPLITS for key in (name, f"{name}_face")}
+    return _splits(npz.from_bytes(data), SPLITS)
+
+
+def training_points(count: int, file: BinaryIO) -> Points:
+    """The points of the training split alone, of a file with what to_bytes gives. Raises as of_counts."""
+    splits = _splits(npz.from_file(file, ("train", "train_face")), ("train",))
+    return _counted("train", splits["train"], count).points
+
+
+def _counted(name: str, split: Split, count: int) -> Split:
+    if len(split.points) != count:
+        raise ValueError(f"{name}: {len(split.points)} points, but params.yaml says {count}")
+    return split
+
+
+def _splits(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Split]:
+    expected = {key for name in names for key in (name, f"{name}_face")}
     if set(arrays) != expected:
         raise ValueError(f"expected the arrays {', '.join(sorted(expected))}")
-    return {name: _checked(name, arrays[name], arrays[f"{name}_face"]) for name in SPLITS}
+    return {name: _checked(name, arrays[name], arrays[f"{name}_face"]) for name in names}
 
 
 def _checked(name: str, points: NDArray[Any], face: NDArray[Any]) -> Split:

@@ -78,7 +78,7 @@ def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     return [tuple(group) for group in shapes.values()]
 
 
-def blocks(group: Sequence[Cell], largest: int = BLOCK) -> list[tuple[Cell, ...]]:
+def blocks(group: Sequence[Cell], largest: int) -> list[tuple[Cell, ...]]:
     """The group in as few blocks of at most `largest` cells as will do, of nearly equal size."""
     count = -(-len(group) // largest)
     bounds = [len(group) * k // count for k in range(count + 1)]

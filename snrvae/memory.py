@@ -64,18 +64,18 @@ def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> fl
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
     processes = min(cores, len(shapes) * -(-cells // BLOCK))
-    draws = 2 * min(CHUNK, train.steps) * min(train.repeats, size) * train.batch_size
+    drawn, repeats = min(CHUNK, train.steps) * train.batch_size, min(train.repeats, size)
     block = max(
         size * 16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
         + size * 4 * train.batch_size * _activations(params, latent_dim, heads)
-        + draws * (20 + 4 * latent_dim)
+        + drawn * (repeats * (32 + 8 * latent_dim) + size * (12 + 4 * latent_dim))
         for latent_dim, heads in shapes
     )
     records = 2 * size * 12 * train.steps / 60
     results = sum(cells * 16 * _parameters(params, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
-    points = 4 * POINT * sum(params.data.counts.values())
-    apart = processes * (0.7 * INTERPRETER + 24 * params.data.train_points) if processes > 1 else 0
+    points = 2 * POINT * params.data.train_points
+    apart = processes * 0.7 * INTERPRETER if processes > 1 else 0
     return INTERPRETER + points + apart + max(processes * (block + records), results) + rows
 
 

@@ -3,8 +3,8 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,19 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def from_bytes(data: bytes) -> dict[str, NDArray[Any]]:
     """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
+    return from_file(io.BytesIO(data))
+
+
+def from_file(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of these names (None: all), read without a second copy of any in memory.
+
+    Raises ValueError where `file` is anything else than what to_bytes gives.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return {_stem(name): _array(archive.read(name)) for name in archive.namelist()}
+        with zipfile.ZipFile(file) as archive:
+            members = {_stem(member): member for member in archive.namelist()}
+            wanted = members if names is None else [name for name in members if name in names]
+            return {name: _array(archive, members[name]) for name in wanted}
     except (
         ValueError,
         EOFError,
@@ -42,6 +52,8 @@ def _stem(name: str) -> str:
     return name.removesuffix(".npy")
 
 
-def _array(data: bytes) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+def _array(archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    with archive.open(member) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        stream.read()  # to its end, where the checksum is compared
     return array

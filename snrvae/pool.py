@@ -6,6 +6,7 @@ lock would pass to and fro.
 
 import multiprocessing
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,7 @@ from types import TracebackType
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from snrvae import codec, grid, training
 from snrvae.codec import Codecs
@@ -24,7 +26,7 @@ from snrvae.records import History
 from snrvae.training import Progress, Recipe
 
 Block = tuple[Cell, ...]
-Trained = tuple[Codecs, History]
+Trained = tuple[bytes, History]  # codecs as codec.to_bytes writes them: plain data between processes
 
 POLL = 0.2  # seconds between two looks at how far the processes are
 
@@ -33,8 +35,34 @@ class StoppedError(RuntimeError):
     """Training was stopped: another block failed, or the process that asked for it is gone."""
 
 
-class Pool:
-    """Processes that train blocks of cells on the same points [n, 3].
+class Trainer(ABC):
+    """Trains cells on points that it was given once."""
+
+    def fit(self, cells: Sequence[Cell], progress: Progress) -> tuple[list[Codecs], list[History]]:
+        """Train every cell; one batch of codecs per shape, one history per block.
+
+        Raises DivergedError, naming the cell, where a loss is not finite, and OSError where processes or
+        machines at work are lost.
+        """
+        groups = [grid.blocks(group, grid.BLOCK) for group in grid.groups(cells)]
+        trained = iter(self.train([block for group in groups for block in group], progress))
+        results = [[next(trained) for _ in group] for group in groups]
+        codecs = [codec.concatenate([codec.from_bytes(data)[0] for data, _ in group]) for group in results]
+        return codecs, [history for group in results for _, history in group]
+
+    @abstractmethod
+    def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
+        """Each block trained, in the order given."""
+
+
+def train_block(block: Block, points: Tensor, recipe: Recipe, progress: Progress) -> Trained:
+    """A block trained on points [n, 3] by this thread."""
+    batch, history = training.fit(block, points, recipe, progress)
+    return codec.to_bytes([batch]), history
+
+
+class Pool(Trainer):
+    """Processes that train blocks of cells on the same points [n, 3], of which they share one copy.
 
     A context manager: on leaving it, by an error or an interrupt too, every process ends. A pool of one
     process trains in its own.
@@ -42,12 +70,13 @@ class Pool:
 
     def __init__(self, points: NDArray[np.float32], recipe: Recipe, processes: int):
         context = multiprocessing.get_context("spawn")
-        self._task = _Task(points, recipe, _Board(context))
-        self._executor = (
-            ProcessPoolExecutor(processes, context, initializer=_start, initargs=(self._task,))
-            if processes > 1
-            else None
-        )
+        self._task = _Task(torch.from_numpy(points), recipe, _Board(context))
+        self._executor = None
+        if processes > 1:
+            self._task.points.share_memory_()
+            self._executor = ProcessPoolExecutor(
+                processes, context, initializer=_start, initargs=(self._task,)
+            )
 
     def __enter__(self) -> "Pool":
         return self
@@ -57,37 +86,25 @@ class Pool:
         if self._executor:
             self._executor.shutdown(cancel_futures=True)
 
-    def fit(self, cells: Sequence[Cell], progress: Progress) -> tuple[list[Codecs], list[History]]:
-        """Train every cell; one batch of codecs per shape, one history per block.
+    def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
+        """Each block trained, in the order given.
 
-        Raises DivergedError, naming the cell, where a loss is not finite, and ChildProcessError where a
-        process was ended from outside.
+        Raises ChildProcessError where a process was ended from outside.
         """
-        groups = [grid.blocks(group) for group in grid.groups(cells)]
-        train = self._train_here if self._executor is None else self._train_apart
-        results = train(groups, progress)
-        codecs = [codec.concatenate([batch for batch, _ in group]) for group in results]
-        return codecs, [history for group in results for _, history in group]
-
-    def _train_here(self, groups: Sequence[Sequence[Block]], progress: Progress) -> list[list[Trained]]:
-        points, recipe = torch.from_numpy(self._task.points), self._task.recipe
-        return [[training.fit(block, points, recipe, progress) for block in group] for group in groups]
-
-    def _train_apart(self, groups: Sequence[Sequence[Block]], progress: Progress) -> list[list[Trained]]:
-        assert self._executor is not None
+        if self._executor is None:
+            return [train_block(block, self._task.points, self._task.recipe, progress) for block in blocks]
         told, _ = self._task.board.read()
-        futures = [[self._executor.submit(_train, block) for block in group] for group in groups]
+        futures = [self._executor.submit(_train, block) for block in blocks]
         try:
-            self._follow([future for group in futures for future in group], told, progress)
-            results = [[future.result() for future in group] for group in futures]
+            self._follow(futures, told, progress)
+            return [future.result() for future in futures]
         except BaseException as error:
             self._task.board.stop.set()  # the other blocks end at their next record, and this pool with them
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise ChildProcessError("a training process was ended from outside (out of memory?)") from None
-        return [[(codec.from_bytes(data)[0], history) for data, history in group] for group in results]
 
-    def _follow(self, futures: list[Future[tuple[bytes, History]]], told: int, progress: Progress) -> None:
+    def _follow(self, futures: Sequence[Future[Trained]], told: int, progress: Progress) -> None:
         """Wait until all are done or one has failed, telling `progress` of every cell-step after `told`."""
         waiting = set(futures)
         while waiting:
@@ -118,9 +135,9 @@ class _Board:
 
 @dataclass(frozen=True)
 class _Task:
-    """What every block of a pool needs; each process keeps its own."""
+    """What every block of a pool needs; each process keeps its own, save the points [n, 3]."""
 
-    points: NDArray[np.float32]
+    points: Tensor
     recipe: Recipe
     board: _Board
 
@@ -134,7 +151,7 @@ def _start(task: _Task) -> None:
     _task.append(task)
 
 
-def _train(cells: tuple[Cell, ...]) -> tuple[bytes, History]:
+def _train(block: Block) -> Trained:
     (task,) = _task
     parent = multiprocessing.parent_process()
 
@@ -143,5 +160,4 @@ def _train(cells: tuple[Cell, ...]) -> tuple[bytes, History]:
             raise StoppedError
         task.board.add(cell_steps, mse)
 
-    batch, history = training.fit(cells, torch.from_numpy(task.points), task.recipe, progress)
-    return codec.to_bytes([batch]), history
+    return train_block(block, task.points, task.recipe, progress)

@@ -19,6 +19,7 @@ from snrvae.records import LOSSES, History
 
 RECORDS = 60  # rows that a cell gets in the training table
 SEEN = 256  # points that a cell is initialised for
+MEASURED = 2048  # points that a trained block is measured on at once
 CHUNK = 50  # steps whose points and noise are drawn at once
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
@@ -75,7 +76,7 @@ def _fit(
     train = recipe.train
     block = _Block(cells, points, recipe)
     interval = max(1, train.steps // RECORDS)
-    recent = torch.zeros(interval, len(LOSSES), len(cells))
+    recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
     for step, (x, noise, directions) in enumerate(_draws(cells, points, recipe)):
         row = step % interval
@@ -84,7 +85,8 @@ def _fit(
             seen = recent[: row + 1]
             _check_finite(cells, seen, step - row, train)
             steps.append(step + 1)
-            losses.append(seen.mean(0).T.numpy())
+            # each cell's losses in a row of their own: a mean across rows rounds as their number bids
+            losses.append(seen.permute(2, 1, 0).contiguous().mean(2).numpy())
             progress((row + 1) * len(cells), float(seen[:, 0].mean()))
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
     history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
@@ -219,8 +221,8 @@ class _Block:
         """The codecs as they are, with signal power and noise gain measured on `points` [n, 3]."""
         count = len(self.cells)
         power, gain = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
-        for chunk in points.split(self.train.batch_size):
-            output = self.encoder(chunk.T.expand(count, -1, -1))
+        for start in range(0, len(points), MEASURED):
+            output = self.encoder(points[start : start + MEASURED].T.expand(count, -1, -1))
             mean, head = codec.heads(self.noise, self.latent_dim, output)
             power += mean.double().square().sum((1, 2))
             if head is not None:

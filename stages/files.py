@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import BinaryIO, NoReturn, TypeVar
 
 import psutil
 
@@ -48,8 +48,14 @@ def fail(name: str, error: Exception) -> NoReturn:
 
 def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
     """The content of a file. Raises ValueError that names the file where it cannot be had."""
+    return stream(path, lambda file: decode(file.read()))
+
+
+def stream(path: Path, decode: Callable[[BinaryIO], Content]) -> Content:
+    """As `read`, of a file that is too large to be held whole beside what is decoded from it."""
     try:
-        return decode(path.read_bytes())
+        with path.open("rb") as file:
+            return decode(file)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; `dvc repro` makes what is missing") from None
     except ValueError as error:

@@ -1,37 +1,59 @@
 """What train_ae and train_vae share: fit cells on the training points, write models and losses."""
 
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from snrvae import codec, tables
+from snrvae import codec, cube, tables
+from snrvae.cube import Points
 from snrvae.grid import Cell
 from snrvae.params import Params
-from snrvae.pool import Pool
+from snrvae.pool import Pool, Trainer
 from snrvae.training import Recipe
 from stages import files
+
+CLUSTER = "DASK_SCHEDULER_ADDRESS"  # the name that Dask itself gives it
 
 
 def train(
     params: Params, cells: Sequence[Cell], cube_path: Path, models_path: Path, losses_path: Path
 ) -> None:
-    points = files.read_cube(cube_path, params)["train"].points
     settings = params.train
     hidden = (params.network.hidden_units,) * params.network.hidden_layers
     recipe = Recipe(hidden, settings, params.seed)
     total = settings.steps * len(cells)
-    with tqdm(
-        total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None
-    ) as bar:
+    points = partial(cube.training_points, params.data.train_points)
+    with (
+        # what is read has no name here, so that the trainer's copy is the only one
+        _trainer(files.stream(cube_path, points), recipe) as trainer,
+        tqdm(total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None) as bar,
+    ):
 
         def progress(cell_steps: int, mse: float) -> None:
             bar.set_postfix(mse=f"{mse:.3g}", refresh=False)
             bar.update(cell_steps)
 
-        with Pool(points, recipe, torch.get_num_threads()) as pool:
-            codecs, histories = pool.fit(cells, progress)
+        codecs, histories = trainer.fit(cells, progress)
     losses = tables.training(histories)
     files.write(models_path, codec.to_bytes(codecs))
     files.write(losses_path, tables.to_csv(losses))
+
+
+def _trainer(points: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
+    """A cluster where the environment names its scheduler, and this machine's cores where it does not."""
+    address = os.environ.get(CLUSTER)
+    if not address:
+        return Pool(points, recipe, torch.get_num_threads())
+    try:
+        from snrvae import cluster  # noqa: PLC0415 - Dask is an extra
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{CLUSTER} is set, but there is no package {error.name}; "
+            "install it: python -m pip install -r requirements-dev.lock"
+        ) from None
+    return cluster.connect(address, points, recipe)

@@ -1,15 +1,23 @@
 """The pool of processes: the same cells as without it, and an end as soon as one of them fails."""
 
+import multiprocessing
+import re
+import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from snrvae import codec, grid, training
+from snrvae import codec, cube, grid, training
 from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.pool import Pool
 from snrvae.training import DivergedError, Recipe
+from stages import files
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -63,7 +71,7 @@ def test_a_pool_of_one_process_gives_the_same_bits_in_its_own(
         here, histories = one.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
         apart, _ = two.fit(CELLS, lambda *_: None)
     assert sum(told) == 60 * len(CELLS)
-    assert len(histories) == sum(len(grid.blocks(group)) for group in grid.groups(CELLS))
+    assert len(histories) == sum(len(grid.blocks(group, grid.BLOCK)) for group in grid.groups(CELLS))
     assert codec.to_bytes(here) == codec.to_bytes(apart)
 
 
@@ -74,3 +82,41 @@ def test_a_cell_that_diverges_ends_training_at_once(pool: Pool) -> None:
         pool.fit([*CELLS[:8], bad], lambda *_: None)
     after, _ = pool._task.board.read()
     assert after - before < STEPS * 8, "it waited for the block beside it"
+
+
+POINTS = 2_000_000
+SIZE = POINTS * 3 * 4  # bytes
+
+
+def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
+    points, face = np.full((POINTS, 3), 0.5, np.float32), np.zeros(POINTS, np.uint8)
+    files.write(tmp_path / "cube.npz", cube.to_bytes(dict.fromkeys(cube.SPLITS, Split(points, face))))
+    tracemalloc.start()
+    read = files.stream(tmp_path / "cube.npz", partial(cube.training_points, POINTS))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(read, points)
+    assert SIZE < peak < 1.5 * SIZE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_share_one_copy_of_the_points(recipe: MakeRecipe) -> None:
+    settings = recipe(hidden=(16,), steps=20, batch_size=4096)
+
+    def own_memory(count: int) -> int:
+        """The most bytes that any of a pool's processes has for itself."""
+        seen = []
+
+        def look(*_: float) -> None:
+            for process in multiprocessing.active_children():
+                rollup = Path("/proc", str(process.pid), "smaps_rollup").read_text()
+                seen.append(int(re.search(r"^Anonymous: +(\d+) kB", rollup, re.MULTILINE)[1]) * 1024)
+
+        points = np.zeros((count, 3), np.float32)
+        points[::2] = 1
+        with Pool(points, settings, 2) as pool:
+            pool.fit([CELLS[0], CELLS[-2]], look)
+            look()
+        return max(seen)
+
+    assert own_memory(POINTS) - own_memory(6000) < SIZE / 2

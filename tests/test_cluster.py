@@ -1,0 +1,231 @@
+"""A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from distributed import Client
+
+from snrvae import cluster, codec, cube
+from snrvae.cube import Split
+from snrvae.grid import Cell
+from snrvae.pool import Pool
+from snrvae.training import DivergedError, Recipe
+from tests.repository import TINY
+
+ROOT = Path(__file__).parents[1]
+CELLS = [
+    Cell("none", 1, None, 0),
+    *(
+        Cell(noise, d, 10.0, repeat)
+        for noise in ("isotropic", "learned")
+        for d in (1, 2)
+        for repeat in (0, 1)
+    ),
+]
+ENDLESS = 300_000  # steps of minutes, with records seconds apart, at which a block can be stopped
+
+MakeRecipe = Callable[..., Recipe]
+
+
+@contextmanager
+def dask(*arguments: str, folder: Path = ROOT, packages: Path | None = None) -> Iterator[None]:
+    """`python -m dask` with these arguments in a folder; it and its children end with the context."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(packages or "")}
+    command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[str]:
+    """A scheduler's address."""
+    file = folder / "scheduler.json"
+    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)):
+        while not file.exists() or not file.read_text():
+            time.sleep(0.05)
+        yield json.loads(file.read_text())["address"]
+
+
+def worker(address: str, *options: str, **where: Path) -> AbstractContextManager[None]:
+    return dask("worker", address, "--host", "127.0.0.1", "--nthreads", "1", *options, **where)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of two workers, as the README starts them."""
+    with scheduler(tmp_path_factory.mktemp("cluster")) as address, worker(address, "--nworkers", "2"):
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address
+
+
+def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
+    address: str, splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    points, settings = splits["train"].points, recipe(hidden=(16,), steps=300)
+    told: list[int] = []
+    with Client(address, set_as_default=False) as client, cluster.connect(address, points, settings) as there:
+        processes = list(client.run(os.getpid).values())
+
+        def progress(cell_steps: int, _: float) -> None:
+            told.append(cell_steps)
+            if processes:  # five blocks: after the first and the second, each worker is at another
+                os.kill(processes.pop(), signal.SIGKILL)
+
+        batches, histories = there.fit(CELLS, progress)
+        assert set(client.run(os.getpid).values()).isdisjoint(processes)
+    with Pool(points, settings, 1) as pool:
+        expected, expected_histories = pool.fit(CELLS, lambda *_: None)
+    assert not processes
+    assert sum(told) == 300 * len(CELLS)
+    assert codec.to_bytes(batches) == codec.to_bytes(expected)
+    for found, wanted in zip(histories, expected_histories, strict=True):
+        assert found.cells == wanted.cells
+        assert found.losses.tobytes() == wanted.losses.tobytes()
+
+
+def test_a_cell_that_diverges_ends_all_and_frees_the_workers(
+    address: str, splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    points = splits["train"].points
+    bad = Cell("isotropic", 1, 1e39, 0)  # its noise power is below what float32 holds
+    with (
+        pytest.raises(DivergedError, match=r"d1-snr1e\+39"),
+        cluster.connect(address, points, recipe(hidden=(16,), steps=ENDLESS)) as there,
+    ):
+        there.fit([CELLS[0], bad], lambda *_: None)
+    with cluster.connect(address, points, recipe(steps=1)) as there:
+        there.fit(CELLS, lambda *_: None)  # waits for ever where a worker is still at the endless block
+
+
+def stage_folder(folder: Path, steps: int) -> dict[str, str]:
+    """A folder to run train_ae in; the environment to do it in."""
+    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for key, value in TINY.items():
+        settings[key] = settings[key] | value if isinstance(value, dict) else value
+    settings["train"]["steps"] = steps
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+    splits = cube.generate(dict.fromkeys(cube.SPLITS, 600), seed=0)
+    (folder / "cube.npz").write_bytes(cube.to_bytes(splits))
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+STAGE = ["-m", "stages.train_ae", "cube.npz", "ae.safetensors", "training_ae.csv"]
+
+
+def test_the_stage_trains_on_the_cluster_that_the_environment_names(address: str, tmp_path: Path) -> None:
+    environment = stage_folder(tmp_path, ENDLESS) | {"DASK_SCHEDULER_ADDRESS": address}
+    with (
+        Client(address, set_as_default=False) as client,
+        subprocess.Popen(
+            [sys.executable, *STAGE], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        ) as run,
+    ):
+        while not any(client.processing().values()):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate()
+        assert error == b"train_ae: interrupted; `dvc repro` runs it again\n"
+        assert client.submit(sum, (1, 2), workers=list(client.processing())).result(timeout=60) == 3
+
+
+def test_without_that_nothing_of_dask_is_imported(tmp_path: Path) -> None:
+    environment = stage_folder(tmp_path, 1) | {"DASK_SCHEDULER_ADDRESS": ""}
+    code = (
+        "import runpy, sys; runpy.run_module('stages.train_ae', run_name='__main__');"
+        "sys.exit(any(name.split('.')[0] in ('dask', 'distributed') for name in sys.modules))"
+    )
+    command = [sys.executable, "-c", code, *STAGE[2:]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "ae.safetensors").exists()
+
+
+def test_a_cluster_that_is_not_there_or_has_no_workers_is_told_in_one_line(
+    tmp_path: Path, splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    def fault(address: str) -> str:
+        with (
+            pytest.raises(ConnectionError) as caught,
+            cluster.connect(address, splits["train"].points, recipe(), patience=0.5),
+        ):
+            pass
+        (line,) = str(caught.value).splitlines()
+        return line
+
+    with scheduler(tmp_path) as address:
+        assert f"python -m dask worker {address}" in fault(address)
+    assert f"{address}: no Dask scheduler answers there" in fault(address)
+    assert "nowhere: no Dask scheduler answers there" in fault("nowhere")
+
+
+def other_code(folder: Path) -> dict[str, Path]:
+    shutil.copytree(ROOT / "snrvae", folder / "snrvae", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "snrvae" / "figures.py").open("a") as file:
+        file.write("# one line more\n")
+    return {"folder": folder}
+
+
+def other_torch(folder: Path) -> dict[str, Path]:
+    package = folder / "torch-1.2.3.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.2.3\n")
+    return {"packages": folder}
+
+
+def no_project(folder: Path) -> dict[str, Path]:
+    return {"folder": folder}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (other_torch, "torch is 1.2.3, but 2."),
+        (other_code, "snrvae's code is "),
+        (no_project, "cannot load this project "),
+    ],
+)
+def test_a_worker_that_differs_is_told_in_one_line_whenever_it_comes(
+    make: Callable[[Path], dict[str, Path]],
+    words: str,
+    address: str,
+    tmp_path: Path,
+    splits: dict[str, Split],
+    recipe: MakeRecipe,
+) -> None:
+    points = splits["train"].points
+    with (
+        Client(address, set_as_default=False) as client,
+        cluster.connect(address, points, recipe(steps=1)) as there,
+    ):
+        right = set(client.processing())
+        with worker(address, "--no-nanny", **make(tmp_path)):
+            client.wait_for_workers(len(right) + 1, timeout=60)
+            (wrong,) = set(client.processing()) - right
+            with pytest.raises(ValueError) as early, cluster.connect(address, points, recipe()):
+                pass
+            assert str(early.value).startswith(f"worker {wrong}: {words}")
+            assert len(str(early.value).splitlines()) == 1
+            if make is no_project:  # Dask drops it at its first task, and others do that
+                there.fit(CELLS, lambda *_: None)
+                return
+            with pytest.raises(ValueError) as late:
+                while True:
+                    there.fit(CELLS, lambda *_: None)
+            assert str(late.value) == str(early.value)
+        while wrong in client.processing():
+            time.sleep(0.05)
