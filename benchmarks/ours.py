@@ -1,14 +1,14 @@
 """The batched program of snrvae.training, in a process for each core."""
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae.pool import Pool
+from snrvae.pool import Trainer
 
 
-def prepare(setting: Setting, pool: Pool) -> Way:
-    """`pool` holds the setting's points and recipe."""
+def prepare(setting: Setting, trainer: Trainer) -> Way:
+    """`trainer` holds the setting's points and recipe."""
 
     def train() -> Mses:
-        _, histories = pool.fit(setting.cells, lambda *_: None)
+        _, histories = trainer.fit(setting.cells, lambda *_: None)
         return {
             cell: float(losses[0])
             for history in histories

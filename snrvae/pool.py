@@ -7,9 +7,10 @@ lock would pass to and fro.
 import multiprocessing
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from types import TracebackType
@@ -61,40 +62,42 @@ def train_block(block: Block, points: Tensor, recipe: Recipe, progress: Progress
     return codec.to_bytes([batch]), history
 
 
+class Alone(Trainer):
+    """This process, which trains one block after the other on points [n, 3]."""
+
+    def __init__(self, points: NDArray[np.float32], recipe: Recipe):
+        self._points, self._recipe = torch.from_numpy(points), recipe
+
+    def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
+        return [train_block(block, self._points, self._recipe, progress) for block in blocks]
+
+
 class Pool(Trainer):
     """Processes that train blocks of cells on the same points [n, 3], of which they share one copy.
 
-    A context manager: on leaving it, by an error or an interrupt too, every process ends. A pool of one
-    process trains in its own.
+    A context manager: on leaving it, by an error or an interrupt too, every process ends.
     """
 
     def __init__(self, points: NDArray[np.float32], recipe: Recipe, processes: int):
         context = multiprocessing.get_context("spawn")
-        self._task = _Task(torch.from_numpy(points), recipe, _Board(context))
-        self._executor = None
-        if processes > 1:
-            self._task.points.share_memory_()
-            self._executor = ProcessPoolExecutor(
-                processes, context, initializer=_start, initargs=(self._task,)
-            )
+        self._task = _Task(torch.from_numpy(points).share_memory_(), recipe, _Board(context))
+        self._executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(self._task,))
 
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         self._task.board.stop.set()
-        if self._executor:
-            self._executor.shutdown(cancel_futures=True)
+        self._executor.shutdown(cancel_futures=True)
 
     def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
         """Each block trained, in the order given.
 
         Raises ChildProcessError where a process was ended from outside.
         """
-        if self._executor is None:
-            return [train_block(block, self._task.points, self._task.recipe, progress) for block in blocks]
         told, _ = self._task.board.read()
-        futures = [self._executor.submit(_train, block) for block in blocks]
+        with _interrupts_held_back():  # processes start here, and would be interrupted while they load
+            futures = [self._executor.submit(_train, block) for block in blocks]
         try:
             self._follow(futures, told, progress)
             return [future.result() for future in futures]
@@ -114,6 +117,16 @@ class Pool(Trainer):
             told = done
             for future in ended:
                 future.result()  # raises what ended it, while the others are still at work
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes that start meanwhile leave Ctrl-C to this one; one that comes meanwhile comes after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Board:
@@ -147,7 +160,6 @@ _task: list[_Task] = []
 
 def _start(task: _Task) -> None:
     """First call in a process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent ends us
     _task.append(task)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from snrvae import codec, cube, tables
 from snrvae.cube import Points
 from snrvae.grid import Cell
 from snrvae.params import Params
-from snrvae.pool import Pool, Trainer
+from snrvae.pool import Alone, Pool, Trainer
 from snrvae.training import Recipe
 from stages import files
 
@@ -48,7 +48,8 @@ def _trainer(points: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
     """A cluster where the environment names its scheduler, and this machine's cores where it does not."""
     address = os.environ.get(CLUSTER)
     if not address:
-        return Pool(points, recipe, torch.get_num_threads())
+        cores = torch.get_num_threads()
+        return Pool(points, recipe, cores) if cores > 1 else nullcontext(Alone(points, recipe))
     try:
         from snrvae import cluster  # noqa: PLC0415 - Dask is an extra
     except ModuleNotFoundError as error:

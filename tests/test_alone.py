@@ -12,7 +12,7 @@ from snrvae import codec, grid, network, training
 from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.pool import Alone, Pool, Trainer
 from snrvae.records import History
 from snrvae.training import Recipe
 
@@ -36,11 +36,11 @@ def short(recipe: MakeRecipe) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def pools(splits: dict[str, Split], short: Recipe) -> Iterator[list[Pool]]:
+def pools(splits: dict[str, Split], short: Recipe) -> Iterator[list[Trainer]]:
     """This process, and two others."""
     points = splits["train"].points
-    with Pool(points, short, 1) as here, Pool(points, short, 2) as apart:
-        yield [here, apart]
+    with Pool(points, short, 2) as apart:
+        yield [Alone(points, short), apart]
 
 
 def codec_bits(batches: Sequence[Codecs]) -> Bits:
@@ -80,7 +80,7 @@ def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
     threads=st.sampled_from([1, 2]),
 )
 def test_a_cell_has_the_bits_that_it_has_alone(
-    pools: list[Pool],
+    pools: list[Trainer],
     alone: Callable[[Cell], bytes],
     cells: list[Cell],
     largest: int,

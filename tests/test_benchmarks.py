@@ -13,7 +13,7 @@ from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.pool import Alone
 from snrvae.training import Recipe
 
 MakeRecipe = Callable[..., Recipe]
@@ -29,8 +29,7 @@ def setting(splits: dict[str, Split], recipe: MakeRecipe) -> Setting:
 @pytest.fixture(scope="module")
 def mses(setting: Setting) -> Mses:
     """Of this project."""
-    with Pool(setting.points, setting.recipe, processes=1) as pool:
-        return ours.prepare(setting, pool).train()
+    return ours.prepare(setting, Alone(setting.points, setting.recipe)).train()
 
 
 def loop(setting: Setting) -> Way:

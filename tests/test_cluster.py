@@ -18,7 +18,7 @@ from distributed import Client
 from snrvae import cluster, codec, cube
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.pool import Alone
 from snrvae.training import DivergedError, Recipe
 from tests.repository import TINY
 
@@ -87,8 +87,7 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
 
         batches, histories = there.fit(CELLS, progress)
         assert set(client.run(os.getpid).values()).isdisjoint(processes)
-    with Pool(points, settings, 1) as pool:
-        expected, expected_histories = pool.fit(CELLS, lambda *_: None)
+    expected, expected_histories = Alone(points, settings).fit(CELLS, lambda *_: None)
     assert not processes
     assert sum(told) == 300 * len(CELLS)
     assert codec.to_bytes(batches) == codec.to_bytes(expected)

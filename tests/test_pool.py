@@ -1,8 +1,12 @@
 """The pool of processes: the same cells as without it, and an end as soon as one of them fails."""
 
 import multiprocessing
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +19,7 @@ import torch
 from snrvae import codec, cube, grid, training
 from snrvae.cube import Split
 from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.pool import Alone, Pool
 from snrvae.training import DivergedError, Recipe
 from stages import files
 
@@ -56,20 +60,19 @@ def test_processes_give_the_bits_that_each_cell_has_alone(
 
 def test_a_pool_that_trains_again_counts_from_the_start(pool: Pool) -> None:
     told: list[int] = []
-    for time in range(3):
+    for round_number in range(3):
         batches, _ = pool.fit(CELLS[:1], lambda cell_steps, _: told.append(cell_steps))
         assert [batch.cells for batch in batches] == [tuple(CELLS[:1])]
-        assert sum(told) == STEPS * (time + 1)
+        assert sum(told) == STEPS * (round_number + 1)
 
 
-def test_a_pool_of_one_process_gives_the_same_bits_in_its_own(
-    splits: dict[str, Split], recipe: MakeRecipe
-) -> None:
+def test_one_process_alone_gives_the_same_bits(splits: dict[str, Split], recipe: MakeRecipe) -> None:
     told: list[int] = []
     points, settings = splits["train"].points, recipe(hidden=(16,), steps=60)
-    with Pool(points, settings, 1) as one, Pool(points, settings, 2) as two:
-        here, histories = one.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
-        apart, _ = two.fit(CELLS, lambda *_: None)
+    alone = Alone(points, settings)
+    here, histories = alone.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
+    with Pool(points, settings, 2) as pool:
+        apart, _ = pool.fit(CELLS, lambda *_: None)
     assert sum(told) == 60 * len(CELLS)
     assert len(histories) == sum(len(grid.blocks(group, grid.BLOCK)) for group in grid.groups(CELLS))
     assert codec.to_bytes(here) == codec.to_bytes(apart)
@@ -120,3 +123,38 @@ def test_processes_share_one_copy_of_the_points(recipe: MakeRecipe) -> None:
         return max(seen)
 
     assert own_memory(POINTS) - own_memory(6000) < SIZE / 2
+
+
+def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(tmp_path: Path) -> None:
+    """Ctrl-C reaches every process, those that are still starting too."""
+    code = (
+        "import numpy as np, sys\n"
+        "from snrvae.grid import Cell\n"
+        "from snrvae.params import Train\n"
+        "from snrvae.pool import Pool\n"
+        "from snrvae.training import Recipe\n"
+        "if __name__ == '__main__':\n"
+        "    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0)\n"
+        "    train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)\n"
+        "    points = np.eye(3, dtype=np.float32)\n"
+        "    try:\n"
+        "        with Pool(points, Recipe((16,), train, 0), 2) as pool:\n"
+        "            print('ready', flush=True)\n"
+        "            pool.fit([Cell('none', 1, None, 0), Cell('none', 2, None, 0)], lambda *_: None)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted', file=sys.stderr)\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    for wait in (0.3, 2.5):
+        with subprocess.Popen(
+            [sys.executable, "run.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as run:
+            assert run.stdout.readline() == b"ready\n"
+            time.sleep(wait)
+            os.killpg(run.pid, signal.SIGINT)
+            assert run.communicate(timeout=60)[1] == b"interrupted\n"
