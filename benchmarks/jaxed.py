@@ -54,7 +54,9 @@ def gaussianity(z: Array, key: Array) -> Array:
     t = jnp.arange(0.3, 4, 0.6)
     angle = (z @ directions.T)[:, :, None] * t
     target = jnp.exp(-(t**2) / 2)
-    distance = (jnp.cos(angle).mean(0) - target) ** 2 + jnp.sin(angle).mean(0) ** 2
+    real, imaginary = jnp.cos(angle).mean(0), jnp.sin(angle).mean(0)
+    bias = (1 - real**2 - imaginary**2) / (len(z) - 1)
+    distance = (real - target) ** 2 + imaginary**2 - bias
     return (distance * target * 0.6).sum() / len(directions)
 
 

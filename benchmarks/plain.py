@@ -47,7 +47,9 @@ def gaussianity(z: Tensor) -> Tensor:
     t = torch.arange(0.3, 4, 0.6)
     angle = (z @ directions.T).unsqueeze(2) * t
     target = torch.exp(-(t**2) / 2)
-    distance = (angle.cos().mean(0) - target) ** 2 + angle.sin().mean(0) ** 2
+    real, imaginary = angle.cos().mean(0), angle.sin().mean(0)
+    bias = (1 - real**2 - imaginary**2) / (len(z) - 1)
+    distance = (real - target) ** 2 + imaginary**2 - bias
     return (distance * target * 0.6).sum() / count
 
 

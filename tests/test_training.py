@@ -73,8 +73,9 @@ class PlainCodec(nn.Module):
         kl = kl_divergence(Normal(mean, variance.sqrt()), Normal(0.0, 1.0)).sum(1).mean()
         angle = (z @ directions.T)[:, :, None] * FREQUENCIES  # [b, m, t]
         weight = torch.exp(-(FREQUENCIES**2) / 2)
-        distance = torch.polar(torch.ones_like(angle), angle).mean(0) - weight
-        gaussianity = (weight * distance.abs() ** 2 * 0.6).sum(1).mean()
+        empirical = torch.polar(torch.ones_like(angle), angle).mean(0)
+        bias = (1 - empirical.abs() ** 2) / (len(x) - 1)
+        gaussianity = (weight * ((empirical - weight).abs() ** 2 - bias) * 0.6).sum(1).mean()
         return nn.functional.mse_loss(self.decoder(z), x), kl, gaussianity
 
     def loss(self, recipe: Recipe, x: Tensor, noise: Tensor, directions: Tensor) -> Tensor:
