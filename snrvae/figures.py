@@ -62,7 +62,7 @@ def style() -> Iterator[None]:
 
 def data(split: Split) -> Figure:
     """The points, coloured by face, from two opposite corners."""
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
     figure.suptitle("The data: points uniform on the surface of the unit cube, from two opposite corners")
     for position, (azimuth, elevation) in enumerate(((35, 25), (215, -25)), 1):
         axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
@@ -155,7 +155,7 @@ def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims = [d for d in (1, 2) if (table.latent_dim == d).any()]
-    figure = Figure(figsize=(5 * len(dims), 5.2), layout="constrained")
+    figure = Figure(figsize=(5 * len(dims), 5.2), dpi=150, layout="constrained")
     figure.suptitle(f"What the codes look like, at SNR {table.snr.max():g}")
     for position, latent_dim in enumerate(dims, 1):
         name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
@@ -183,7 +183,7 @@ def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array) -> None:
             point = curve[np.abs(z - mark).argmin()]
             axes.scatter(*point, color=INK, s=18, depthshade=False)
             axes.text(*point, f"  {mark:g}".replace("-", "−"), fontsize=10, fontweight="bold")
-    bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
+    bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0)
     bar.set_label("latent value z (marked along the curve)")
     axes.set_title("d = 1: one curve through the faces")
 

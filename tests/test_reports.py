@@ -307,7 +307,7 @@ def markdown_tables(page: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
         if line.startswith("#"):
             section = line.lstrip("# ")
         if line.startswith("|"):
-            table.append([text.strip() for text in line.strip("|").split("|")])
+            table.append([text.strip() for text in re.split(r"(?<!\\)\|", line.strip("|"))])
         elif table:
             header, rule, *rows = table
             assert all(set(mark) == {"-"} for mark in rule)
