@@ -38,7 +38,7 @@ def page(
 
 def summary(text: str) -> list[str]:
     """The sentences that a page opens with, without the constants of units."""
-    (section,) = re.findall(r"## In five sentences\n\n(.*?)\n\n!\[", text, flags=re.DOTALL)
+    (section,) = re.findall(r"## In short\n\n(.*?)\n\n!\[", text, flags=re.DOTALL)
     flat = " ".join(section.split())
     for constant in CONSTANTS:
         flat = flat.replace(constant, "")
