@@ -185,16 +185,18 @@ def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array) -> None:
             axes.text(*point, f"  {mark:g}".replace("-", "−"), fontsize=10, fontweight="bold")
     bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0)
     bar.set_label("latent value z (marked along the curve)")
-    axes.set_title("d = 1: one curve through the faces")
+    axes.set_title("d = 1: the surface as one curve")
 
 
 def _map_of_faces(axes: Axes, latents: Array, test: Split) -> None:
     """Latents [n, 2] coloured by face, each face named where its centre lies; rings of N(0, I)."""
     face = test.face[: len(latents)]
-    axes.scatter(latents[:, 0], latents[:, 1], s=7, c=np.array(FACES)[face], linewidth=0)
     for radius in (1, 2, 3):
         axes.add_patch(Circle((0, 0), radius, fill=False, ls=":", lw=1.2, color=INK))
     from_centre = np.linalg.norm(test.points[: len(latents)] - 0.5, axis=1)
+    for number in np.unique(face):
+        on = latents[face == number]
+        axes.scatter(on[:, 0], on[:, 1], s=11, color=FACES[number], marker=MARKERS[number], linewidth=0)
     for number in np.unique(face):
         place = latents[np.where(face == number, from_centre, np.inf).argmin()]
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
