@@ -14,7 +14,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.patches import Circle
+from matplotlib.ticker import MaxNLocator, NullFormatter
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
@@ -27,6 +29,7 @@ INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
 FACES = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae")  # a hue per axis, light at 1
 DIMS = sns.color_palette("colorblind", 10)
 MARKERS = "osD^vP*X<>"
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
 CLOUD = 2000  # points of a small cloud
 BREAK = (np.nan,) * 3
 EDGES = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1),
@@ -43,8 +46,10 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "figure.dpi": 100,
     "figure.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.08,  # inches
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    "svg.hashsalt": "SNR-VAE",  # names inside an SVG follow from what is drawn
 }
 
 
@@ -56,8 +61,8 @@ def style() -> Iterator[None]:
 
 
 def data(split: Split) -> Figure:
-    """Figure 1: the points, coloured by face, from two opposite corners."""
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    """The points, coloured by face, from two opposite corners."""
+    figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
     figure.suptitle("The data: points uniform on the surface of the unit cube, from two opposite corners")
     for position, (azimuth, elevation) in enumerate(((35, 25), (215, -25)), 1):
         axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
@@ -66,7 +71,7 @@ def data(split: Split) -> Figure:
             axes.scatter(*points.T, s=5, color=FACES[face], linewidth=0, depthshade=False)
         axes.view_init(elev=elevation, azim=azimuth)
         axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
-        axes.set_title(f"the faces at {2 - position}", y=-0.04)
+        axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
         axes.set_box_aspect((1, 1, 1))
     handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
     figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face", markerscale=1.3)
@@ -74,7 +79,7 @@ def data(split: Split) -> Figure:
 
 
 def autoencoder_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
-    """Figure 2: the distribution of each latent dimension of the basic autoencoders."""
+    """The distribution of each latent dimension of the basic autoencoders."""
     rows = _selected(cells, "none")
     figure = Figure(figsize=(3.6 * len(rows) + 0.6, 3.6), layout="constrained")
     figure.suptitle("Basic autoencoder: nothing shapes its latents")
@@ -88,7 +93,7 @@ def autoencoder_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
 
 
 def controlled_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
-    """Figure 3: the same of the SNR-VAEs, a row per latent_dim and a column per SNR."""
+    """The same of the SNR-VAEs, a row per latent_dim and a column per SNR."""
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
@@ -111,7 +116,7 @@ def controlled_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
 
 
 def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
-    """Figure 4: original against reconstructed and generated points over latent_dim × SNR."""
+    """Original against reconstructed and generated points over latent_dim × SNR."""
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
@@ -142,10 +147,68 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     return figure
 
 
+def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
+    """How one number and how two describe the cube, at the highest SNR; no panel for a d that was not run.
+
+    d = 1: the curve that the decoder draws along z. d = 2: where each face lies in the plane of the latents.
+    """
+    noise, model = _reference(cells)
+    table = cells[(cells.noise == noise) & (cells.selected == 1)]
+    dims = [d for d in (1, 2) if (table.latent_dim == d).any()]
+    figure = Figure(figsize=(5 * len(dims), 5.2), dpi=150, layout="constrained")
+    figure.suptitle(f"What the codes look like, at SNR {table.snr.max():g}")
+    for position, latent_dim in enumerate(dims, 1):
+        name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
+        reconstructed = shown[f"{name}/reconstructed"]
+        latents = shown[f"{name}/latents"][: len(reconstructed)]
+        if latent_dim == 1:
+            axes = figure.add_subplot(1, len(dims), position, projection="3d")
+            _curve_in_space(axes, latents[:, 0], reconstructed)
+        else:
+            _map_of_faces(figure.add_subplot(1, len(dims), position), latents, test)
+    return figure
+
+
+def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array) -> None:
+    """The decoder's curve: reconstructions [n, 3] in the order of their latents z [n], some z marked."""
+    order = np.argsort(latents)
+    z, curve = latents[order], reconstructed[order].astype(float)
+    _cloud(axes, None, None)
+    axes.plot(*EDGES, color=REFERENCE, lw=0.6)
+    pieces = Line3DCollection(np.stack([curve[:-1], curve[1:]], 1), cmap="viridis", lw=3)
+    pieces.set_array((z[:-1] + z[1:]) / 2)
+    axes.add_collection3d(pieces)
+    for mark in MaxNLocator(6).tick_values(z[0], z[-1]):
+        if z[0] <= mark <= z[-1]:
+            point = curve[np.abs(z - mark).argmin()]
+            axes.scatter(*point, color=INK, s=18, depthshade=False)
+            axes.text(*point, f"  {mark:g}".replace("-", "−"), fontsize=10, fontweight="bold")
+    bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0)
+    bar.set_label("latent value z (marked along the curve)")
+    axes.set_title("d = 1: the surface as one curve")
+
+
+def _map_of_faces(axes: Axes, latents: Array, test: Split) -> None:
+    """Latents [n, 2] coloured by face, each face named where its centre lies; rings of N(0, I)."""
+    face = test.face[: len(latents)]
+    for radius in (1, 2, 3):
+        axes.add_patch(Circle((0, 0), radius, fill=False, ls=":", lw=1.2, color=INK))
+    from_centre = np.linalg.norm(test.points[: len(latents)] - 0.5, axis=1)
+    for number in np.unique(face):
+        on = latents[face == number]
+        axes.scatter(on[:, 0], on[:, 1], s=11, color=FACES[number], marker=MARKERS[number], linewidth=0)
+    for number in np.unique(face):
+        place = latents[np.where(face == number, from_centre, np.inf).argmin()]
+        box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
+        axes.text(place[0], place[1], FACE_NAMES[number], fontsize=9, ha="center", va="center", bbox=box)
+    axes.set(xlabel="latent value z₁", ylabel="latent value z₂", aspect="equal")
+    axes.set_title("d = 2: the six faces, laid out flat")
+
+
 def rate_distortion(
     cells: pd.DataFrame, limit: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]
 ) -> Figure:
-    """Figure 5: every cell in the plane of bits and mse, with Shannon's limit.
+    """Every cell in the plane of bits and mse, with Shannon's limit.
 
     limit       the table rate_distortion.csv
     asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
@@ -185,7 +248,18 @@ def rate_distortion(
             marker=MARKERS[snrs.index(row["snr"]) % len(MARKERS)],
             color=colour,
             markerfacecolor=colour if row["noise"] == "isotropic" else "white",
-            markersize=8,
+            markersize=11,
+            zorder=3,
+        )
+        axes.text(
+            place,
+            row["mse"],
+            str(row["latent_dim"]),
+            color="white" if row["noise"] == "isotropic" else INK,
+            fontsize=7,
+            fontweight="bold",
+            ha="center",
+            va="center_baseline",
             zorder=3,
         )
     axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6, 0.2))
@@ -208,14 +282,14 @@ def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None
         Line2D([], [], color=REFERENCE, ls="--", lw=1.1),
         Line2D([], [], color=REFERENCE, ls=":", lw=1.3),
     ]
-    labels = [f"d = {d}" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
+    labels = [f"d = {d}, as in the marker" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
     labels += ["learned noise", "Shannon's limit", "best linear codec", "best point by point, SNR → ∞"]
     axes.legend(handles, labels, loc="upper right", ncols=2)
 
 
 def grid(cells: pd.DataFrame) -> Figure:
-    """Figure 6: MSE, its gap to Shannon's limit, E KL and the latents' KL over the grid."""
-    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    """MSE, its gap to Shannon's limit, E KL and the latents' KL over the grid."""
+    figure = Figure(figsize=(10, 7.6), layout="constrained")
     figure.suptitle("The grid: what an SNR buys, and what it costs")
     (axes_mse, axes_gap), (axes_kl, axes_latent) = figure.subplots(2, 2)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
@@ -247,7 +321,7 @@ def grid(cells: pd.DataFrame) -> Figure:
 
 
 def training(losses: pd.DataFrame) -> Figure:
-    """Figure 7: training curves, a panel per model and latent_dim."""
+    """Training curves, a panel per model and latent_dim."""
     panels = list(losses.groupby(["noise", "latent_dim"], sort=False))
     dims = losses.latent_dim.nunique()
     rows = -(-len(panels) // dims)
@@ -256,9 +330,10 @@ def training(losses: pd.DataFrame) -> Figure:
     axes_of = figure.subplots(rows, dims, squeeze=False, sharex=True, sharey="col").ravel()
     snrs = sorted(losses.snr.dropna().unique())
     colours = dict(zip(snrs, sns.color_palette("viridis", len(snrs) + 1), strict=False))
+    styles = {snr: LINES[i % len(LINES)] for i, snr in enumerate(snrs)}
     for axes, ((noise, latent_dim), panel) in zip(axes_of, panels, strict=False):
         for (snr, _), line in panel.groupby(["snr", "repeat"], dropna=False, sort=False):
-            axes.plot(line.step, line.mse, lw=1.1, color=colours.get(snr, INK))
+            axes.plot(line.step, line.mse, lw=1.1, color=colours.get(snr, INK), ls=styles.get(snr, "-"))
         name = {"none": "AE", "isotropic": "SNR-VAE", "learned": "learned noise"}[str(noise)]
         axes.set_title(f"{name}, d = {latent_dim}")
         axes.set_yscale("log")
@@ -266,17 +341,21 @@ def training(losses: pd.DataFrame) -> Figure:
         subplot = axes.get_subplotspec()
         if subplot is not None and subplot.is_last_row():
             axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         if subplot is not None and subplot.is_first_col():
             axes.set_ylabel("mse")
-    handles = [Line2D([], [], color=INK), *(Line2D([], [], color=colours[snr]) for snr in snrs)]
+    handles = [
+        Line2D([], [], color=INK),
+        *(Line2D([], [], color=colours[snr], ls=styles[snr]) for snr in snrs),
+    ]
     labels = ["AE (no noise)", *(f"SNR {snr:g}" for snr in snrs)]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
 def learned_noise(cells: pd.DataFrame, shown: Arrays) -> Figure:
-    """Figure 8: where the SNR is met only on average, the encoder puts the noise where it does no harm."""
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    """Where the SNR is met only on average, the encoder puts the noise where it does no harm."""
+    figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     figure.suptitle("Learned noise escapes the SNR")
     axes_rate, axes_mse, axes_spread = figure.subplots(1, 3)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
@@ -308,12 +387,19 @@ def _noise_spread(axes: Axes, cells: pd.DataFrame, shown: Arrays) -> None:
     learned = cells[(cells.noise == "learned") & (cells.selected == 1)]
     latent_dim = min(learned.latent_dim.unique(), key=lambda d: abs(d - 2))
     snrs = sorted(learned.snr.unique())
-    for snr, colour in zip(snrs, sns.color_palette("viridis", len(snrs) + 1), strict=False):
+    palette = sns.color_palette("viridis", len(snrs) + 1)
+    for index, (snr, colour) in enumerate(zip(snrs, palette, strict=False)):
         share = shown[f"snr_vae_learned/d{latent_dim}-snr{snr:g}/noise_share"]
         decibel = np.sort(10 * np.log10(np.maximum(share.ravel(), 1e-12)))
-        axes.plot(decibel, np.linspace(0, 1, len(decibel)), color=colour, label=f"SNR {snr:g}")
+        axes.plot(
+            decibel,
+            np.linspace(0, 1, len(decibel)),
+            color=colour,
+            ls=LINES[index % len(LINES)],
+            label=f"SNR {snr:g}",
+        )
     axes.axvline(0, color=REFERENCE, lw=1)
-    axes.set_xlim(-60, 20)
+    axes.set_xlim(-80, 20)
     axes.set(
         xlabel="noise power of a point's dimension\nover its mean, P / SNR  [dB]",
         ylabel="share of points and dimensions below",
@@ -384,6 +470,7 @@ def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None =
             color=DIMS[dimension % len(DIMS)],
             alpha=0.55 if latents.shape[1] == 1 else 1,
             lw=1.5,
+            ls=LINES[dimension % len(LINES)],
         )
     z = np.linspace(min(low, -3.6), max(high, 3.6), 200)
     axes.plot(z, np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), color=INK, lw=1.2, ls="--")
@@ -391,7 +478,7 @@ def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None =
 
 
 def _legend_of_dimensions(figure: Figure, dims: int) -> None:
-    handles = [Line2D([], [], color=DIMS[d % len(DIMS)], lw=3) for d in range(dims)]
+    handles = [Line2D([], [], color=DIMS[d % len(DIMS)], lw=2, ls=LINES[d % len(LINES)]) for d in range(dims)]
     handles.append(Line2D([], [], color=INK, lw=1.2, ls="--"))
     labels = [*(f"dimension {d + 1}" for d in range(dims)), "N(0, 1)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=dims + 1)

@@ -1,7 +1,9 @@
 """Draw the figures and write the report: tables and clouds → reports/figures/, README.md, report.html."""
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
@@ -13,6 +15,8 @@ from stages import files
 def render(
     params: Params,
     cube_path: Path,
+    ae_path: Path,
+    vae_path: Path,
     evaluation_path: Path,
     cells_path: Path,
     metrics_path: Path,
@@ -44,24 +48,34 @@ def render(
         if latent_dim <= cube.DIMENSION
     }
     with figures.style():
-        drawn = {
-            "1_data": figures.data(splits["train"]),
-            "2_autoencoder_latents": figures.autoencoder_latents(cells, clouds),
-            "3_controlled_latents": figures.controlled_latents(cells, clouds),
-            "4_clouds": figures.clouds(cells, clouds, splits["test"]),
-            "5_rate_distortion": figures.rate_distortion(cells, limit, asymptotes),
-            "6_grid": figures.grid(cells),
-            "7_training": figures.training(losses),
+        drawn = {  # in the order in which the report shows them
+            "rate_distortion.svg": figures.rate_distortion(cells, limit, asymptotes),
+            "data.png": figures.data(splits["train"]),
+            "autoencoder_latents.svg": figures.autoencoder_latents(cells, clouds),
+            "grid.svg": figures.grid(cells),
+            "controlled_latents.svg": figures.controlled_latents(cells, clouds),
+            "clouds.png": figures.clouds(cells, clouds, splits["test"]),
         }
+        if {1, 2} & set(params.latent_dim):
+            drawn["codes.png"] = figures.codes(cells, clouds, splits["test"])
         if (cells.noise == "learned").any():
-            drawn["8_learned_noise"] = figures.learned_noise(cells, clouds)
-        images = {name: report.png(figure) for name, figure in drawn.items()}
-    text = report.markdown(params, cells, tree, versions, list(images))
+            drawn["learned_noise.svg"] = figures.learned_noise(cells, clouds)
+        drawn["training.svg"] = figures.training(losses)
+        images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
+    digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
+    text = report.markdown(params, cells, tree, versions, digests, list(images))
     content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], versions)
     for name, image in images.items():
-        files.write(figures_path / f"{name}.png", image)
+        files.write(figures_path / name, image)
     files.write(report_path, text)
     files.write(page_path, page.html(content))
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    for block in iter(lambda: file.read(2**20), b""):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

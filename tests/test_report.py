@@ -1,23 +1,120 @@
 """The report's page, whatever grid was run."""
 
+import copy
+import json
+import re
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from snrvae import metrics, params, report, tables
 from snrvae.grid import Noise
 
 ROOT = Path(__file__).parents[1]
-FIGURES = sorted(path.stem for path in (ROOT / "reports" / "figures").glob("*.png"))
+SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())
+CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+VERSIONS = report.locked_versions((ROOT / "requirements.lock").read_bytes())
+DIGESTS = {"data/cube.npz": "0" * 64, "data/ae.safetensors": "1" * 64}
+FIGURES = ["rate_distortion.svg", "data.png", "autoencoder_latents.svg", "grid.svg", "controlled_latents.svg",
+           "clouds.png", "codes.png", "learned_noise.svg", "training.svg"]  # fmt: skip
+BOTH: tuple[Noise, ...] = ("isotropic", "learned")
+CONSTANTS = ("(10 dB: ten times the limit)", "a perfect generator has 1")  # of units, not of results
+NUMBER = r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?"
 
 
-@pytest.mark.parametrize("noise", [("isotropic", "learned"), ("isotropic",), ("learned",)])
-def test_every_figure_that_was_drawn_is_shown_whatever_noise_was_run(noise: tuple[Noise, ...]) -> None:
-    settings = params.from_yaml((ROOT / "params.yaml").read_text()).model_copy(update={"noise": noise})
-    table = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
-    cells = table[table.noise.isin(["none", *noise])]
-    versions = report.locked_versions((ROOT / "requirements.lock").read_bytes())
-    drawn = [name for name in FIGURES if "learned" in noise or name != "8_learned_noise"]
-    page = report.markdown(settings, cells, metrics.tree(cells), versions, drawn)
-    assert [name for name in FIGURES if f"](figures/{name}.png)" in page] == drawn
-    assert ("{{" in page, "{%" in page, "nan" in page) == (False, False, False)
+def page(
+    noise: tuple[Noise, ...] = BOTH, dims: tuple[int, ...] = (1, 2, 3), tree: dict[str, Any] | None = None
+) -> str:
+    """The page of a part of the committed grid, with every figure that such a grid has."""
+    settings = SETTINGS.model_copy(update={"noise": noise, "latent_dim": dims})
+    cells: pd.DataFrame = CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)]
+    left_out = set() if "learned" in noise else {"learned_noise.svg"}
+    left_out |= set() if {1, 2} & set(dims) else {"codes.png"}
+    drawn = [name for name in FIGURES if name not in left_out]
+    return report.markdown(settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, drawn)
+
+
+def summary(text: str) -> list[str]:
+    """The sentences that a page opens with, without the constants of units."""
+    (section,) = re.findall(r"## In short\n\n(.*?)\n\n!\[", text, flags=re.DOTALL)
+    flat = " ".join(section.split())
+    for constant in CONSTANTS:
+        flat = flat.replace(constant, "")
+    return re.split(r"(?:^| )\d\. (?=[A-Z])", flat)[1:]
+
+
+def leaves(tree: Any) -> list[float]:
+    return [leaf for part in tree.values() for leaf in leaves(part)] if isinstance(tree, dict) else [tree]
+
+
+GRIDS = pytest.mark.parametrize(
+    ("noise", "dims"),
+    [
+        (BOTH, (1, 2, 3)),
+        (("isotropic",), (1, 2, 3)),
+        (("learned",), (2,)),
+        (BOTH, (3,)),
+        (("isotropic",), (1,)),
+    ],
+)
+
+
+@GRIDS
+def test_every_figure_is_shown_and_numbered_in_its_order_whatever_was_run(
+    noise: tuple[Noise, ...], dims: tuple[int, ...]
+) -> None:
+    text = page(noise, dims)
+    shown = re.findall(r"!\[([^\]]*)\]\(figures/([^)]+)\)\n\n\*\*Figure (\d+)\.\*\*", text)
+    expected = [
+        name
+        for name in FIGURES
+        if (name != "learned_noise.svg" or "learned" in noise) and (name != "codes.png" or {1, 2} & set(dims))
+    ]
+    assert [name for _, name, _ in shown] == expected
+    assert [number for _, _, number in shown] == [str(i) for i in range(1, len(expected) + 1)]
+    assert text.count("![") == len(shown)
+    assert " ".join(text.split()).count("What would contradict it") == len(shown)
+    assert all(len(alt) >= 40 for alt, _, _ in shown)
+    assert ("{{" in text, "{%" in text, "nan" in text, "None" in text) == (False, False, False, False)
+
+
+@GRIDS
+def test_every_number_of_the_summary_is_one_of_the_metrics(
+    noise: tuple[Noise, ...], dims: tuple[int, ...]
+) -> None:
+    tree = metrics.tree(CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)])
+    allowed = {report.significant(value) for value in leaves(tree)}
+    named = {number for model in tree.values() for key in model for number in re.findall(NUMBER, key[1:])}
+    for sentence in summary(page(noise, dims)):
+        named_here = re.findall(r"d = (\d+)(?:, SNR (\S+?)(?=[ ),.]))?", sentence)
+        without = re.sub(r"d = \d+(, SNR [\d.e+-]+)?", "", sentence)
+        found = re.findall(NUMBER, without)
+        assert found, sentence
+        assert set(found) <= allowed, sentence
+        for latent_dim, snr in named_here:
+            key = f"d{latent_dim}" + (f"-snr{snr}" if snr else "")
+            assert any(key in model for model in tree.values()), (key, named)
+
+
+def test_the_summary_has_five_sentences_of_the_whole_grid() -> None:
+    sentences = summary(page())
+    assert len(sentences) == 5
+    assert all(sentence.endswith(".") for sentence in sentences)
+
+
+def test_the_summary_follows_the_metrics() -> None:
+    tree = metrics.tree(CELLS)
+    other = copy.deepcopy(tree)
+    other["summary"] |= {"ae_best_mse": 0.777, "mean_gap_db": 7.77, "worst_gap_db": 77.7}
+    changed = " ".join(summary(page(tree=other)))
+    assert all(text in changed for text in ("**0.777**", "**7.77 dB**", "**77.7 dB**"))
+    assert json.dumps(other) != json.dumps(tree)
+
+
+def test_the_provenance_names_every_digest_and_setting() -> None:
+    text = page()
+    assert all(f"| `{name}` | `{digest}` |" in text for name, digest in DIGESTS.items())
+    assert f"seed: {SETTINGS.seed}" in text
+    assert f"torch {VERSIONS['torch']}" in text

@@ -1,0 +1,112 @@
+"""Figures: the same bytes for the same input, legible in grey, whatever grid was run."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from snrvae import cube, figures, report, tables
+from snrvae.cube import Split
+
+ROOT = Path(__file__).parents[1]
+CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+LIMIT = pd.read_csv(ROOT / "reports" / "rate_distortion.csv")
+
+
+@pytest.fixture(autouse=True)
+def styled() -> Iterator[None]:
+    with figures.style():
+        yield
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return cube.generate({"test": 600}, seed=0)["test"]
+
+
+def shown(test: Split, model: str = "snr_vae", snr: float = 1000) -> dict[str, np.ndarray]:
+    """Clouds as if a codec of d dimensions sent the first d coordinates."""
+    arrays = {}
+    for latent_dim in (1, 2, 3):
+        name = f"{model}/d{latent_dim}-snr{snr:g}"
+        arrays[f"{name}/latents"] = test.points[:, :latent_dim]
+        arrays[f"{name}/reconstructed"] = test.points[:300]
+    return arrays
+
+
+def grid_of(
+    dims: tuple[int, ...], noise: str = "isotropic", snrs: tuple[float, ...] = (1, 1000)
+) -> pd.DataFrame:
+    rows = [{"noise": noise, "latent_dim": d, "snr": float(snr), "selected": 1} for d in dims for snr in snrs]
+    return pd.DataFrame(rows)
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+@pytest.mark.parametrize(
+    ("dims", "panels"), [((1, 2, 3), ["d = 1", "d = 2"]), ((1,), ["d = 1"]), ((2, 16), ["d = 2"])]
+)
+def test_the_codes_have_a_panel_for_each_small_d_that_was_run(
+    dims: tuple[int, ...], panels: list[str], split: Split
+) -> None:
+    figure = figures.codes(grid_of(dims), shown(split), split)
+    assert [title.split(":")[0] for title in titles(figure)] == panels
+
+
+def test_the_codes_are_those_of_the_highest_snr_whatever_noise_was_run(split: Split) -> None:
+    cells = grid_of((1, 2), "learned", (0.5, 7.5))
+    figure = figures.codes(cells, shown(split, "snr_vae_learned", 7.5), split)
+    assert "SNR 7.5" in figure.get_suptitle()
+
+
+def test_the_curve_joins_reconstructions_in_the_order_of_z(split: Split) -> None:
+    figure = figures.codes(grid_of((1,)), shown(split), split)
+    (pieces,) = (
+        c for c in figure.axes[0].collections if hasattr(c, "_segments3d") and len(c._segments3d) == 299
+    )
+    starts = np.array([segment[0] for segment in pieces._segments3d])
+    assert (np.diff(starts[:, 0]) >= 0).all()  # z is the first coordinate here
+    assert sorted(starts[:, 0])[0] == pytest.approx(split.points[:300, 0].min())
+
+
+def test_the_map_names_each_face_where_it_lies(split: Split) -> None:
+    figure = figures.codes(grid_of((2,)), shown(split), split)
+    places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    assert set(places) == set(cube.FACE_NAMES)
+    assert places["x = 0"][0] == 0
+    assert places["y = 1"][1] == 1
+
+
+def test_an_svg_drawn_twice_has_the_same_bytes_and_no_date() -> None:
+    first, second = (report.svg(figures.rate_distortion(CELLS, LIMIT, {})) for _ in range(2))
+    assert first == second
+    assert b"<dc:date>" not in first
+    assert b"<text" not in first, "glyphs stand in the file: no font of the reader's is asked for"
+
+
+def test_coordinates_of_paths_are_short_and_scales_whole() -> None:
+    text = report.svg(figures.grid(CELLS)).decode()
+    paths = re.findall(r' d="([^"]+)"', text)
+    assert paths
+    assert not any(re.search(r"\.\d{3}", path) for path in paths)
+    assert "scale(0.015625)" in text
+
+
+def test_training_curves_of_two_snrs_differ_in_more_than_colour() -> None:
+    names = ("noise", "latent_dim", "snr", "repeat", "step", "mse")
+    rows = [("isotropic", 2, snr, 0, step, 0.1) for snr in (1.0, 10.0, 100.0, 1000.0) for step in (1, 2)]
+    figure = figures.training(pd.DataFrame(rows, columns=list(names)))
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in figure.axes[0].lines}) == 4
+
+
+def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
+    axes = figures.rate_distortion(CELLS, LIMIT, {}).axes[0]
+    selected = CELLS[(CELLS.selected == 1) & (CELLS.noise != "none")]
+    digits = sorted(text.get_text() for text in axes.texts if text.get_text().isdigit())
+    assert digits == sorted(selected.latent_dim.astype(str))
