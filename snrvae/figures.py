@@ -231,6 +231,8 @@ def grid(cells: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(12, 8.4), layout="constrained")
     figure.suptitle("The grid: what an SNR buys, and what it costs" + _left_out(cells))
     (axes_mse, axes_gap), (axes_kl, axes_latent) = figure.subplots(2, 2)
+    if _drawable(cells[cells.noise != "none"]).empty:
+        return _nothing(figure)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
     dims = sorted(cells.latent_dim.unique())
     for latent_dim in dims:
@@ -294,6 +296,8 @@ def learned_noise(cells: pd.DataFrame, shown: Arrays) -> Figure:
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     figure.suptitle("Learned noise escapes the SNR" + _left_out(cells))
     axes_rate, axes_mse, axes_spread = figure.subplots(1, 3)
+    if _drawable(cells[cells.noise != "none"]).empty:
+        return _nothing(figure)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
     dims = sorted(cells.latent_dim.unique())
     for latent_dim in dims:
@@ -371,6 +375,13 @@ def _left_out(cells: pd.DataFrame) -> str:
     return f"\n{count} {DIVERGED} and not shown" if count else ""
 
 
+def _nothing(figure: Figure) -> Figure:
+    """A figure of which every cell diverged."""
+    for axes in figure.axes:
+        _diverged(axes)
+    return figure
+
+
 def _diverged(axes: Axes) -> None:
     """What stands in the place of a cell that diverged."""
     axes.text(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
@@ -408,6 +419,8 @@ def _row_of_axes(figure: Figure, count: int) -> list[Axes]:
 def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None = None) -> None:
     """Densities of latents [n, d], an outline per dimension, N(0, 1) over them."""
     low, high = (-limit, limit) if limit else (latents.min(), latents.max())
+    if low == high:  # a bottleneck that says the same of every point
+        low, high = low - 0.5, high + 0.5
     bins = list(np.linspace(low, high, 61))
     for dimension, values in enumerate(latents.T):
         axes.hist(
