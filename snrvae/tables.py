@@ -30,7 +30,7 @@ def cell_columns(cell: Cell) -> dict[str, Any]:
 def training(histories: Sequence[History]) -> pd.DataFrame:
     """A row per cell and record: losses are means over the steps since the last record.
 
-    The last row of a cell that diverged has none.
+    Where a loss is not finite, a row without losses is the cell's last.
     """
     rows = []
     for history in histories:
@@ -101,13 +101,14 @@ def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd
     return table
 
 
-def training_from_csv(data: bytes, cells: Collection[Cell], diverged: pd.DataFrame) -> pd.DataFrame:
+def training_from_csv(data: bytes, cells: Collection[Cell], diverged: Collection[Cell] = ()) -> pd.DataFrame:
     """Inverse of to_csv for the training of these cells. Raises ValueError where `data` is anything else.
 
-    diverged  rows about the cells that diverged
+    diverged  those of the cells that may lack losses
     """
     table = of_cells(data, cells, ["step", "learning_rate", "mse"])
-    if table.step.isna().any() or not _rows(table[table.mse.isna()]) <= _rows(diverged):
+    lost = {_row(cell_columns(cell)) for cell in diverged}
+    if table.step.isna().any() or not _rows(table[table.mse.isna()]) <= lost:
         raise ValueError("rows without step or mse")
     return table
 

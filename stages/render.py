@@ -28,7 +28,7 @@ def render(
     every, count = autoencoders + snr_vaes, params.data.test_points
     splits = files.read_cube(cube_path, params)
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every))
-    diverged = cells[cells.diverged == 1]
+    diverged = tables.cells_of(cells[cells.diverged == 1])
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
     clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
