@@ -75,7 +75,7 @@ def numbers(table: pd.DataFrame, names: Collection[str]) -> None:
     """Raise ValueError unless the table has these columns, and finite numbers or nothing in them."""
     missing = [name for name in names if name not in table]
     if missing:
-        raise ValueError(f"has no column {', '.join(missing)}")
+        raise ValueError(f"has no column {', '.join(missing[:6])}{' …' if missing[6:] else ''}")
     for name in names:
         column = table[name]
         if column.dtype.kind not in "if":
