@@ -4,6 +4,7 @@ An autoencoder is the same codec on a noiseless channel.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -51,6 +52,8 @@ class Codecs:
     signal_power    P [c], measured once on the training set: a point's noise does not depend on
                     the points that came with it
     noise_log_gain  ln E exp(v) [c] of the log-variance head, likewise; zero without that head
+
+    Of a cell whose training diverged every number is NaN.
     """
 
     cells: tuple[Cell, ...]
@@ -66,6 +69,29 @@ class Codecs:
     @property
     def latent_dim(self) -> int:
         return self.cells[0].latent_dim
+
+    @property
+    def diverged(self) -> tuple[Cell, ...]:
+        """The cells whose training diverged."""
+        return tuple(
+            cell for cell, lost in zip(self.cells, self.signal_power.isnan().tolist(), strict=True) if lost
+        )
+
+    @property
+    def finite(self) -> Tensor:
+        """Whether every number of a cell is finite [c]."""
+        return torch.stack([t.isfinite().view(len(t), -1).all(1) for t in self._tensors()]).all(0)
+
+    def give_up(self, index: Sequence[int]) -> None:
+        """Mark some of the cells as diverged."""
+        for tensor in self._tensors():
+            tensor[list(index)] = math.nan
+
+    def _tensors(self) -> list[Tensor]:
+        """All numbers, the cells along the first axis."""
+        networks = (self.encoder, self.decoder)
+        layers = [tensor for net in networks for tensor in (*net.weights, *net.biases)]
+        return [self.signal_power, self.noise_log_gain, *layers]
 
     def encode(self, points: Tensor) -> Latents:
         """Latents of points [n, 3], the same points for every cell."""
@@ -199,7 +225,7 @@ def _shapes(group: str, cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[
 
 
 def _check(tensors: dict[str, Tensor], shapes: dict[str, list[int]]) -> None:
-    """Raise ValueError unless the tensors are these, float32 and finite."""
+    """Raise ValueError unless the tensors are these, float32, and finite but for cells that diverged."""
     if not shapes or set(tensors) != set(shapes):
         names = ", ".join(map(repr, sorted(set(tensors) ^ set(shapes))[:3]))
         raise ValueError(f"its tensors are not those of its cells ({names or 'none at all'})")
@@ -208,7 +234,11 @@ def _check(tensors: dict[str, Tensor], shapes: dict[str, list[int]]) -> None:
             raise ValueError(
                 f"{name}: expected float32 {shapes[name]}, found {tensor.dtype} {list(tensor.shape)}"
             )
-        if not torch.isfinite(tensor).all() or (name.endswith("signal_power") and tensor.min() < 0):
+    for name, tensor in tensors.items():
+        model, group, part = name.split("/", 2)
+        lost = tensors[f"{model}/{group}/signal_power"].isnan()
+        sound = tensor[~lost].isfinite().all() and tensor[lost].isnan().all()
+        if not sound or (part == "signal_power" and (tensor < 0).any()):
             raise ValueError(f"{name}: values that are not finite, or a negative power")
 
 

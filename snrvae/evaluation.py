@@ -96,6 +96,7 @@ def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
     least = float(shannon.distortion_at_rate(lines, rate)) / cube.DIMENSION
+    least = max(least, 1e-200)  # a cell that all but diverged can have thousands of bits: still to divide by
     gap = 10 * np.log10(result.mse.value / least)
     stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
     return Limit(

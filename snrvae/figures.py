@@ -32,6 +32,8 @@ MARKERS = "osD^vP*X<>"
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
 CLOUD = 2000  # points of a small cloud
 BREAK = (np.nan,) * 3
+DIVERGED = "diverged"
+NOTE: dict[str, Any] = {"color": REFERENCE, "style": "italic", "ha": "center", "va": "center"}
 EDGES = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1),
                   (0, 1, 1), (0, 0, 1), BREAK, (1, 0, 0), (1, 0, 1), BREAK, (1, 1, 0), (1, 1, 1), BREAK,
                   (0, 1, 0), (0, 1, 1)]).T  # fmt: skip  # of the cube, as one broken line
@@ -84,8 +86,12 @@ def autoencoder_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
     figure = Figure(figsize=(3.6 * len(rows) + 0.6, 3.6), layout="constrained")
     figure.suptitle("Basic autoencoder: nothing shapes its latents")
     for axes, row in zip(_row_of_axes(figure, len(rows)), rows, strict=True):
-        _histograms(axes, shown[f"ae/d{row['latent_dim']}/latents"])
-        axes.set_title(f"d = {row['latent_dim']}: KL {row['latent_kl_bits']:.2f} bit/dim")
+        if row["diverged"]:
+            _diverged(axes)
+            axes.set_title(f"d = {row['latent_dim']}")
+        else:
+            _histograms(axes, shown[f"ae/d{row['latent_dim']}/latents"])
+            axes.set_title(f"d = {row['latent_dim']}: KL {row['latent_kl_bits']:.2f} bit/dim")
         axes.set_xlabel("latent value z")
     figure.axes[0].set_ylabel("density")
     _legend_of_dimensions(figure, max(row["latent_dim"] for row in rows))
@@ -102,9 +108,13 @@ def controlled_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
     grid = figure.subplots(len(dims), len(snrs), squeeze=False, sharey="row")
     for (i, latent_dim), (j, snr) in ((a, b) for a in enumerate(dims) for b in enumerate(snrs)):
         axes = grid[i, j]
-        _histograms(axes, shown[f"{model}/d{latent_dim}-snr{snr:g}/latents"], limit=3.6)
-        kl = _cell(table, latent_dim, snr).latent_kl_bits
-        axes.text(0.98, 0.95, f"{kl:.3f} bit", transform=axes.transAxes, ha="right", va="top", fontsize=9)
+        cell = _cell(table, latent_dim, snr)
+        if cell.diverged:
+            _diverged(axes)
+        else:
+            _histograms(axes, shown[f"{model}/d{latent_dim}-snr{snr:g}/latents"], limit=3.6)
+            note = f"{cell.latent_kl_bits:.3f} bit"
+            axes.text(0.98, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=9)
         if i == 0:
             axes.set_title(f"SNR {snr:g}")
         if i == len(dims) - 1:
@@ -132,7 +142,10 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
         names = [f"ae/d{latent_dim}", *(f"{model}/d{latent_dim}-snr{snr:g}" for snr in snrs)]
         _cloud(axes_row[0], test.points[:CLOUD] if row % 2 == 0 else None, colours)
         for axes, name in zip(axes_row[1:], names, strict=True):
-            _cloud(axes, shown[f"{name}/{kind}"][:CLOUD], colours if row % 2 == 0 else INK)
+            points = shown.get(f"{name}/{kind}")
+            _cloud(axes, None if points is None else points[:CLOUD], colours if row % 2 == 0 else INK)
+            if points is None:
+                axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
         middle = axes_row[0].get_position()
         figure.text(
             0.012,
@@ -215,9 +228,9 @@ def rate_distortion(
     """
     figure = Figure(figsize=(9.5, 6.2), layout="constrained")
     axes = figure.subplots()
-    rows = cells[(cells.selected == 1) & (cells.noise != "none")]
+    rows = _drawable(cells[cells.noise != "none"])
     bits = rows.capacity_bits.fillna(rows.kl_bits)
-    most = max(bits.max() * 1.06, 2.0)
+    most = max(2.0, bits.max() * 1.06)  # 2 where there are none, of which the maximum is NaN
     shown = limit[limit.rate_lower_bits <= most + 1]
     least = shown.distortion / 3
     axes.fill_between(shown.rate_lower_bits, least, 1e-12, color=GRID, alpha=0.7, lw=0)
@@ -262,10 +275,10 @@ def rate_distortion(
             va="center_baseline",
             zorder=3,
         )
-    axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6, 0.2))
+    axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6 if len(rows) else 1e-3, 0.2))
     axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
     axes.set_ylabel("mse (per coordinate)")
-    axes.set_title("Every codec against Shannon's limit")
+    axes.set_title("Every codec against Shannon's limit" + _left_out(cells))
     _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), snrs)
     return figure
 
@@ -290,8 +303,10 @@ def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None
 def grid(cells: pd.DataFrame) -> Figure:
     """MSE, its gap to Shannon's limit, E KL and the latents' KL over the grid."""
     figure = Figure(figsize=(10, 7.6), layout="constrained")
-    figure.suptitle("The grid: what an SNR buys, and what it costs")
+    figure.suptitle("The grid: what an SNR buys, and what it costs" + _left_out(cells))
     (axes_mse, axes_gap), (axes_kl, axes_latent) = figure.subplots(2, 2)
+    if _drawable(cells[cells.noise != "none"]).empty:
+        return _nothing(figure)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
     dims = sorted(cells.latent_dim.unique())
     for latent_dim in dims:
@@ -332,11 +347,13 @@ def training(losses: pd.DataFrame) -> Figure:
     colours = dict(zip(snrs, sns.color_palette("viridis", len(snrs) + 1), strict=False))
     styles = {snr: LINES[i % len(LINES)] for i, snr in enumerate(snrs)}
     for axes, ((noise, latent_dim), panel) in zip(axes_of, panels, strict=False):
+        axes.set_yscale("log")
         for (snr, _), line in panel.groupby(["snr", "repeat"], dropna=False, sort=False):
             axes.plot(line.step, line.mse, lw=1.1, color=colours.get(snr, INK), ls=styles.get(snr, "-"))
+        if lost := int(panel.mse.isna().sum()):
+            axes.text(0.98, 0.95, f"{lost} {DIVERGED}", transform=axes.transAxes, ha="right", va="top")
         name = {"none": "AE", "isotropic": "SNR-VAE", "learned": "learned noise"}[str(noise)]
         axes.set_title(f"{name}, d = {latent_dim}")
-        axes.set_yscale("log")
     for axes in figure.axes:
         subplot = axes.get_subplotspec()
         if subplot is not None and subplot.is_last_row():
@@ -356,8 +373,10 @@ def training(losses: pd.DataFrame) -> Figure:
 def learned_noise(cells: pd.DataFrame, shown: Arrays) -> Figure:
     """Where the SNR is met only on average, the encoder puts the noise where it does no harm."""
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
-    figure.suptitle("Learned noise escapes the SNR")
+    figure.suptitle("Learned noise escapes the SNR" + _left_out(cells))
     axes_rate, axes_mse, axes_spread = figure.subplots(1, 3)
+    if _drawable(cells[cells.noise != "none"]).empty:
+        return _nothing(figure)
     snrs = np.array(sorted(cells.snr.dropna().unique()))
     dims = sorted(cells.latent_dim.unique())
     for latent_dim in dims:
@@ -384,7 +403,10 @@ def learned_noise(cells: pd.DataFrame, shown: Arrays) -> Figure:
 
 def _noise_spread(axes: Axes, cells: pd.DataFrame, shown: Arrays) -> None:
     """How the noise power is spread over points and dimensions, for the latent_dim nearest to 2."""
-    learned = cells[(cells.noise == "learned") & (cells.selected == 1)]
+    learned = _drawable(cells[cells.noise == "learned"])
+    if learned.empty:
+        _diverged(axes)
+        return
     latent_dim = min(learned.latent_dim.unique(), key=lambda d: abs(d - 2))
     snrs = sorted(learned.snr.unique())
     palette = sns.color_palette("viridis", len(snrs) + 1)
@@ -424,9 +446,32 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _curve(cells: pd.DataFrame, noise: str, latent_dim: int) -> pd.DataFrame:
-    """The selected cells of a noise and latent_dim, by SNR."""
-    chosen = (cells.noise == noise) & (cells.selected == 1) & (cells.latent_dim == latent_dim)
-    return cells[chosen].sort_values("snr")
+    """The selected cells of a noise and latent_dim that did not diverge, by SNR."""
+    return _drawable(cells[(cells.noise == noise) & (cells.latent_dim == latent_dim)]).sort_values("snr")
+
+
+def _drawable(cells: pd.DataFrame) -> pd.DataFrame:
+    """The selected cells, without those that diverged."""
+    return cells[(cells.selected == 1) & (cells.diverged == 0)]
+
+
+def _left_out(cells: pd.DataFrame) -> str:
+    """A title's second line where a selected cell is not drawn."""
+    count = int(((cells.selected == 1) & (cells.diverged == 1)).sum())
+    return f"\n{count} {DIVERGED} and not shown" if count else ""
+
+
+def _nothing(figure: Figure) -> Figure:
+    """A figure of which every cell diverged."""
+    for axes in figure.axes:
+        _diverged(axes)
+    return figure
+
+
+def _diverged(axes: Axes) -> None:
+    """What stands in the place of a cell that diverged."""
+    axes.text(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
+    axes.grid(False)
 
 
 def _cell(table: pd.DataFrame, latent_dim: int, snr: float) -> Any:
@@ -460,6 +505,8 @@ def _row_of_axes(figure: Figure, count: int) -> list[Axes]:
 def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None = None) -> None:
     """Densities of latents [n, d], an outline per dimension, N(0, 1) over them."""
     low, high = (-limit, limit) if limit else (latents.min(), latents.max())
+    if low == high:  # a bottleneck that says the same of every point
+        low, high = low - 0.5, high + 0.5
     bins = list(np.linspace(low, high, 61))
     for dimension, values in enumerate(latents.T):
         axes.hist(

@@ -1,7 +1,7 @@
 """The numbers of a run: the table of cells, and the tree that `dvc metrics` compares."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,7 @@ LIMIT = (
     "gap_db_stderr",
 )
 CAPACITY = ("capacity_bits", "gaussian_information_bits")
+NUMBERS = [*FIDELITY, *RATE, *GENERATION, *LIMIT, *CAPACITY]
 METRICS = (
     "mse",
     "kl_bits",
@@ -42,29 +43,48 @@ METRICS = (
 
 
 def cells(
-    results: Sequence[Fidelity], generations: Mapping[Cell, Generation], limits: Mapping[Cell, Limit]
+    results: Mapping[Cell, Fidelity | None],
+    generations: Mapping[Cell, Generation],
+    limits: Mapping[Cell, Limit],
 ) -> pd.DataFrame:
-    """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats."""
+    """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
+
+    A cell that diverged has no result and no numbers; it is selected as the first of repeats that all did.
+    """
+    first = {(cell.model, cell.key): cell for cell in reversed(list(results))}
+    best = {(cell.model, cell.key): cell for cell in generations}
+    selected = set((first | best).values())
     rows = [
-        _fidelity(result) | _generation(generations.get(result.cell)) | _limit(limits.get(result.cell))
-        for result in results
+        tables.cell_columns(cell)
+        | {"selected": int(cell in selected), "diverged": int(result is None)}
+        | _fidelity(result)
+        | _generation(generations.get(cell))
+        | _limit(limits.get(cell))
+        for cell, result in results.items()
     ]
-    selected = [int(result.cell in generations) for result in results]
     table = pd.DataFrame(rows)
-    table.insert(list(table).index("repeat") + 1, "selected", selected)
-    return table
+    missing = [name for name in (*NUMBERS, "information_saturated") if name not in table]
+    return table.reindex(columns=[*table, *missing])  # where all diverged, nothing was measured
 
 
 def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
     """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
-    numbers = [*FIDELITY, *RATE, *GENERATION, *LIMIT, *CAPACITY]
-    table = tables.of_cells(data, cells, ["selected", *numbers])
+    table = tables.of_cells(data, cells, ["selected", "diverged", *NUMBERS])
     selected = table[table.selected == 1]
     keys = ["noise", "latent_dim", "snr"]
+    if not table.diverged.isin((0, 1)).all():
+        raise ValueError("diverged: values that are neither 0 nor 1")
+    if table[table.diverged == 1][NUMBERS].notna().to_numpy().any():
+        raise ValueError("numbers in a row that diverged")
     if len(table) != len(cells) or len(selected) != len(table[keys].drop_duplicates()):
         raise ValueError("expected a row for each repeat, and one of them selected")
     if selected[keys].duplicated().any():
         raise ValueError("expected one repeat of each cell to be selected")
+    if (
+        selected.diverged > table.groupby(keys, dropna=False).diverged.transform("min")[selected.index]
+    ).any():
+        raise ValueError("a repeat that diverged is selected, and another did not")
+    selected = selected[selected.diverged == 0]
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
     for rows, names in ((selected, FIDELITY + GENERATION), (noisy, RATE + LIMIT), (isotropic, CAPACITY)):
         for name in names:
@@ -77,9 +97,11 @@ def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
     return table
 
 
-def _fidelity(result: Fidelity) -> dict[str, Any]:
+def _fidelity(result: Fidelity | None) -> dict[str, Any]:
+    if result is None:
+        return {}
     kl = result.kl_bits
-    return tables.cell_columns(result.cell) | {
+    return {
         "validation_mse": result.validation_mse,
         "mse": result.mse.value,
         "mse_stderr": result.mse.stderr,
@@ -125,21 +147,26 @@ def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """What `dvc metrics` compares: the selected cells by model and key, and a summary of the grid."""
     selected = table[table.selected == 1]
     models: dict[str, dict[str, Any]] = {}
-    for row in selected.to_dict("records"):
-        cell = Cell(
-            row["noise"], row["latent_dim"], None if pd.isna(row["snr"]) else row["snr"], row["repeat"]
+    for cell, row in zip(tables.cells_of(selected), selected.to_dict("records"), strict=True):
+        models.setdefault(cell.model, {})[cell.key] = (
+            {"diverged": 1}
+            if row["diverged"]
+            else {name: _rounded(row[name]) for name in METRICS if not pd.isna(row[name])}
         )
-        models.setdefault(cell.model, {})[cell.key] = {
-            name: _rounded(row[name]) for name in METRICS if not pd.isna(row[name])
-        }
-    return models | {"summary": _summary(selected)}
+    return models | {"summary": _summary(table)}
 
 
-def _summary(selected: pd.DataFrame) -> dict[str, float]:
-    """Numbers that compare whatever the grids: the best of the reference channel, isotropic noise."""
+def _summary(table: pd.DataFrame) -> dict[str, float]:
+    """Numbers that compare whatever the grids: the best of the reference channel, isotropic noise.
+
+    What diverged does not enter, and is counted: a row for each repeat.
+    """
+    selected = table[(table.selected == 1) & (table.diverged == 0)]
     autoencoders = selected[selected.noise == "none"]
     reference = selected[selected.noise == "isotropic"]
-    summary = {"ae_best_mse": autoencoders.mse.min()}
+    summary: dict[str, float] = {}
+    if len(autoencoders):
+        summary["ae_best_mse"] = autoencoders.mse.min()
     if len(reference):
         summary |= {
             "snr_vae_best_mse": reference.mse.min(),
@@ -147,7 +174,9 @@ def _summary(selected: pd.DataFrame) -> dict[str, float]:
             "worst_gap_db": reference.gap_db.max(),
             "generation_ratio": reference.generation_ratio.min(),
         }
-    return {name: _rounded(value) for name, value in summary.items()}
+    diverged = int(table.diverged.sum())
+    counted = {"diverged_cells": diverged} if diverged else {}
+    return {name: _rounded(value) for name, value in summary.items()} | counted
 
 
 def to_json(tree: Mapping[str, Any]) -> str:
@@ -164,7 +193,7 @@ def from_json(data: bytes, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"not JSON ({error})") from None
     summary = tree.get("summary") if isinstance(tree, dict) else None
-    expected = _summary(table[table.selected == 1])
+    expected = _summary(table)
     if not isinstance(summary, dict) or set(summary) != set(expected):
         raise ValueError(f"expected a summary with {', '.join(expected)}")
     for name, value in summary.items():

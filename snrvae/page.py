@@ -50,10 +50,12 @@ def content(
     test        the split whose first points were reconstructed
     """
     selected = cells[cells.selected == 1].sort_values(["noise", "latent_dim", "snr"], key=_order)
-    rows = selected.astype(object).where(selected.notna(), None).to_dict("records")
+    records = selected.astype(object).where(selected.notna(), None).to_dict("records")
+    every = [{str(name): value for name, value in row.items()} for row in records]
+    rows = [row for row in every if not row["diverged"]]
     count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
-    dims, snrs = sorted({row["latent_dim"] for row in rows}), sorted({row["snr"] for row in rows} - {None})
-    drawn = [_cell({str(name): value for name, value in row.items()}, shown, test, count) for row in rows]
+    dims, snrs = sorted({row["latent_dim"] for row in every}), sorted({row["snr"] for row in every} - {None})
+    drawn = [_cell(row, shown, test, count) for row in rows]
     return {
         "summary": metrics["summary"],
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
@@ -70,7 +72,8 @@ def content(
         ],
         "original": _cloud(test.points[:count], test.face[:count]),
         "cells": drawn,
-        "start": _first_shown(rows),
+        "diverged": [_which(row) for row in every if row["diverged"]],
+        "start": _first_shown(rows) if rows else None,
         **_lines(selected, limit, asymptotes),
     }
 
@@ -112,9 +115,7 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dic
         "bits_are": "capacity" if isotropic else "E KL",
         "mse": row["mse"],
         "text": {
-            "noise": _noise(cell.noise),
-            "latent_dim": str(cell.latent_dim),
-            "snr": f"{cell.snr:g}" if cell.snr else "–",
+            **_which(row),
             "mse": significant(row["mse"]),
             "mse_stderr": significant(row["mse_stderr"], 2),
             "bits": significant(bits),
@@ -128,6 +129,12 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dic
         "generated": _cloud(generated, nearest_face(generated)),
         "latents": _densities(shown[f"{name}/latents"]),
     }
+
+
+def _which(row: Mapping[str, Any]) -> dict[str, str]:
+    """Which cell a row is about, as the table has it."""
+    snr = f"{row['snr']:g}" if row["snr"] else "–"
+    return {"noise": _noise(row["noise"]), "latent_dim": str(row["latent_dim"]), "snr": snr}
 
 
 def _cloud(points: NDArray[np.floating], face: NDArray[np.uint8]) -> dict[str, Any]:
@@ -159,9 +166,9 @@ def _lines(
 ) -> dict[str, Any]:
     """The lines of the rate–distortion plane, as figure 5 has them: lists of bits and mse."""
     bits = selected.capacity_bits.fillna(selected.kl_bits)
-    most = max(bits.max() * 1.06, 2.0)
+    most = max(2.0, bits.max() * 1.06)  # 2 where there are none, of which the maximum is NaN
     reached = limit[limit.rate_lower_bits <= most + 1]
-    isotropic = selected[selected.noise == "isotropic"]
+    isotropic = selected[(selected.noise == "isotropic") & (selected.diverged == 0)]
     return {
         "most_bits": float(most),
         "limit": _line(reached.rate_lower_bits, reached.distortion / 3),
@@ -181,8 +188,10 @@ def _line(bits: Any, mse: Any, latent_dim: int | None = None) -> dict[str, Any]:
 
 
 def _first_shown(rows: list[Any]) -> int:
-    """The best generator with isotropic noise; where that was not run, with learned noise."""
-    noisy = [row for row in rows if row["noise"] == "isotropic"] or [row for row in rows if row["snr"]]
+    """The best generator with isotropic noise; without such, with learned noise, and without such, of all."""
+    noisy = (
+        [row for row in rows if row["noise"] == "isotropic"] or [row for row in rows if row["snr"]] or rows
+    )
     return rows.index(min(noisy, key=lambda row: row["generation_ratio"]))
 
 

@@ -106,6 +106,7 @@ class Train(Settings):
     repeats: Count = Field(description="a whole number ≥ 1, at most 1e9")
     kl_weight: Weight = Field(description="a number from 0 to 1e9")
     gaussianity_weight: Weight = Field(description="a number from 0 to 1e9")
+    on_divergence: Literal["fail", "keep"] = Field(description="fail or keep")
 
 
 class Params(Settings):
@@ -115,7 +116,8 @@ class Params(Settings):
     data: Data = Field(description="a section with train_points, validation_points, test_points")
     network: Network = Field(description="a section with hidden_units, hidden_layers")
     train: Train = Field(
-        description="a section with steps, batch_size, learning_rate, repeats, kl_weight, gaussianity_weight"
+        description="a section with steps, batch_size, learning_rate, repeats, kl_weight, "
+        "gaussianity_weight, on_divergence"
     )
     noise: Annotated[tuple[Literal["isotropic", "learned"], ...], BeforeValidator(_listed)] = Field(
         min_length=1, description="isotropic, learned, or a list of both"

@@ -1,5 +1,6 @@
 """What training and evaluation hand on: named records of plain numbers and arrays, free of torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +23,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class History:
-    """What training went through: losses [record, c, 3] (LOSSES), each the mean since the last record."""
+    """What training went through: losses [record, c, 3] (LOSSES), each the mean since the last record.
+
+    diverged  the cells that diverged, and at which step; their losses are NaN from that record on
+    """
 
     cells: tuple[Cell, ...]
     step: NDArray[np.int64]  # [record]
     learning_rate: NDArray[np.float64]  # [record]
     losses: NDArray[np.float32]
+    diverged: Mapping[Cell, int]
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def markdown(
 def _escape(metrics: Mapping[str, Any]) -> str | None:
     """The key of the cell where learned noise pays most bits for each bit of isotropic noise."""
     isotropic, learned = metrics.get("snr_vae", {}), metrics.get("snr_vae_learned", {})
-    shared = [key for key in learned if key in isotropic]
+    shared = [key for key in learned if {"kl_bits"} <= {*learned[key]} & {*isotropic.get(key, {})}]
     return max(shared, key=lambda key: learned[key]["kl_bits"] / isotropic[key]["kl_bits"], default=None)
 
 

@@ -28,7 +28,10 @@ def cell_columns(cell: Cell) -> dict[str, Any]:
 
 
 def training(histories: Sequence[History]) -> pd.DataFrame:
-    """A row per cell and record: losses are means over the steps since the last record."""
+    """A row per cell and record: losses are means over the steps since the last record.
+
+    Where a loss is not finite, a row without losses is the cell's last.
+    """
     rows = []
     for history in histories:
         for column, cell in enumerate(history.cells):
@@ -43,6 +46,8 @@ def training(histories: Sequence[History]) -> pd.DataFrame:
                 if cell.snr is not None:
                     row |= {"kl_bits": kl_nats / np.log(2), "gaussianity": gaussianity}
                 rows.append(row)
+                if np.isnan(mse):
+                    break
     return pd.DataFrame(rows)
 
 
@@ -70,7 +75,7 @@ def numbers(table: pd.DataFrame, names: Collection[str]) -> None:
     """Raise ValueError unless the table has these columns, and finite numbers or nothing in them."""
     missing = [name for name in names if name not in table]
     if missing:
-        raise ValueError(f"has no column {', '.join(missing)}")
+        raise ValueError(f"has no column {', '.join(missing[:6])}{' …' if missing[6:] else ''}")
     for name in names:
         column = table[name]
         if column.dtype.kind not in "if":
@@ -88,8 +93,7 @@ def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd
     numbers(table, ["latent_dim", "snr", "repeat", *names])
     if not {"model", "noise"} <= set(table):
         raise ValueError("has no column model or noise")
-    expected = {_row(cell_columns(cell)) for cell in cells}
-    found = {_row(row) for row in table[["model", "noise", "latent_dim", "snr", "repeat"]].to_dict("records")}
+    expected, found = {_row(cell_columns(cell)) for cell in cells}, _rows(table)
     if found != expected:
         one = min(found ^ expected)
         row = f"{'no' if one in expected else 'a'} row of {' '.join(one)!r:.90}"
@@ -97,12 +101,31 @@ def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd
     return table
 
 
-def training_from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
-    """Inverse of to_csv for the training of these cells. Raises ValueError where `data` is anything else."""
+def training_from_csv(data: bytes, cells: Collection[Cell], diverged: Collection[Cell] = ()) -> pd.DataFrame:
+    """Inverse of to_csv for the training of these cells. Raises ValueError where `data` is anything else.
+
+    diverged  those of the cells that may lack losses
+    """
     table = of_cells(data, cells, ["step", "learning_rate", "mse"])
-    if table[["step", "mse"]].isna().to_numpy().any():
+    lost = {_row(cell_columns(cell)) for cell in diverged}
+    if table.step.isna().any() or not _rows(table[table.mse.isna()]) <= lost:
         raise ValueError("rows without step or mse")
     return table
+
+
+def cells_of(table: pd.DataFrame) -> list[Cell]:
+    """The cells that a table is about, a row each."""
+    return [
+        Cell(noise, latent_dim, None if pd.isna(snr) else snr, repeat)
+        for noise, latent_dim, snr, repeat in zip(
+            table.noise, table.latent_dim.tolist(), table.snr.tolist(), table.repeat.tolist(), strict=True
+        )
+    ]
+
+
+def _rows(table: pd.DataFrame) -> set[tuple[str, ...]]:
+    """Which cells a table is about, as text."""
+    return {_row(row) for row in table[["model", "noise", "latent_dim", "snr", "repeat"]].to_dict("records")}
 
 
 def _row(columns: Mapping[Any, Any]) -> tuple[str, ...]:

@@ -57,8 +57,9 @@ def fit(
     """Train cells of one shape on `points` [n, 3] as one batched program, on one core.
 
     What a cell comes out as does not depend on the cells beside it.
-    Raises DivergedError, naming the cell, where a loss or a codec is not finite. What `progress` raises
-    ends it too.
+    A cell diverges where a loss or its codec is not finite. As train.on_divergence says, that raises
+    DivergedError, naming the cell, or the cell comes out marked in codecs and history, and the others as
+    without it. What `progress` raises ends it too.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -75,6 +76,7 @@ def _fit(
 ) -> tuple[Codecs, History]:
     train = recipe.train
     block = _Block(cells, points, recipe)
+    diverged: dict[Cell, int] = {}
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
@@ -83,17 +85,18 @@ def _fit(
         block.step(x, noise, directions, learning_rate(step, train.steps, train.learning_rate), recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]
-            _check_finite(cells, seen, step - row, train)
+            _note(diverged, cells, seen.isfinite().all(1), step - row, train)
             steps.append(step + 1)
             # each cell's losses in a row of their own: a mean across rows rounds as their number bids
-            losses.append(seen.permute(2, 1, 0).contiguous().mean(2).numpy())
-            progress((row + 1) * len(cells), float(seen[:, 0].mean()))
+            means = seen.permute(2, 1, 0).contiguous().mean(2).numpy()
+            means[[cell in diverged for cell in cells]] = np.nan
+            losses.append(means)
+            progress((row + 1) * len(cells), float(seen[:, 0].nanmean()))
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
-    history = History(cells, np.array(steps), np.array(rates), np.stack(losses))
     codecs = block.codecs(points)
-    measured = torch.stack([codecs.signal_power, codecs.noise_log_gain])
-    _check_finite(cells, measured.unsqueeze(0), train.steps - 1, train)
-    return codecs, history
+    _note(diverged, cells, codecs.finite.unsqueeze(0), train.steps - 1, train)
+    codecs.give_up([place for place, cell in enumerate(cells) if cell in diverged])
+    return codecs, History(cells, np.array(steps), np.array(rates), np.stack(losses), diverged)
 
 
 def _draws(
@@ -128,16 +131,26 @@ def _generator(seed: int, *name: object) -> torch.Generator:
     return torch.Generator().manual_seed(stream_seed(seed, *name))
 
 
-def _check_finite(cells: tuple[Cell, ...], losses: Tensor, first: int, train: Train) -> None:
-    """Raise DivergedError if one of losses [step, …, c], from step `first` on, is not finite."""
-    bad = (~torch.isfinite(losses).all(1)).nonzero()  # [k, (step, cell)]
-    if len(bad):
-        step, cell = first + int(bad[0, 0]), cells[int(bad[0, 1])]
-        rate = learning_rate(step, train.steps, train.learning_rate)
-        raise DivergedError(
-            f"{cell.name}: the loss is not finite at step {step} of {train.steps}, where the learning "
-            f"rate is {rate:.3g}; lower train.learning_rate ({train.learning_rate:g})"
-        )
+def _note(
+    diverged: dict[Cell, int], cells: tuple[Cell, ...], finite: Tensor, first: int, train: Train
+) -> None:
+    """Enter the first step of each cell that is not `finite` [step, c], from step `first` on."""
+    for row, place in (~finite).nonzero().tolist():
+        cell, step = cells[place], first + row
+        if train.on_divergence == "fail":
+            raise DivergedError(
+                f"{divergence(cell, step, train)}; lower train.learning_rate ({train.learning_rate:g})"
+            )
+        diverged.setdefault(cell, step)
+
+
+def divergence(cell: Cell, step: int, train: Train) -> str:
+    """What happened to a cell that diverged, as people are told."""
+    rate = learning_rate(step, train.steps, train.learning_rate)
+    return (
+        f"{cell.name}: the loss is not finite at step {step} of {train.steps}, "
+        f"where the learning rate is {rate:.3g}"
+    )
 
 
 class Adam:

@@ -6,9 +6,9 @@ A REV is whatever DVC takes for one: a commit, branch or tag, the name of an exp
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import yaml
@@ -27,14 +27,15 @@ ABSENT = "–"
 LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 
 Tree = Mapping[str, Any]
+Content = TypeVar("Content")
 
 
 def compare(revisions: Sequence[str]) -> str:
     """Write the table and the figure of the revisions; returns the table."""
     systems = {rev: DVCFileSystem(".", rev=None if rev == "workspace" else rev) for rev in revisions}
-    params = {rev: yaml.safe_load(_read(system, rev, "params.yaml")) for rev, system in systems.items()}
-    metrics = {rev: json.loads(_read(system, rev, "reports/metrics.json")) for rev, system in systems.items()}
-    cells = {rev: tables.from_csv(_read(system, rev, "reports/cells.csv")) for rev, system in systems.items()}
+    params = {rev: _read(system, rev, "params.yaml", _params) for rev, system in systems.items()}
+    metrics = {rev: _read(system, rev, "reports/metrics.json", _metrics) for rev, system in systems.items()}
+    cells = {rev: _read(system, rev, "reports/cells.csv", _table) for rev, system in systems.items()}
     table = markdown(params, metrics)
     with figures.style():
         image = report.png(figure(cells))
@@ -60,13 +61,13 @@ def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
         for axes, measure, label in zip(
             axes_row, ("mse", "gap_db"), ("mse (per coordinate)", "gap [dB]"), strict=True
         ):
+            axes.set(xscale="log", yscale="log" if measure == "mse" else "linear")
             for index, table in enumerate(chosen.values()):
                 rows = table[table.noise == noise].sort_values("snr")
                 for latent_dim, line in rows.groupby("latent_dim"):
                     if measure in line:  # runs from before it was measured have none
                         axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
-            axes.set(xscale="log", xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
-        axes_row[0].set_yscale("log")
+            axes.set(xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
     handles = [Line2D([], [], color=figures.INK, **_look(index)) for index in range(len(chosen))]
     handles += [Line2D([], [], color=_colour(latent_dim), lw=4) for latent_dim in dims]
     labels = [*chosen, *(f"d = {latent_dim}" for latent_dim in dims)]
@@ -74,12 +75,59 @@ def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
     return drawn
 
 
-def _read(system: DVCFileSystem, revision: str, path: str) -> bytes:
+def _read(system: DVCFileSystem, revision: str, path: str, decode: Callable[[bytes], Content]) -> Content:
     try:
-        content: bytes = system.read_bytes(path)
+        return decode(system.read_bytes(path))
     except FileNotFoundError:
         raise ValueError(f"{revision}: has no {path}") from None
-    return content
+    except ValueError as error:
+        raise ValueError(f"{revision}: {path}: {' '.join(str(error).split())}") from None
+
+
+def _params(data: bytes) -> Tree:
+    """Settings, of any version of the project. Raises ValueError where `data` is no set of keys."""
+    try:
+        tree = yaml.safe_load(data)
+        json.dumps(tree, default=str, skipkeys=True)  # refuses what holds itself
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"not YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ValueError("not a set of keys")
+    return tree
+
+
+def _metrics(data: bytes) -> Tree:
+    """Metrics, of any version of the project. Raises ValueError where `data` is no tree of them."""
+    try:
+        tree = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get("summary"), dict):
+        raise ValueError("has no summary")
+    models = [cells for name, cells in tree.items() if name != "summary"]
+    if not all(isinstance(cells, dict) for cells in models):
+        raise ValueError("a model without cells")
+    cells = [cell for model in models for cell in model.items()]
+    for key, measures in (*cells, ("summary", tree["summary"])):
+        if key != "summary":
+            _place(key)
+        if not isinstance(measures, dict) or not all(type(v) in (int, float) for v in measures.values()):
+            raise ValueError(f"{key}: values that are not numbers")
+    return tree
+
+
+def _table(data: bytes) -> pd.DataFrame:
+    """The table of cells, of any version of the project. Raises ValueError where `data` is none."""
+    table = tables.from_csv(data)
+    names = ["selected", "latent_dim", "snr", "mse", *({"gap_db"} & set(table))]
+    tables.numbers(table, names)
+    if "noise" not in table:
+        raise ValueError("has no column noise")
+    if not (table.latent_dim >= 1).all() or (table.snr <= 0).any():
+        raise ValueError("latent_dim or snr: values that no cell has")
+    if not ((table.selected == 1) & table.snr.notna()).any():
+        raise ValueError("has no row of an SNR-VAE that is selected")
+    return table
 
 
 def _different(params: Mapping[str, Tree]) -> list[tuple[str, list[Any]]]:

@@ -25,7 +25,8 @@ def evaluate(
     models = files.read(ae_path, codec.autoencoders_from_bytes) + files.read(
         vae_path, codec.snr_vaes_from_bytes
     )
-    codecs = {batch.cells[0]: batch for batch in evaluation.single(models)}
+    every = {batch.cells[0]: batch for batch in evaluation.single(models)}
+    codecs = {cell: batch for cell, batch in every.items() if not batch.diverged}
     lines = files.read(limit_path, shannon.lines_from_csv)
     radius = generation.neighbour_radius(test.points)
 
@@ -48,7 +49,8 @@ def evaluate(
                 noisy,
             )
         )
-    table = metrics.cells(results, generated, limits)
+    measured = {result.cell: result for result in results}
+    table = metrics.cells({cell: measured.get(cell) for cell in every}, generated, limits)
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),

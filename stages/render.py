@@ -31,14 +31,16 @@ def render(
     autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
     every, count = autoencoders + snr_vaes, params.data.test_points
     splits = files.read_cube(cube_path, params)
-    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, every, count))
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every))
+    diverged = tables.cells_of(cells[cells.diverged == 1])
+    drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
+    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     limit = pd.DataFrame(asdict(files.read(limit_path, shannon.table_from_csv)))
     losses = pd.concat(
         [
-            files.read(ae_losses_path, lambda data: tables.training_from_csv(data, autoencoders)),
-            files.read(vae_losses_path, lambda data: tables.training_from_csv(data, snr_vaes)),
+            files.read(ae_losses_path, lambda data: tables.training_from_csv(data, autoencoders, diverged)),
+            files.read(vae_losses_path, lambda data: tables.training_from_csv(data, snr_vaes, diverged)),
         ]
     )
     versions = files.read(lock_path, report.locked_versions)

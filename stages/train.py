@@ -1,6 +1,7 @@
 """What train_ae and train_vae share: fit cells on the training points, write models and losses."""
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from snrvae import codec, cube, tables
+from snrvae import codec, cube, tables, training
 from snrvae.cube import Points
 from snrvae.grid import Cell
 from snrvae.params import Params
@@ -39,6 +40,10 @@ def train(
             bar.update(cell_steps)
 
         codecs, histories = trainer.fit(cells, progress)
+    for history in histories:
+        for cell, step in history.diverged.items():
+            line = training.divergence(cell, step, settings)
+            print(f"warning: {line}; it is left out", file=sys.stderr)
     losses = tables.training(histories)
     files.write(models_path, codec.to_bytes(codecs))
     files.write(losses_path, tables.to_csv(losses))

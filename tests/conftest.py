@@ -35,6 +35,7 @@ def recipe() -> MakeRecipe:
             "repeats": 2,
             "kl_weight": 3e-4,
             "gaussianity_weight": 3e-3,
+            "on_divergence": "fail",
         }
         return Recipe(hidden, Train.model_validate(standard | settings), seed)
 

@@ -56,6 +56,24 @@ def test_the_same_codecs_give_the_same_bytes(codecs: list[Codecs]) -> None:
     assert codec.to_bytes(codecs[::-1]) == data
 
 
+def test_the_file_gives_back_which_cells_diverged_and_the_others_as_they_were(codecs: list[Codecs]) -> None:
+    marked = of(codecs, "learned").select(range(4))
+    marked.give_up([1, 3])
+    (read,) = codec.from_bytes(codec.to_bytes([marked]))
+    assert read.diverged == (marked.cells[1], marked.cells[3])
+    assert read.finite.tolist() == [True, False, True, False]
+    for one, other in zip(tensors(read), tensors(of(codecs, "learned")), strict=True):
+        assert torch.equal(one[[0, 2]], other[[0, 2]])
+
+
+def test_a_cell_that_is_not_a_number_in_part_is_damaged(codecs: list[Codecs]) -> None:
+    for place in range(len(tensors(of(codecs, "learned")))):
+        marked = of(codecs, "learned").select(range(4))
+        marked.give_up([1])
+        tensors(marked)[place][1] = 1.0
+        assert "not finite" in refusal(codec.to_bytes([marked]))
+
+
 def test_the_file_says_which_cells_it_holds_without_this_code(codecs: list[Codecs]) -> None:
     data = codec.to_bytes(codecs)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

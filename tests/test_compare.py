@@ -1,8 +1,12 @@
 """Runs side by side: what one of them never measured is left out, and the rest is shown."""
 
-import pandas as pd
+from pathlib import Path
 
-from stages import compare
+import pandas as pd
+import pytest
+
+from stages import compare, files
+from tests.repository import Repository, create
 
 ROW = {"noise": "isotropic", "latent_dim": 2, "snr": 10.0, "selected": 1, "mse": 0.02}
 NOW = pd.DataFrame([ROW | {"gap_db": 1.5}])
@@ -20,3 +24,86 @@ def test_a_run_from_before_a_measure_stands_beside_a_dash() -> None:
     table = compare.markdown({"now": {}, "before": {}}, {"now": now, "before": before})
     assert "| summary.mean_gap_db | 1.5 | – |" in table
     assert "| snr_vae.d2-snr10.mse | 0.02 | 0.02 |" in table
+
+
+PARAMS, METRICS, CELLS = "params.yaml", "reports/metrics.json", "reports/cells.csv"
+HEADER = "noise,latent_dim,snr,selected,mse,gap_db"
+SOUND = {
+    PARAMS: "seed: 0\n",
+    METRICS: '{"snr_vae": {"d2-snr10": {"mse": 0.02}}, "summary": {"mean_gap_db": 1.5}}',
+    CELLS: f"{HEADER}\nisotropic,2,10,1,0.02,1.5\n",
+}
+FOREIGN = [
+    (PARAMS, "a: [", "not YAML"),
+    (PARAMS, "day: 2026-99-99", "not YAML"),
+    (PARAMS, "a: &a {b: *a}", "not YAML"),
+    (PARAMS, "a: \x00", "not YAML"),
+    (PARAMS, "- seed\n- data\n", "not a set of keys"),
+    (PARAMS, "", "not a set of keys"),
+    (METRICS, "<html>\n</html>", "not JSON"),
+    (METRICS, "[" * 100_000, "not JSON"),
+    (METRICS, "[1]", "has no summary"),
+    (METRICS, '{"summary": 3}', "has no summary"),
+    (METRICS, '{"ae": 1, "summary": {}}', "a model without cells"),
+    (METRICS, '{"ae": {"best": {}}, "summary": {}}', "no cell is called best"),
+    (METRICS, '{"ae": {"d1-snrten": {}}, "summary": {}}', "ten"),
+    (METRICS, '{"ae": {"d1": {"mse": "low"}}, "summary": {}}', "d1: values that are not numbers"),
+    (METRICS, '{"ae": {"d1": 2}, "summary": {}}', "d1: values that are not numbers"),
+    (METRICS, '{"summary": {"mse": null}}', "summary: values that are not numbers"),
+    (CELLS, "", "not a CSV table"),
+    (CELLS, 'a,"b\n1', "not a CSV table"),
+    (CELLS, "model,mse\nae,0.02\n", "has no column selected"),
+    (CELLS, f"{HEADER[6:]}\n2,10,1,0.02,1.5\n", "has no column noise"),
+    (CELLS, f"{HEADER}\nisotropic,2,10,1,low,1.5\n", "mse: values that are not numbers"),
+    (CELLS, f"{HEADER}\nisotropic,,10,1,0.02,1.5\n", "values that no cell has"),
+    (CELLS, f"{HEADER}\nisotropic,2,-10,1,0.02,1.5\n", "values that no cell has"),
+    (CELLS, f"{HEADER}\nnone,2,,1,0.02,\n", "no row of an SNR-VAE"),
+]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository whose commit has the files that are compared, small ones."""
+    made = create(tmp_path_factory.mktemp("compared"), {})
+    for name, text in SOUND.items():
+        files.write(made.path / name, text)
+    made.run("git", "add", "-f", "-A")
+    made.run("git", "commit", "-q", "-m", "sound")
+    return made
+
+
+@pytest.mark.parametrize(("name", "text", "what"), FOREIGN)
+def test_a_foreign_file_is_told_in_one_line_with_its_revision_and_name(
+    repository: Repository, name: str, text: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository.path)
+    files.write(Path(name), text)
+    try:
+        with pytest.raises(ValueError) as caught:
+            compare.compare(["HEAD", "workspace"])
+    finally:
+        files.write(Path(name), SOUND[name])
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"workspace: {name}: ")
+    assert what in line
+    assert not Path("compare").exists()
+
+
+def test_a_foreign_file_of_a_commit_ends_the_command_with_one_line(repository: Repository) -> None:
+    files.write(repository.path / METRICS, "[1]")
+    repository.run("git", "commit", "-q", "-a", "-m", "foreign")
+    printed = repository.run("python", "-m", "stages.compare", "HEAD", fails=True)
+    files.write(repository.path / METRICS, SOUND[METRICS])
+    repository.run("git", "commit", "-q", "-a", "-m", "sound again")
+    assert printed == f"compare: HEAD: {METRICS}: has no summary\n"
+
+
+def test_a_run_whose_cells_diverged_is_drawn_without_them(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository.path)
+    files.write(Path(CELLS), f"{HEADER},diverged\nisotropic,2,10,1,,,1\n")
+    files.write(Path(METRICS), '{"snr_vae": {"d2-snr10": {"diverged": 1}}, "summary": {"diverged_cells": 1}}')
+    alone, beside = compare.compare(["workspace"]), compare.compare(["HEAD", "workspace"])
+    assert "| summary.diverged_cells | 1 |" in alone
+    assert "| snr_vae.d2-snr10.mse | 0.02 | – |" in beside

@@ -32,6 +32,7 @@ TREE: dict[str, Any] = {
         "repeats": 1,
         "kl_weight": 3e-4,
         "gaussianity_weight": 3e-3,
+        "on_divergence": "fail",
     },
     "noise": "isotropic",
     "latent_dim": 1,

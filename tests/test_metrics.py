@@ -18,7 +18,7 @@ from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit
 
 COLUMNS = {
-    *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "selected"),
+    *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "selected", "diverged"),
     *("mse", "mse_stderr", "kl_bits", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse"),
     *("generated_surface_distance", "generated_surface_p95", "generated_face_error"),
     *("generation_ratio", "generation_ratio_stderr", "coverage"),
@@ -33,7 +33,7 @@ OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
 OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"}
 TEXTS = {"model", "noise", "information_saturated"}
 
-Measured = tuple[list[Fidelity], dict[Cell, Generation], dict[Cell, Limit]]
+Measured = tuple[dict[Cell, Fidelity | None], dict[Cell, Generation], dict[Cell, Limit]]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Me
     radius = generation.neighbour_radius(test.points)
     chosen = evaluation.select(results)
     return (
-        results,
+        {result.cell: result for result in results},
         {r.cell: evaluation.generate(alone[r.cell], test, radius, 0) for r in chosen},
         {r.cell: evaluation.limit(alone[r.cell], r, test.points, lines, 0) for r in chosen if r.kl_bits},
     )
@@ -118,7 +118,7 @@ def test_one_repeat_of_each_cell_is_selected_the_best_on_validation_points(table
 
 def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataFrame) -> None:
     results, generations, limits = measured
-    for result, row in zip(results, table.to_dict("records"), strict=True):
+    for result, row in zip(results.values(), table.to_dict("records"), strict=True):
         assert (row["mse"], row["mse_stderr"]) == (result.mse.value, result.mse.stderr)
         assert row["validation_mse"] == result.validation_mse
         assert row["latent_kl_bits"] == result.latent_kl_bits
@@ -200,9 +200,91 @@ def test_a_number_that_is_none_never_reaches_the_file(
     measured: Measured,
 ) -> None:
     results, generations, limits = measured
-    broken = [replace(result, mse=Estimate(float("inf"), 0.0)) for result in results]
+    broken = {cell: replace(one, mse=Estimate(float("inf"), 0.0)) for cell, one in results.items()}
     with pytest.raises(ValueError):
         metrics.to_json(metrics.tree(metrics.cells(broken, generations, limits)))
     endless = {cell: replace(limit, gap_db=Estimate(float("inf"), 0.0)) for cell, limit in limits.items()}
     with pytest.raises(ValueError):
         metrics.to_json(metrics.tree(metrics.cells(results, generations, endless)))
+
+
+# Cells that diverged
+
+
+def without(measured: Measured, diverged: set[Cell]) -> Measured:
+    """The same grid, of which these cells diverged; whether another repeat were selected is left aside."""
+    results, generations, limits = measured
+    return (
+        {cell: None if cell in diverged else result for cell, result in results.items()},
+        {cell: found for cell, found in generations.items() if cell not in diverged},
+        {cell: found for cell, found in limits.items() if cell not in diverged},
+    )
+
+
+def test_a_repeat_that_diverged_has_an_empty_row_and_is_not_selected_beside_another(
+    measured: Measured, cells: list[Cell]
+) -> None:
+    bad = next(cell for cell in cells if cell not in measured[1])
+    table = metrics.cells(*without(measured, {bad}))
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(table))))
+    assert [row["diverged"] for row in rows] == [str(int(cell == bad)) for cell in cells]
+    row = rows[cells.index(bad)]
+    assert row["selected"] == "0"
+    assert not any(row[name] for name in [*metrics.NUMBERS, "information_saturated"])
+    before = metrics.tree(metrics.cells(*measured))
+    before["summary"]["diverged_cells"] = 1
+    assert metrics.tree(table) == before
+
+
+def test_a_cell_of_which_every_repeat_diverged_is_marked_and_counted(
+    measured: Measured, cells: list[Cell]
+) -> None:
+    lost = {cell for cell in cells if cell.noise == "isotropic" and cell.snr == 4.0}
+    table = metrics.cells(*without(measured, lost))
+    assert set(table[(table.diverged == 1) & (table.selected == 1)].repeat) == {0}
+    tree = strictly(metrics.to_json(metrics.tree(table)))
+    other = metrics.tree(metrics.cells(*measured))
+    assert tree["snr_vae"] == {"d2-snr4": {"diverged": 1}, "d2-snr100": other["snr_vae"]["d2-snr100"]}
+    assert tree["snr_vae_learned"] == other["snr_vae_learned"]
+    assert tree["summary"]["mean_gap_db"] == tree["snr_vae"]["d2-snr100"]["gap_db"]
+    assert tree["summary"]["diverged_cells"] == len(lost) == 2
+    read = metrics.from_csv(tables.to_csv(table).encode(), cells)
+    assert metrics.from_json(json.dumps(tree).encode(), read) == tree
+
+
+def test_a_grid_of_which_every_cell_diverged_still_has_its_table(
+    measured: Measured, cells: list[Cell]
+) -> None:
+    table = metrics.cells(*without(measured, set(cells)))
+    assert set(table) >= COLUMNS | OF_LIMIT
+    assert metrics.tree(table)["summary"] == {"diverged_cells": len(cells)}
+    assert len(metrics.from_csv(tables.to_csv(table).encode(), cells)) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"diverged": 2}, "neither 0 nor 1"),
+        ({"mse": 0.5}, "numbers in a row that diverged"),
+        ({"diverged": 0}, "missing in a row that is selected"),
+    ],
+)
+def test_a_row_that_diverged_has_no_numbers_and_another_has(
+    measured: Measured, cells: list[Cell], change: dict[str, float], what: str
+) -> None:
+    table = metrics.cells(*without(measured, {cell for cell in cells if cell.noise == "none"}))
+    for name, value in change.items():
+        table.loc[0, name] = value
+    with pytest.raises(ValueError, match=what):
+        metrics.from_csv(tables.to_csv(table).encode(), cells)
+
+
+def test_a_repeat_that_diverged_is_not_to_be_selected_beside_another(
+    measured: Measured, cells: list[Cell]
+) -> None:
+    bad = next(cell for cell in cells if cell not in measured[1])
+    table = metrics.cells(*without(measured, {bad}))
+    pair = [place for place, cell in enumerate(cells) if (cell.model, cell.key) == (bad.model, bad.key)]
+    table.loc[pair, "selected"] = [int(cells[place] == bad) for place in pair]
+    with pytest.raises(ValueError, match="another did not"):
+        metrics.from_csv(tables.to_csv(table).encode(), cells)

@@ -326,6 +326,41 @@ def test_after_all_that_still_no_error_and_no_request(opened: Page, seen: list[s
     assert seen == [address]
 
 
+def diverged(cells: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
+    """The table, as if these cells had diverged."""
+    table = cells.copy()
+    table.loc[which, metrics.NUMBERS] = np.nan
+    return table.assign(diverged=which.astype(int))
+
+
+@needs_browser
+def test_cells_that_diverged_stand_in_the_table_and_cannot_be_chosen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    lost = (CELLS.noise == "isotropic") & (CELLS.latent_dim == 2) & (CELLS.snr == 10)
+    (tmp_path / "report.html").write_text(page.html(content(diverged(CELLS, lost))))
+    made = browser.new_page()
+    faults: list[str] = []
+    made.on("pageerror", lambda error: faults.append(str(error)))
+    made.goto((tmp_path / "report.html").as_uri())
+    made.wait_for_selector("html[data-cell]", timeout=20_000)
+    made.get_by_label("Show SNR-VAE, isotropic noise, d = 3, SNR 10", exact=True).click()
+    shows(made, "snr_vae/d3-snr10")
+    row = made.locator("tr.diverged")
+    assert row.locator("td").all_inner_texts()[:3] == ["2", "10", "diverged"]
+    row.click()
+    shows(made, "snr_vae/d3-snr10")
+    assert made.get_by_label("2", exact=True).is_disabled()
+    assert made.get_by_label("1", exact=True).first.is_enabled()
+    made.get_by_label("100", exact=True).check()
+    shows(made, "snr_vae/d3-snr100")
+    made.get_by_label("2", exact=True).check()
+    shows(made, "snr_vae/d2-snr100")
+    assert made.get_by_label("10", exact=True).is_disabled()
+    assert faults == []
+    made.close()
+
+
 @needs_browser
 def test_without_webgl_the_rest_works_within_two_seconds(browser: Browser, address: str) -> None:
     """Of the page's own work, as the processor counts it: a busy machine only stretches the clock."""

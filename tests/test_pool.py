@@ -87,6 +87,22 @@ def test_a_cell_that_diverges_ends_training_at_once(pool: Pool) -> None:
     assert after - before < STEPS * 8, "it waited for the block beside it"
 
 
+def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
+    splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    points, bad = splits["train"].points, Cell("isotropic", 1, 1e39, 0)
+    with Pool(points, recipe(hidden=(16,)), 2) as pool:
+        expected, _ = pool.fit(CELLS, lambda *_: None)
+    with Pool(points, recipe(hidden=(16,), on_divergence="keep"), 2) as pool:
+        kept, histories = pool.fit([bad, *CELLS], lambda *_: None)
+    assert [batch.diverged for batch in kept] == [(bad,), ()]
+    assert {cell: step for history in histories for cell, step in history.diverged.items()} == {bad: 0}
+    (other,) = (batch for batch in expected if batch.latent_dim == 1)
+    assert codec.to_bytes([kept[0].select([1])]) == codec.to_bytes([other])
+    (others,) = (batch for batch in expected if batch.latent_dim == 2)
+    assert codec.to_bytes([kept[1]]) == codec.to_bytes([others])
+
+
 POINTS = 2_000_000
 SIZE = POINTS * 3 * 4  # bytes
 

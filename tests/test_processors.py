@@ -24,6 +24,7 @@ SETTINGS = {
         "repeats": 1,
         "kl_weight": 3e-4,
         "gaussianity_weight": 3e-3,
+        "on_divergence": "fail",
     },
     "noise": ["isotropic", "learned"],
     "latent_dim": [1, 2],

@@ -19,7 +19,7 @@ VAE, AE = Cell("isotropic", 2, 10.0, 1), Cell("none", 3, None, 0)
 def history(cells: Sequence[Cell], records: int = 2) -> History:
     losses = np.arange(1, 1 + records * len(cells) * 3, dtype=np.float32).reshape(records, len(cells), 3)
     return History(
-        tuple(cells), np.arange(1, records + 1) * 10, np.linspace(0.01, 0.002, records), losses / 7
+        tuple(cells), np.arange(1, records + 1) * 10, np.linspace(0.01, 0.002, records), losses / 7, {}
     )
 
 
@@ -91,3 +91,16 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(data: bytes) -> None:
     assert type(caught.value) is ValueError
     (line,) = str(caught.value).strip().splitlines()
     assert "not a CSV table" in line
+
+
+def test_a_cell_whose_loss_is_not_finite_ends_with_an_empty_row_that_is_read_back_if_it_diverged() -> None:
+    sound = history([VAE, AE], 3)
+    sound.losses[1:, 1] = np.nan
+    data = tables.to_csv(tables.training([sound])).encode()
+    found = [(row["model"], row["step"], row["mse"] == "") for row in rows(tables.training([sound]))]
+    assert found[2:] == [("snr_vae", "30", False), ("ae", "10", False), ("ae", "20", True)]
+    assert b"nan" not in data
+    assert len(tables.training_from_csv(data, [VAE, AE], [AE])) == 5
+    for diverged in ([], [VAE]):
+        with pytest.raises(ValueError, match="rows without step or mse"):
+            tables.training_from_csv(data, [VAE, AE], diverged)

@@ -390,6 +390,8 @@ def test_every_step_of_the_shortest_training_has_a_positive_learning_rate(steps:
 
 # Divergence
 
+BAD = Cell("isotropic", 2, 1e39, 0)  # its noise power is below what float32 holds
+
 
 def test_a_learning_rate_that_is_far_too_large_is_reported_with_cell_step_and_rate(
     recipe: MakeRecipe, points: Tensor
@@ -408,11 +410,10 @@ def test_a_learning_rate_that_is_far_too_large_is_reported_with_cell_step_and_ra
 def test_the_cell_and_the_first_step_that_diverged_are_named_among_others(
     steps: int, recipe: MakeRecipe, points: Tensor
 ) -> None:
-    bad = Cell("isotropic", 2, 1e39, 0)  # its noise power is below what float32 holds
     sound = cells_of("isotropic")
     with pytest.raises(DivergedError, match="step 0 of") as caught:
-        fit((*sound[:2], bad, *sound[2:]), points, recipe(steps=steps))
-    assert str(caught.value).startswith(f"{bad.name}: ")
+        fit((*sound[:2], BAD, *sound[2:]), points, recipe(steps=steps))
+    assert str(caught.value).startswith(f"{BAD.name}: ")
 
 
 @pytest.mark.parametrize("rate", [1e10, 1e30])
@@ -428,6 +429,34 @@ def test_training_never_hands_on_a_codec_that_is_not_finite(
         assert math.isfinite(float(codecs.signal_power.sum()))
         assert math.isfinite(float(codecs.noise_log_gain.sum()))
         assert codecs.decode(codecs.encode(points).mean).isfinite().all()
+
+
+def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
+    recipe: MakeRecipe, points: Tensor
+) -> None:
+    sound = cells_of("isotropic")
+    expected, before = fit(sound, points, recipe())
+    codecs, history = fit((BAD, *sound), points, recipe(on_divergence="keep"))
+    assert codec.to_bytes([codecs.select(range(1, len(sound) + 1))]) == codec.to_bytes([expected])
+    assert np.array_equal(history.losses[:, 1:], before.losses)
+    assert history.diverged == {BAD: 0}
+    assert codecs.diverged == (BAD,)
+    assert np.isnan(history.losses[:, 0]).all()
+    assert not codecs.finite[0]
+    assert codecs.decoder.weights[0][0].isnan().all()
+    assert (expected.diverged, before.diverged) == ((), {})
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_block_of_which_every_cell_diverges_is_kept_too(
+    noise: Noise, recipe: MakeRecipe, points: Tensor
+) -> None:
+    cells = cells_of(noise)
+    codecs, history = fit(cells, points, recipe(learning_rate=1e30, on_divergence="keep"))
+    assert set(history.diverged) == set(cells) == set(codecs.diverged)
+    assert set(history.diverged.values()) <= {1, 2}
+    (read,) = codec.from_bytes(codec.to_bytes([codecs]))
+    assert read.diverged == cells
 
 
 def test_what_progress_raises_ends_training(recipe: MakeRecipe, points: Tensor) -> None:

@@ -24,10 +24,14 @@ function pick({ noise, latent_dim, snr }) {
   return { noise, latent_dim, snr };
 }
 
-/** The chosen cell; a basic AE has no SNR, and leaves the one that was chosen for the next codec. */
+/** The cell of a choice; a basic AE has no SNR, and leaves the one that was chosen for the next codec. */
+function find({ noise, latent_dim, snr }) {
+  const fits = cell => cell.noise === noise && cell.latent_dim === latent_dim;
+  return page.cells.find(cell => fits(cell) && (cell.snr === null || cell.snr === snr));
+}
+
 function chosen() {
-  const fits = cell => cell.noise === state.noise && cell.latent_dim === state.latent_dim;
-  return page.cells.find(cell => fits(cell) && (cell.snr === null || cell.snr === state.snr));
+  return find(state);
 }
 
 function choose(change) {
@@ -69,7 +73,9 @@ function pause() {
 
 function markControls(cell) {
   for (const input of byId("choose").elements) {
-    if (input.type === "radio") input.checked = meant(input) === state[input.name];
+    if (input.type !== "radio") continue;
+    input.checked = meant(input) === state[input.name];
+    input.disabled = !find({ ...state, [input.name]: meant(input) }); // what diverged cannot be shown
   }
   byId("snrs").disabled = cell.snr === null;
 }
@@ -79,7 +85,7 @@ function meant({ name, value }) {
 }
 
 function markRow(cell) {
-  for (const row of byId("cells").tBodies[0].rows) {
+  for (const row of byId("cells").querySelectorAll("[data-index]")) {
     const here = page.cells[row.dataset.index] === cell;
     row.classList.toggle("chosen", here);
     row.querySelector("button").setAttribute("aria-pressed", here);
@@ -295,7 +301,8 @@ function listen() {
   });
   byId("choose").addEventListener("submit", event => event.preventDefault());
   byId("cells").tBodies[0].addEventListener("click", ({ target }) => {
-    chooseCell(page.cells[target.closest("tr").dataset.index]);
+    const cell = page.cells[target.closest("tr").dataset.index];
+    if (cell) chooseCell(cell);
   });
   byId("plane").on("plotly_click", ({ points }) => {
     const index = points.find(point => point.customdata !== undefined)?.customdata;
