@@ -273,6 +273,7 @@ def rate_distortion(
             fontweight="bold",
             ha="center",
             va="center_baseline",
+            clip_on=True,
             zorder=3,
         )
     axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6 if len(rows) else 1e-3, 0.2))
@@ -528,7 +529,7 @@ def _legend_of_dimensions(figure: Figure, dims: int) -> None:
     handles = [Line2D([], [], color=DIMS[d % len(DIMS)], lw=2, ls=LINES[d % len(LINES)]) for d in range(dims)]
     handles.append(Line2D([], [], color=INK, lw=1.2, ls="--"))
     labels = [*(f"dimension {d + 1}" for d in range(dims)), "N(0, 1)"]
-    figure.legend(handles, labels, loc="outside lower center", ncols=dims + 1)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(dims + 1, 6))
 
 
 def _cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any) -> None:

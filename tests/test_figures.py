@@ -110,3 +110,9 @@ def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
     selected = CELLS[(CELLS.selected == 1) & (CELLS.noise != "none")]
     digits = sorted(text.get_text() for text in axes.texts if text.get_text().isdigit())
     assert digits == sorted(selected.latent_dim.astype(str))
+
+
+def test_a_codec_beyond_the_frame_leaves_the_figure_its_size() -> None:
+    """A warning that the layout collapsed would be an error here."""
+    drawn = report.svg(figures.rate_distortion(CELLS.assign(mse=CELLS.mse * 1e4), LIMIT, {}))
+    assert drawn.startswith(b"<?xml")
