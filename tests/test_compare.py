@@ -107,3 +107,8 @@ def test_a_run_whose_cells_diverged_is_drawn_without_them(
     alone, beside = compare.compare(["workspace"]), compare.compare(["HEAD", "workspace"])
     assert "| summary.diverged_cells | 1 |" in alone
     assert "| snr_vae.d2-snr10.mse | 0.02 | – |" in beside
+
+
+def test_without_a_name_it_says_what_is_missing(repository: Repository) -> None:
+    printed = repository.run("python", "-m", "stages.compare", fails=True)
+    assert printed.startswith("compare: names of experiments or commits are missing: make compare REVS=")
