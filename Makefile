@@ -1,5 +1,5 @@
 # make        the environment from requirements.lock, then `dvc repro`
-# make test   the environment with the development tools, then the tests
+# make test   the environment with the development tools, then the tests;  make test-slow  the rest of them
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make lock  new locks from pyproject.toml
 PYTHON ?= python3
@@ -7,14 +7,20 @@ VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test check compare bench lock
+.PHONY: repro test test-slow check compare bench lock
 
 repro: $(VENV)/.run
 	python -m stages.check
 	dvc repro
 
+# a core for each worker
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile
+
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile  # a core for each worker
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow
 
 check: $(VENV)/.dev
 	ruff check .

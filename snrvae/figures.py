@@ -172,6 +172,9 @@ def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     figure.suptitle(f"What the codes look like, at SNR {table.snr.max():g}")
     for position, latent_dim in enumerate(dims, 1):
         name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
+        if f"{name}/reconstructed" not in shown:
+            _diverged(figure.add_subplot(1, len(dims), position))
+            continue
         reconstructed = shown[f"{name}/reconstructed"]
         latents = shown[f"{name}/latents"][: len(reconstructed)]
         if latent_dim == 1:

@@ -22,6 +22,8 @@ from snrvae.pool import Alone
 from snrvae.training import DivergedError, Recipe
 from tests.repository import TINY
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 CELLS = [
     Cell("none", 1, None, 0),

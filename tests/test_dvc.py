@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
-from scmrepo.exceptions import SCMError
+from dvc.scm import RevError
 
 from snrvae import params
 from stages import compare
@@ -299,7 +299,7 @@ def test_runs_side_by_side_are_one_table_and_one_picture(
     assert (repository.path / "compare" / "compare.png").read_bytes().startswith(b"\x89PNG")
 
     monkeypatch.chdir(repository.path)
-    with pytest.raises(SCMError, match="unknown Git revision 'nowhere'"):
+    with pytest.raises(RevError, match="unknown Git revision 'nowhere'"):
         compare.compare(["nowhere"])
 
 

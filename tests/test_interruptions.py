@@ -25,6 +25,8 @@ import yaml
 from stages import files
 from tests.repository import ROOT, Repository, create
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("KILLS", "30"))
 LIMIT = "reports/rate_distortion.csv"
 SETTINGS: dict[str, Any] = {

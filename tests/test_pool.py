@@ -150,7 +150,7 @@ def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(tmp_path
         "from snrvae.pool import Pool\n"
         "from snrvae.training import Recipe\n"
         "if __name__ == '__main__':\n"
-        "    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0)\n"
+        "    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence='fail')\n"
         "    train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)\n"
         "    points = np.eye(3, dtype=np.float32)\n"
         "    try:\n"

@@ -13,6 +13,8 @@ import yaml
 
 from tests.repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "seed": 0,
     "data": {"train_points": 1200, "validation_points": 600, "test_points": 1200},

@@ -17,6 +17,8 @@ from packaging.utils import canonicalize_name
 from stages import files
 from tests.repository import ROOT, TINY, create
 
+pytestmark = pytest.mark.slow
+
 LIMIT = "reports/rate_distortion.csv"
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
