@@ -207,6 +207,13 @@ function followHand(kind) {
   }
 }
 
+/** All clouds, the hand's too, at what was followed last: its own last movement may have gone unheard. */
+function letGo() {
+  if (!hand) return;
+  hand = null;
+  turnClouds();
+}
+
 function turnClouds() {
   byId("turn").value = camera.turn;
   byId("tilt").value = camera.tilt;
@@ -315,6 +322,7 @@ function listen() {
       turnClouds();
     });
   }
+  addEventListener("pointerup", () => setTimeout(letGo, 150)); // after the events of the last movement
   byId("theme").addEventListener("click", () => setTheme(!isDark()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     markTheme();
