@@ -101,10 +101,19 @@ class Queue:
         self._watch.start()
 
     def _look(self) -> None:
-        while re.search("Queued|Running", self.repository.run("dvc", "queue", "status")):
+        status = "Running"
+        while re.search("Queued|Running", status):
             for _ in range(10):
                 self._threads |= processes_of(self.repository)
                 time.sleep(0.2)
+            with subprocess.Popen(
+                ["dvc", "queue", "status"], cwd=self.repository.path, stdout=subprocess.PIPE, text=True
+            ) as asked:
+                while asked.poll() is None:
+                    self._threads |= processes_of(self.repository)
+                    time.sleep(0.2)
+                assert asked.stdout is not None
+                status = asked.stdout.read()
 
     def threads(self) -> set[str]:
         """OMP_NUM_THREADS of every stage that the queue ran, once it has nothing left to do."""
@@ -409,7 +418,8 @@ def processes_of(repository: Repository) -> set[str]:
             variables = (process / "environ").read_text().split("\0")
         except OSError:
             continue  # it ended while we looked, or is another user's
-        if stage and folder.is_relative_to(repository.path / ".dvc" / "tmp" / "exps"):
+        # a process that has just ended has no variables any more
+        if stage and variables != [""] and folder.is_relative_to(repository.path / ".dvc" / "tmp" / "exps"):
             found.add(dict(v.split("=", 1) for v in variables if "=" in v).get("OMP_NUM_THREADS", "unset"))
     return found
 
