@@ -6,13 +6,11 @@ templates (`html`). Only the page's script draws: Plotly, which stands in the fi
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
@@ -21,7 +19,7 @@ from snrvae.cube import FACE_NAMES, Split, nearest_face
 from snrvae.figures import DIMS, FACES, Array, Arrays
 from snrvae.grid import MODELS, Cell
 from snrvae.params import Params
-from snrvae.report import significant
+from snrvae.report import significant, templates
 
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
@@ -80,17 +78,9 @@ def content(
 
 def html(page: Mapping[str, Any]) -> str:
     """The page as one file: the same content gives the same bytes, and it asks no address for anything."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"g": significant, "number": "{:,}".format}
     plotly = get_plotlyjs()
     assert "</script" not in plotly.lower()
-    return environment.get_template("page.html").render(page=page, plotly=Markup(plotly))
+    return templates(autoescape=True).get_template("page.html").render(page=page, plotly=Markup(plotly))
 
 
 def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -81,14 +81,8 @@ def markdown(
     digests  sha256 of data and models, by path
     figures  file names of what stands in figures/, in the order in which the page shows them
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"g": significant, "label": "{:g}".format, "number": lambda value: f"{value:,}"}
+    environment = templates(autoescape=False)
+    environment.filters |= {"label": "{:g}".format}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     grids = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
@@ -105,6 +99,20 @@ def markdown(
         digests=digests,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
+
+
+def templates(autoescape: bool) -> Environment:
+    """The project's templates, with the filters that every page uses."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"g": significant, "number": "{:,}".format}
+    return environment
 
 
 def _escape(metrics: Mapping[str, Any]) -> str | None:

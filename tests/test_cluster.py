@@ -52,10 +52,10 @@ def dask(*arguments: str, folder: Path = ROOT, packages: Path | None = None) -> 
 
 
 @contextmanager
-def scheduler(folder: Path) -> Iterator[str]:
-    """A scheduler's address."""
-    file = folder / "scheduler.json"
-    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)):
+def scheduler(into: Path, **where: Path) -> Iterator[str]:
+    """The address of a scheduler that writes it into a folder."""
+    file = into / "scheduler.json"
+    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file), **where):
         while not file.exists() or not file.read_text():
             time.sleep(0.05)
         yield json.loads(file.read_text())["address"]
@@ -230,3 +230,25 @@ def test_a_worker_that_differs_is_told_in_one_line_whenever_it_comes(
             assert str(late.value) == str(early.value)
         while wrong in client.processing():
             time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(other_code, "snrvae's code is "), (no_project, "cannot load this project ")],
+)
+def test_a_scheduler_that_differs_is_told_in_one_line(
+    make: Callable[[Path], dict[str, Path]],
+    words: str,
+    tmp_path: Path,
+    splits: dict[str, Split],
+    recipe: MakeRecipe,
+) -> None:
+    with (
+        scheduler(tmp_path, **make(tmp_path)) as address,
+        worker(address, "--no-nanny"),
+        pytest.raises(ValueError) as caught,
+        cluster.connect(address, splits["train"].points, recipe()),
+    ):
+        pass
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"scheduler {address}: {words}")
