@@ -5,6 +5,7 @@ lock would pass to and fro.
 """
 
 import multiprocessing
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
+from threading import Thread
 from types import TracebackType
 
 import numpy as np
@@ -33,7 +35,7 @@ POLL = 0.2  # seconds between two looks at how far the processes are
 
 
 class StoppedError(RuntimeError):
-    """Training was stopped: another block failed, or the process that asked for it is gone."""
+    """Training was stopped: another block failed."""
 
 
 class Trainer(ABC):
@@ -161,14 +163,22 @@ _task: list[_Task] = []
 def _start(task: _Task) -> None:
     """First call in a process."""
     _task.append(task)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for its next block for ever, idle and in memory."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _train(block: Block) -> Trained:
     (task,) = _task
-    parent = multiprocessing.parent_process()
 
     def progress(cell_steps: int, mse: float) -> None:
-        if task.board.stop.is_set() or parent is None or not parent.is_alive():
+        if task.board.stop.is_set():
             raise StoppedError
         task.board.add(cell_steps, mse)
 

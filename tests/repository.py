@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", ".gitattributes")
+LIMIT = Path("reports", "rate_distortion.csv")
 TINY = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"hidden_units": 16, "hidden_layers": 1},
@@ -55,8 +56,12 @@ class Repository:
         }
 
 
-def create(path: Path, settings: Mapping[str, Any]) -> Repository:
-    """The project's files in `path`, with these settings in params.yaml; nothing run, nothing committed."""
+def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repository:
+    """The project's files in `path`, with these settings in params.yaml; nothing run, nothing committed.
+
+    Shannon's limit depends on no setting and takes longer than all else: it comes with the project, as in a
+    clone of it, if `limit`.
+    """
     for name in COPIED:
         shutil.copy(ROOT / name, path / name)
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -73,4 +78,10 @@ def create(path: Path, settings: Mapping[str, Any]) -> Repository:
     made.run("dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", path / ".dvc" / "config")
     shutil.copytree(ROOT / ".dvc" / "plots", path / ".dvc" / "plots")
+    if limit:
+        lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
+        lock["stages"] = {"rate_distortion": lock["stages"]["rate_distortion"]}
+        (path / "dvc.lock").write_text(yaml.safe_dump(lock))
+        (path / LIMIT).parent.mkdir()
+        shutil.copy(ROOT / LIMIT, path / LIMIT)
     return made

@@ -9,17 +9,21 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from snrvae import codec, cube, grid, training
+from snrvae.codec import Codecs
 from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.pool import Alone, Pool
+from snrvae.records import History
 from snrvae.training import DivergedError, Recipe
 from stages import files
 
@@ -39,16 +43,23 @@ def pool(splits: dict[str, Split], recipe: MakeRecipe) -> Iterator[Pool]:
         yield pool
 
 
-def test_processes_give_the_bits_that_each_cell_has_alone(
-    pool: Pool, splits: dict[str, Split], recipe: MakeRecipe
-) -> None:
+@pytest.fixture(scope="module")
+def trained(pool: Pool) -> tuple[list[Codecs], list[History], int]:
+    """CELLS as the pool trains them, their histories, and the cell-steps that it told of."""
     told: list[int] = []
     batches, histories = pool.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
+    return batches, histories, sum(told)
+
+
+def test_processes_give_the_bits_that_each_cell_has_alone(
+    trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
+) -> None:
+    batches, histories, told = trained
     assert [batch.cells for batch in batches] == grid.groups(CELLS)
     assert [cell for history in histories for cell in history.cells] == [
         cell for batch in batches for cell in batch.cells
     ]
-    assert sum(told) == STEPS * len(CELLS)
+    assert told == STEPS * len(CELLS)
     points = torch.from_numpy(splits["train"].points)
     for batch in batches:
         for place in (0, len(batch.cells) - 1):
@@ -88,12 +99,10 @@ def test_a_cell_that_diverges_ends_training_at_once(pool: Pool) -> None:
 
 
 def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
-    splits: dict[str, Split], recipe: MakeRecipe
+    trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
 ) -> None:
-    points, bad = splits["train"].points, Cell("isotropic", 1, 1e39, 0)
-    with Pool(points, recipe(hidden=(16,)), 2) as pool:
-        expected, _ = pool.fit(CELLS, lambda *_: None)
-    with Pool(points, recipe(hidden=(16,), on_divergence="keep"), 2) as pool:
+    (expected, _, _), bad = trained, Cell("isotropic", 1, 1e39, 0)
+    with Pool(splits["train"].points, recipe(hidden=(16,), steps=STEPS, on_divergence="keep"), 2) as pool:
         kept, histories = pool.fit([bad, *CELLS], lambda *_: None)
     assert [batch.diverged for batch in kept] == [(bad,), ()]
     assert {cell: step for history in histories for cell, step in history.diverged.items()} == {bad: 0}
@@ -141,36 +150,55 @@ def test_processes_share_one_copy_of_the_points(recipe: MakeRecipe) -> None:
     assert own_memory(POINTS) - own_memory(6000) < SIZE / 2
 
 
-def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(tmp_path: Path) -> None:
+RUN = """
+import numpy as np, sys
+from snrvae.grid import Cell
+from snrvae.params import Train
+from snrvae.pool import Pool
+from snrvae.training import Recipe
+
+if __name__ == "__main__":
+    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
+    train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)
+    try:
+        with Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0), 2) as pool:
+            print("ready", flush=True)
+            pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+"""
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A pool at work for a while, in a process group of its own; it is about to start its processes."""
+    (folder / "run.py").write_text(RUN)
+    with subprocess.Popen(
+        [sys.executable, "run.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as run:
+        assert run.stdout.readline() == b"ready\n"
+        yield run
+
+
+@pytest.mark.parametrize("wait", [0.3, 2.5])
+def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(wait: float, tmp_path: Path) -> None:
     """Ctrl-C reaches every process, those that are still starting too."""
-    code = (
-        "import numpy as np, sys\n"
-        "from snrvae.grid import Cell\n"
-        "from snrvae.params import Train\n"
-        "from snrvae.pool import Pool\n"
-        "from snrvae.training import Recipe\n"
-        "if __name__ == '__main__':\n"
-        "    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence='fail')\n"
-        "    train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)\n"
-        "    points = np.eye(3, dtype=np.float32)\n"
-        "    try:\n"
-        "        with Pool(points, Recipe((16,), train, 0), 2) as pool:\n"
-        "            print('ready', flush=True)\n"
-        "            pool.fit([Cell('none', 1, None, 0), Cell('none', 2, None, 0)], lambda *_: None)\n"
-        "    except KeyboardInterrupt:\n"
-        "        print('interrupted', file=sys.stderr)\n"
-    )
-    (tmp_path / "run.py").write_text(code)
-    for wait in (0.3, 2.5):
-        with subprocess.Popen(
-            [sys.executable, "run.py"],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        ) as run:
-            assert run.stdout.readline() == b"ready\n"
-            time.sleep(wait)
-            os.killpg(run.pid, signal.SIGINT)
-            assert run.communicate(timeout=60)[1] == b"interrupted\n"
+    with running(tmp_path) as run:
+        time.sleep(wait)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.communicate(timeout=60)[1] == b"interrupted\n"
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        time.sleep(2.5)
+        processes = psutil.Process(run.pid).children(recursive=True)
+        assert len(processes) >= 2
+        run.kill()
+        _, left = psutil.wait_procs(processes, timeout=10)
+        assert left == []
