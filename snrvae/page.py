@@ -1,7 +1,8 @@
 """The interactive page: tables and clouds → one HTML file that a browser opens without a network.
 
 What the page shows is first put together as plain numbers and strings (`content`), then filled into the
-templates (`html`). Only the page's script draws: Plotly, which stands in the file.
+templates (`html`). Only the page's script draws: clouds by itself, curves with Plotly, which stands in
+the file.
 """
 
 import base64

@@ -3,16 +3,16 @@
 const page = JSON.parse(byId("page").textContent);
 const state = pick(page.cells[page.start]);
 const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
-const CENTRE = { x: 0, y: 0, z: -0.06 }; // what the camera looks at, a little below the cube's middle
-let hand = null; // the cloud that a hand turned last
+const clouds = {}; // what each canvas shows: x, y, z and colours of its points
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
-const BREAK = [NaN, NaN, NaN];
-const EDGES = [ // of the cube, as one broken line
-  [0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 1],
-  BREAK, [1, 0, 0], [1, 0, 1], BREAK, [1, 1, 0], [1, 1, 1], BREAK, [0, 1, 0], [0, 1, 1],
-];
 const CLOUDS = ["original", "reconstructed", "generated"];
-const HAS_WEBGL = document.createElement("canvas").getContext("webgl") !== null;
+const EYE = 5; // distance from the middle of the cube, in its sides
+const VIEW = 0.98; // from the middle of a picture to its nearest side, as far away as the middle of the cube
+const DOT = 1.7; // radius of a point, in pixels
+const EDGES = [ // of the cube: lines from corner to corner
+  [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 1]],
+  [[1, 0, 0], [1, 0, 1]], [[1, 1, 0], [1, 1, 1]], [[0, 1, 0], [0, 1, 1]],
+];
 
 function byId(id) {
   return document.getElementById(id);
@@ -43,30 +43,15 @@ function chooseCell(cell) {
   return choose({ ...pick(cell), snr: cell.snr ?? state.snr });
 }
 
-/** Numbers and curves at once; then the clouds, one by one, so that nobody's next choice waits for all of them. */
 async function render() {
-  await showCell(chosen());
-  await drawClouds(chosen());
-}
-
-function showCell(cell) {
+  const cell = chosen();
   markControls(cell);
   markRow(cell);
   writeFacts(cell);
-  return Promise.all([drawPlane(cell), drawLatents(cell)]);
-}
-
-async function drawClouds(cell) {
-  for (const kind of CLOUDS) {
-    await pause();
-    if (cell !== chosen()) return; // a later choice draws its own
-    await drawCloud(kind, cell);
-  }
+  for (const kind of CLOUDS) clouds[kind] = decoded(cloud(kind, cell));
+  drawClouds();
+  await Promise.all([drawPlane(cell), drawLatents(cell)]);
   document.documentElement.dataset.cell = cell.name;
-}
-
-function pause() {
-  return new Promise(resume => setTimeout(resume));
 }
 
 // Controls, row and numbers
@@ -166,59 +151,71 @@ function cloud(kind, cell) {
   return kind === "original" ? page.original : cell[kind];
 }
 
-function drawCloud(kind, cell) {
-  if (!HAS_WEBGL) {
-    byId(kind).textContent = "This browser has no WebGL, which draws the clouds. Figure 4 of the report shows them.";
-    return;
-  }
-  const { points, face } = cloud(kind, cell);
+function decoded({ points, face }) {
   const [x, y, z] = coordinates(points);
-  const [ex, ey, ez] = [0, 1, 2].map(k => EDGES.map(corner => corner[k]));
-  const colours = Array.from(bytes(face), k => page.faces[k].colour);
-  const side = { visible: false, range: page.frame, autorange: false };
-  const edges = { type: "scatter3d", mode: "lines", x: ex, y: ey, z: ez, hoverinfo: "skip",
-                  line: { color: themed("muted"), width: 1.5 } };
-  const dots = { type: "scatter3d", mode: "markers", x, y, z, hoverinfo: "skip",
-                 marker: { size: 1.8, color: colours, line: { width: 0 } } };
-  const scene = { xaxis: side, yaxis: side, zaxis: side, aspectmode: "cube", dragmode: "turntable", camera: view() };
-  return Plotly.react(byId(kind), [edges, dots], layout({ margin: { l: 0, r: 0, t: 0, b: 0 }, scene }), CONFIG);
+  return { x, y, z, colours: Array.from(bytes(face), k => page.faces[k].colour) };
 }
 
-function view() {
-  const [turn, tilt, distance] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180, 1.45];
-  const eye = { x: Math.cos(turn) * Math.cos(tilt), y: Math.sin(turn) * Math.cos(tilt), z: Math.sin(tilt) };
-  for (const k in eye) eye[k] = CENTRE[k] + distance * eye[k];
-  return { eye, up: { x: 0, y: 0, z: 1 }, center: CENTRE };
+/**
+ * A function from a point to its place in a picture and its size there: [right, down, size], in pixels.
+ *
+ * Canvases and not Plotly's WebGL: without a GPU a browser stands still for a second with each of its scenes.
+ */
+function perspective(width, height) {
+  const [turn, tilt] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180];
+  const [ct, st, ce, se] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
+  const scale = Math.min(width, height) / 2 / VIEW;
+  return (x, y, z) => {
+    const [a, b, c] = [x - 0.5, y - 0.5, z - 0.5];
+    const size = EYE / (EYE - ce * (ct * a + st * b) - se * c);
+    const right = ct * b - st * a;
+    const up = ce * c - se * (ct * a + st * b);
+    return [width / 2 + scale * size * right, height / 2 - scale * size * up, size];
+  };
 }
 
-/** The other clouds follow the one that a hand turns; the sliders follow too. */
-function followCamera(event) {
-  const eye = event["scene.camera"]?.eye;
-  if (!eye) return;
-  camera.turn = Math.atan2(eye.y, eye.x) * 180 / Math.PI;
-  camera.tilt = Math.atan2(eye.z - CENTRE.z, Math.hypot(eye.x, eye.y)) * 180 / Math.PI;
-  turnClouds();
+function drawClouds() {
+  const line = themed("muted");
+  for (const kind of CLOUDS) drawCloud(byId(kind), clouds[kind], line);
 }
 
-function followHand(kind) {
-  byId(kind).addEventListener("pointerdown", () => { hand = kind; }, { capture: true });
-  for (const event of ["plotly_relayouting", "plotly_relayout"]) {
-    byId(kind).on(event, change => { if (hand === kind) followCamera(change); }); // others only echo it
+function drawCloud(canvas, { x, y, z, colours }, line) {
+  const [width, height, sharpness] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
+  [canvas.width, canvas.height] = [width * sharpness, height * sharpness];
+  const pen = canvas.getContext("2d");
+  pen.scale(sharpness, sharpness);
+  const place = perspective(width, height);
+  pen.strokeStyle = line;
+  for (const corners of EDGES) {
+    pen.beginPath();
+    for (const corner of corners) pen.lineTo(...place(...corner));
+    pen.stroke();
+  }
+  const dots = colours.map((colour, k) => [...place(x[k], y[k], z[k]), colour]);
+  dots.sort((one, other) => one[2] - other[2]); // the nearest last
+  for (const [right, down, size, colour] of dots) {
+    pen.fillStyle = colour;
+    pen.beginPath();
+    pen.arc(right, down, DOT * size, 0, 2 * Math.PI);
+    pen.fill();
   }
 }
 
-/** All clouds, the hand's too, at what was followed last: its own last movement may have gone unheard. */
-function letGo() {
-  if (!hand) return;
-  hand = null;
-  turnClouds();
-}
-
-function turnClouds() {
+function turnTo(turn, tilt) {
+  camera.turn = turn - 360 * Math.round(turn / 360);
+  camera.tilt = Math.max(-85, Math.min(85, tilt));
   byId("turn").value = camera.turn;
   byId("tilt").value = camera.tilt;
-  const others = CLOUDS.map(byId).filter(cloud => cloud.layout && cloud.id !== hand);
-  for (const cloud of others) Plotly.relayout(cloud, { "scene.camera": view() });
+  drawClouds();
+}
+
+/** All clouds turn with the one that a hand drags. */
+function followHand(canvas) {
+  canvas.addEventListener("pointerdown", ({ pointerId }) => canvas.setPointerCapture(pointerId));
+  canvas.addEventListener("pointermove", ({ pointerId, movementX, movementY }) => {
+    if (!canvas.hasPointerCapture(pointerId)) return;
+    turnTo(camera.turn - movementX / 2, camera.tilt + movementY / 2);
+  });
 }
 
 // The rate–distortion plane
@@ -315,14 +312,10 @@ function listen() {
     const index = points.find(point => point.customdata !== undefined)?.customdata;
     if (index !== undefined) chooseCell(page.cells[index]);
   });
-  for (const name of ["turn", "tilt"]) {
-    byId(name).addEventListener("input", ({ target }) => {
-      camera[name] = Number(target.value);
-      hand = null;
-      turnClouds();
-    });
-  }
-  addEventListener("pointerup", () => setTimeout(letGo, 150)); // after the events of the last movement
+  byId("turn").addEventListener("input", ({ target }) => turnTo(Number(target.value), camera.tilt));
+  byId("tilt").addEventListener("input", ({ target }) => turnTo(camera.turn, Number(target.value)));
+  CLOUDS.map(byId).forEach(followHand);
+  addEventListener("resize", drawClouds);
   byId("theme").addEventListener("click", () => setTheme(!isDark()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     markTheme();
@@ -342,16 +335,10 @@ function markTheme() {
 
 async function start() {
   markTheme();
-  turnClouds();
-  await showCell(chosen());
+  [byId("turn").value, byId("tilt").value] = [camera.turn, camera.tilt];
+  await render();
   listen();
   document.documentElement.dataset.ready = Math.round(performance.now()); // ms since the page was asked for
-  for (const kind of CLOUDS) {
-    await pause();
-    await drawCloud(kind, chosen());
-    if (HAS_WEBGL) followHand(kind);
-  }
-  document.documentElement.dataset.cell = chosen().name;
 }
 
 start();
