@@ -148,9 +148,8 @@ def fresh(
 
 
 @pytest.fixture
-@pytest.mark.usefixtures("fresh")
-def repository(shared: Repository) -> Iterator[Repository]:
-    """The shared clone, clean before and after."""
+def repository(shared: Repository, fresh: object) -> Iterator[Repository]:
+    """The shared clone, clean before and after, while a fresh one reproduces itself beside it."""
     yield shared
     restore(shared)
 
