@@ -14,7 +14,7 @@ repro: $(VENV)/.run
 	dvc repro
 
 # a core for each worker
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow"

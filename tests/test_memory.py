@@ -117,6 +117,7 @@ def peak(command: list[str], folder: Path) -> int:
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the shared pages of a process")
 @pytest.mark.parametrize(
     ("stage", "changed"),

@@ -5,6 +5,8 @@ import yaml
 
 from tests.repository import ROOT, TINY, Repository, create
 
+pytestmark = pytest.mark.slow
+
 STAGES = ["generate", "train_ae", "train_vae", "rate_distortion", "evaluate", "render"]
 
 

@@ -127,6 +127,7 @@ def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
     assert SIZE < peak < 1.5 * SIZE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_processes_share_one_copy_of_the_points(recipe: MakeRecipe) -> None:
     settings = recipe(hidden=(16,), steps=20, batch_size=4096)
@@ -185,6 +186,7 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [0.3, 2.5])
 def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(wait: float, tmp_path: Path) -> None:
     """Ctrl-C reaches every process, those that are still starting too."""
@@ -194,6 +196,7 @@ def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(wait: fl
         assert run.communicate(timeout=60)[1] == b"interrupted\n"
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         time.sleep(2.5)
