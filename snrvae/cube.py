@@ -43,6 +43,13 @@ def sample(count: int, rng: np.random.Generator) -> Split:
     return Split(points.reshape(count, 3)[order], face_of[order])
 
 
+def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`count` independent points [n, 3] of the surface: which faces they are on is drawn too."""
+    points, face = rng.random((count, 3)), rng.integers(FACES, size=count)
+    points[np.arange(count), face // 2] = face % 2
+    return points
+
+
 def generate(counts: dict[str, int], seed: int) -> dict[str, Split]:
     """One split per name, each from its own stream: the size of one never moves another."""
     return {name: sample(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}

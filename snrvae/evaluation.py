@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import cube, generation, information, measures, objective, shannon
+from snrvae import cube, density, generation, information, measures, objective, shannon
 from snrvae.codec import Codecs
-from snrvae.cube import Split
-from snrvae.randomness import stream_seed
+from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit, Points
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
+FITTED_GENERATIONS = 4  # the same, from a fitted density
 QUERIES = 2000  # test points whose latents are asked what they carry
 PASS = 8192  # points that go through a network at once: a few MB of activations
 
@@ -57,22 +57,37 @@ def select(results: Iterable[Fidelity]) -> list[Fidelity]:
     return list(best.values())
 
 
-def generate(codec: Codecs, test: Split, radius: NDArray[np.float64], seed: int) -> Generation:
-    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points.
+def generate(codec: Codecs, reference: generation.Reference, seed: int) -> Generation:
+    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points."""
+    generator = _generator(seed, "generation", codec.latent_dim)
+    shape = 1, codec.latent_dim, len(reference.points)
+    return _judge(codec, [torch.randn(shape, generator=generator) for _ in range(GENERATIONS)], reference)
 
-    radius  generation.neighbour_radius of the test points [n]
-    """
-    (cell,) = codec.cells
-    generator = _generator(seed, "generation", cell.latent_dim)
-    draws = [_decode_normal(codec, len(test.points), generator) for _ in range(GENERATIONS)]
-    distance = np.concatenate([cube.surface_distance(points) for points in draws])
+
+def generate_fitted(codec: Codecs, train: Points, reference: generation.Reference, seed: int) -> Generation:
+    """As `generate`, but z is drawn from a density fitted to the latents of training points [n, 3]."""
+    dim, count = codec.latent_dim, len(reference.points)
+    sent = _transmit(codec, train[: density.POINTS], _generator(seed, "fitted noise", dim))
+    mixture = density.fit(sent.latents, stream_seed(seed, "fit", dim))
+    rng = numpy_stream(seed, "fitted generation", dim)
+    draws = [torch.from_numpy(mixture.sample(count, rng)).T.unsqueeze(0) for _ in range(FITTED_GENERATIONS)]
+    return _judge(codec, draws, reference)
+
+
+def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Reference) -> Generation:
+    """Several draws of latents [1, d, n], decoded; p, coverage and points are those of the first."""
+    clouds = [torch.cat([codec.decode(part)[0] for part in z.split(PASS, 2)]).numpy() for z in draws]
+    excess = [generation.excess(points) for points in clouds]
+    distance = np.concatenate([cube.surface_distance(points) for points in clouds])
+    ratios = [generation.generation_ratio(each, len(reference.points)) for each in excess]
     return Generation(
         float(distance.mean()),
         float(np.quantile(distance, 0.95)),
-        measures.face_error(np.concatenate(draws)),
-        measures.estimate(np.array([generation.generation_ratio(points) for points in draws])),
-        generation.coverage(test.points, radius, draws[0]),
-        draws[0],
+        measures.face_error(np.concatenate(clouds)),
+        measures.estimate(np.array(ratios)),
+        generation.p_value(excess[0], reference.ideal),
+        generation.coverage(reference.points, reference.radius, clouds[0]),
+        clouds[0],
     )
 
 
@@ -147,11 +162,6 @@ def _pass(
     snr = codec.cells[0].snr or 1.0
     share = latents.log_noise_power[0].exp() * snr / codec.signal_power
     return z[0].T, reconstructed, kl, share.T
-
-
-def _decode_normal(codec: Codecs, count: int, generator: torch.Generator) -> Points:
-    z = torch.randn(1, codec.latent_dim, count, generator=generator)
-    return torch.cat([codec.decode(part)[0] for part in z.split(PASS, 2)]).numpy()
 
 
 def _generator(seed: int, *name: object) -> torch.Generator:

@@ -20,7 +20,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
-from snrvae.cube import FACE_NAMES, Split
+from snrvae.cube import FACE_NAMES, Split, nearest_face
 
 Array = NDArray[np.floating]
 Arrays = Mapping[str, Array]
@@ -157,6 +157,39 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
         )
     for axes, title in zip(grid[0], columns, strict=True):
         figure.text(axes.get_position().x0 + axes.get_position().width / 2, 1 - top, title, ha="center")
+    return figure
+
+
+def generated(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
+    """Real points beside generated ones, with z from N(0, I) and from a fitted density, for each latent_dim.
+
+    Of each latent_dim the cell that generates best.
+    """
+    table = _drawable(cells[cells.noise == "isotropic"])
+    if not len(table):
+        figure = Figure(figsize=(9, 3.4))
+        _diverged(figure.add_subplot())
+        return figure
+    best = table.sort_values("fitted_ratio").drop_duplicates("latent_dim").sort_values("latent_dim")
+    figure = Figure(figsize=(9, 3.1 * len(best) + 0.7), dpi=110)
+    grid = figure.subplots(len(best), 3, squeeze=False, subplot_kw={"projection": "3d"})
+    top = 0.7 / figure.get_figheight()
+    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.005, top=1 - top, wspace=0, hspace=0.06)
+    figure.suptitle("Real and generated points", y=1 - 0.12 / figure.get_figheight())
+    for axes_row, row in zip(grid, best.to_dict("records"), strict=True):
+        name = f"snr_vae/d{row['latent_dim']}-snr{row['snr']:g}"
+        clouds = test.points, shown[f"{name}/generated"], shown[f"{name}/fitted"]
+        ratios = None, row["generation_ratio"], row["fitted_ratio"]
+        for axes, points, ratio in zip(axes_row, clouds, ratios, strict=True):
+            _cloud(axes, points[:CLOUD], np.array(FACES)[nearest_face(points[:CLOUD])])
+            if ratio is not None:
+                axes.text2D(0.5, 0.0, f"generation ratio {ratio:.3g}", transform=axes.transAxes, ha="center")
+        middle = axes_row[0].get_position()
+        label = f"d = {row['latent_dim']}, SNR {row['snr']:g}"
+        figure.text(0.02, (middle.y0 + middle.y1) / 2, label, rotation=90, va="center", ha="center")
+    for axes, title in zip(grid[0], ("real", "z from N(0, I)", "z from a fitted density"), strict=True):
+        place = axes.get_position()
+        figure.text(place.x0 + place.width / 2, 1 - top, title, ha="center")
     return figure
 
 

@@ -1,10 +1,11 @@
-"""How well generated points follow the source's law: energy distance and coverage.
+"""How well generated points follow the source's law: energy distance, a test with it, and coverage.
 
 The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 2013) of n generated points g from the exact
 law X of the cube's surface is ED² = 2 E|g - X| - E|X - X′| - U(g, g). The first two terms are integrals over
-the faces, in closed form; U is the mean distance of the pairs among the points.
+the faces, in closed form; U is the mean distance of the pairs among the points. It makes ED² unbiased.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from snrvae import cube
 Array = NDArray[np.floating]
 NEIGHBOURS = 5
 REFERENCE_POINTS = 12_000  # what generation_ratio is scaled to
+IDEAL_SAMPLES, IDEAL_POINTS = 999, 500  # what p_value compares with
 
 
 def mean_distance_to_surface_law(points: Array) -> NDArray[np.float64]:
@@ -82,15 +84,34 @@ def mean_pair_distance(points: Array, rows: int = 64) -> float:
     return 2 * total / (count * (count - 1))
 
 
-def generation_ratio(points: Array) -> float:
-    """1 + N·ED² / (2 E|X - X′|) with N = 12,000: 1 in expectation for a perfect generator.
+def excess(points: Array) -> float:
+    """n·ED² / (2 E|X - X′|) of points [n, 3].
 
-    U makes ED² unbiased, so the number of points [n, 3] moves the ratio's spread, not its expectation.
+    Its expectation is 0 for independent points of the surface and grows with n for all others. For the former
+    its distribution hardly depends on n: ED² is a degenerate U-statistic (Serfling, Approximation Theorems of
+    Mathematical Statistics, 1980, section 5.5.2).
     """
     scale = mean_distance_within_surface_law()
     to_law = float(mean_distance_to_surface_law(points).mean())
-    energy = 2 * to_law - scale - mean_pair_distance(points)
-    return 1 + REFERENCE_POINTS * energy / (2 * scale)
+    return len(points) * (2 * to_law - scale - mean_pair_distance(points)) / (2 * scale)
+
+
+def generation_ratio(excess: float, count: int) -> float:
+    """1 + N·ED² / (2 E|X - X′|) with N = 12,000, from the excess of `count` points: ideally 1 on average."""
+    return 1 + REFERENCE_POINTS / count * excess
+
+
+def ideal_excesses(rng: np.random.Generator) -> NDArray[np.float64]:
+    """The excess of 999 samples of 500 independent points of the surface."""
+    return np.array([excess(cube.independent(IDEAL_POINTS, rng)) for _ in range(IDEAL_SAMPLES)])
+
+
+def p_value(excess: float, ideal: Array) -> float:
+    """Share of samples with at least this excess, among `ideal` ones and this one (Monte Carlo test).
+
+    Uniform for points that are independent draws of the law, small for others; at least 1/(1 + len(ideal)).
+    """
+    return float((1 + (ideal >= excess).sum()) / (1 + len(ideal)))
 
 
 def neighbour_radius(points: Array) -> NDArray[np.float64]:
@@ -103,3 +124,21 @@ def coverage(points: Array, radius: Array, generated: Array) -> float:
     """Share of real points with a generated one within their radius (Naeem et al., ICML 2020, eq. 4)."""
     distances, _ = cKDTree(generated).query(points, k=1)
     return float(np.mean(distances <= radius))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What generated points are compared with.
+
+    points, radius  real points [n, 3], and neighbour_radius of each
+    ideal           ideal_excesses
+    """
+
+    points: Array
+    radius: Array
+    ideal: Array
+
+
+def reference(points: Array, rng: np.random.Generator) -> Reference:
+    """Real points [n, 3], and the ideal samples that `rng` draws."""
+    return Reference(points, neighbour_radius(points), ideal_excesses(rng))

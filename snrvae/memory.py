@@ -12,6 +12,7 @@ from snrvae.params import Params
 INTERPRETER = 300e6  # with PyTorch and its libraries
 POINT = 13  # bytes of a point in cube.npz: three float32 and its face
 PASS = 8192  # points that go through a network at once in evaluation
+FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
 BLOCK = 8  # cells that train together
 CHUNK = 50  # steps whose draws are made at once in training
 LEAST: dict[str, Any] = {  # what may be lowered, and how far
@@ -93,6 +94,7 @@ def _evaluate(params: Params, cores: int) -> float:
     kept = sum(repeats * snrs * 4 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
     at_work = PASS * 12 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
     at_work += data.test_points * (1800 + 8 * width + 120 * largest)
+    at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
     points = 4 * POINT * sum(data.counts.values())
     return INTERPRETER + points + codecs + kept + processes * at_work

@@ -18,8 +18,10 @@ GENERATION = (
     "generated_face_error",
     "generation_ratio",
     "generation_ratio_stderr",
+    "generation_p_value",
     "coverage",
 )
+FITTED = ("fitted_surface_distance", "fitted_ratio", "fitted_ratio_stderr", "fitted_p_value")
 LIMIT = (
     "information_bits",
     "information_bits_stderr",
@@ -30,7 +32,7 @@ LIMIT = (
     "gap_db_stderr",
 )
 CAPACITY = ("capacity_bits", "gaussian_information_bits")
-NUMBERS = [*FIDELITY, *RATE, *GENERATION, *LIMIT, *CAPACITY]
+NUMBERS = [*FIDELITY, *RATE, *GENERATION, *FITTED, *LIMIT, *CAPACITY]
 METRICS = (
     "mse",
     "kl_bits",
@@ -38,6 +40,7 @@ METRICS = (
     "generated_surface_distance",
     "generation_ratio",
     "coverage",
+    "fitted_ratio",
     "gap_db",
 )
 
@@ -45,9 +48,12 @@ METRICS = (
 def cells(
     results: Mapping[Cell, Fidelity | None],
     generations: Mapping[Cell, Generation],
+    fitted: Mapping[Cell, Generation],
     limits: Mapping[Cell, Limit],
 ) -> pd.DataFrame:
     """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
+
+    generations  with z ~ N(0, I);  fitted  with z from a fitted density
 
     A cell that diverged has no result and no numbers; it is selected as the first of repeats that all did.
     """
@@ -59,6 +65,7 @@ def cells(
         | {"selected": int(cell in selected), "diverged": int(result is None)}
         | _fidelity(result)
         | _generation(generations.get(cell))
+        | _fitted(fitted.get(cell))
         | _limit(limits.get(cell))
         for cell, result in results.items()
     ]
@@ -86,7 +93,14 @@ def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
-    for rows, names in ((selected, FIDELITY + GENERATION), (noisy, RATE + LIMIT), (isotropic, CAPACITY)):
+    uniform = selected[selected.noise != "learned"]
+    present = (
+        (selected, FIDELITY + GENERATION),
+        (uniform, FITTED),
+        (noisy, RATE + LIMIT),
+        (isotropic, CAPACITY),
+    )
+    for rows, names in present:
         for name in names:
             if rows[name].isna().any():
                 raise ValueError(f"{name}: missing in a row that is selected")
@@ -122,7 +136,19 @@ def _generation(generated: Generation | None) -> dict[str, Any]:
         "generated_face_error": generated.face_error,
         "generation_ratio": generated.ratio.value,
         "generation_ratio_stderr": generated.ratio.stderr,
+        "generation_p_value": generated.p_value,
         "coverage": generated.coverage,
+    }
+
+
+def _fitted(generated: Generation | None) -> dict[str, Any]:
+    if generated is None:
+        return {}
+    return {
+        "fitted_surface_distance": generated.surface_distance,
+        "fitted_ratio": generated.ratio.value,
+        "fitted_ratio_stderr": generated.ratio.stderr,
+        "fitted_p_value": generated.p_value,
     }
 
 
@@ -173,6 +199,7 @@ def _summary(table: pd.DataFrame) -> dict[str, float]:
             "mean_gap_db": reference.gap_db.mean(),
             "worst_gap_db": reference.gap_db.max(),
             "generation_ratio": reference.generation_ratio.min(),
+            "fitted_ratio": reference.fitted_ratio.min(),
         }
     diverged = int(table.diverged.sum())
     counted = {"diverged_cells": diverged} if diverged else {}

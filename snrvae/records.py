@@ -56,12 +56,16 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3]."""
+    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3].
+
+    p_value  of the hypothesis that those are independent points of the surface
+    """
 
     surface_distance: float
     surface_p95: float
     face_error: float
     ratio: Estimate
+    p_value: float
     coverage: float
     points: Points
 

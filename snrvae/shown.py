@@ -16,13 +16,19 @@ POINTS = 3000  # of a cloud
 LATENTS = 6000  # of a histogram
 
 
-def to_bytes(selected: Sequence[Fidelity], generated: Mapping[Cell, Generation]) -> bytes:
-    """The selected cells' reconstructed and generated [n, 3], latents and noise_share [n, d]."""
+def to_bytes(
+    selected: Sequence[Fidelity],
+    generated: Mapping[Cell, Generation],
+    fitted: Mapping[Cell, Generation],
+) -> bytes:
+    """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d]."""
     arrays = {}
     for result in selected:
         name = f"{result.cell.model}/{result.cell.key}"
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
+        if result.cell in fitted:
+            arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
         if result.noise_share is not None:
             arrays[f"{name}/noise_share"] = result.noise_share[:LATENTS]
@@ -53,4 +59,6 @@ def _shapes(cell: Cell, count: int) -> dict[str, tuple[int, int]]:
         f"{name}/generated": (points, cube.DIMENSION),
         f"{name}/latents": (latents, cell.latent_dim),
     }
-    return shapes | ({f"{name}/noise_share": (latents, cell.latent_dim)} if cell.noise == "learned" else {})
+    if cell.noise == "learned":
+        return shapes | {f"{name}/noise_share": (latents, cell.latent_dim)}
+    return shapes | {f"{name}/fitted": (points, cube.DIMENSION)}

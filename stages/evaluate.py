@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from snrvae import codec, evaluation, generation, metrics, shannon, shown, tables
 from snrvae.params import Params
+from snrvae.randomness import numpy_stream
 from stages import files
 
 
@@ -21,40 +23,52 @@ def evaluate(
     evaluation_path: Path,
 ) -> None:
     splits = files.read_cube(cube_path, params)
-    validation, test = splits["validation"].points, splits["test"]
+    train, validation, test = (splits[name].points for name in ("train", "validation", "test"))
     models = files.read(ae_path, codec.autoencoders_from_bytes) + files.read(
         vae_path, codec.snr_vaes_from_bytes
     )
     every = {batch.cells[0]: batch for batch in evaluation.single(models)}
     codecs = {cell: batch for cell, batch in every.items() if not batch.diverged}
     lines = files.read(limit_path, shannon.lines_from_csv)
-    radius = generation.neighbour_radius(test.points)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a cell is measured on one core, whatever runs beside it
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        ideal = numpy_stream(params.seed, "ideal samples")
+        compared = pool.submit(generation.reference, test, ideal)
         results = list(
-            pool.map(lambda c: evaluation.fidelity(c, validation, test.points, params.seed), codecs.values())
+            pool.map(lambda c: evaluation.fidelity(c, validation, test, params.seed), codecs.values())
         )
         selected = evaluation.select(results)
+        reference = compared.result()
         generated = dict(
             pool.map(
-                lambda r: (r.cell, evaluation.generate(codecs[r.cell], test, radius, params.seed)), selected
+                lambda r: (r.cell, evaluation.generate(codecs[r.cell], reference, params.seed)), selected
+            )
+        )
+        uniform = [result.cell for result in selected if result.cell.noise != "learned"]
+        fitted = dict(
+            pool.map(
+                lambda cell: (
+                    cell,
+                    evaluation.generate_fitted(codecs[cell], train, reference, params.seed),
+                ),
+                uniform,
             )
         )
         noisy = [result for result in selected if result.kl_bits is not None]
         limits = dict(
             pool.map(
-                lambda r: (r.cell, evaluation.limit(codecs[r.cell], r, test.points, lines, params.seed)),
+                lambda r: (r.cell, evaluation.limit(codecs[r.cell], r, test, lines, params.seed)),
                 noisy,
             )
         )
     measured = {result.cell: result for result in results}
-    table = metrics.cells({cell: measured.get(cell) for cell in every}, generated, limits)
+    table = metrics.cells({cell: measured.get(cell) for cell in every}, generated, fitted, limits)
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generated),
+        evaluation_path: shown.to_bytes(selected, generated, fitted),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)

@@ -58,6 +58,8 @@ def render(
             "controlled_latents.svg": figures.controlled_latents(cells, clouds),
             "clouds.png": figures.clouds(cells, clouds, splits["test"]),
         }
+        if (cells.noise == "isotropic").any():
+            drawn["generated.png"] = figures.generated(cells, clouds, splits["test"])
         if {1, 2} & set(params.latent_dim):
             drawn["codes.png"] = figures.codes(cells, clouds, splits["test"])
         if (cells.noise == "learned").any():

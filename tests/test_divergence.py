@@ -98,7 +98,7 @@ def test_a_grid_of_which_every_cell_diverges_comes_to_its_end(
     assert all(row["diverged"] == "1" and not row["mse"] for row in rows(folder).values())
     assert metrics(folder)["summary"] == {"diverged_cells": 10}
     assert metrics(folder)["ae"] == {"d1": {"diverged": 1}}
-    assert len(list((folder / "reports" / "figures").iterdir())) == 9
+    assert len(list((folder / "reports" / "figures").iterdir())) == 10
     page = (folder / "reports" / "report.html").read_text()
     assert page.count('<tr class="diverged">') == 5
     assert "nan" not in (folder / "reports" / "cells.csv").read_text()

@@ -148,7 +148,7 @@ def fresh(
 
 
 @pytest.fixture
-def repository(shared: Repository, fresh: object) -> Iterator[Repository]:
+def repository(shared: Repository, fresh: object) -> Iterator[Repository]:  # noqa: ARG001
     """The shared clone, clean before and after, while a fresh one reproduces itself beside it."""
     yield shared
     restore(shared)

@@ -31,8 +31,8 @@ def results(alone: list[Codecs], splits: dict[str, Split]) -> list[Fidelity]:
 
 
 @pytest.fixture(scope="module")
-def radius(splits: dict[str, Split]) -> np.ndarray:
-    return generation.neighbour_radius(splits["test"].points)
+def reference(splits: dict[str, Split]) -> generation.Reference:
+    return generation.reference(splits["test"].points, np.random.default_rng(0))
 
 
 def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> Fidelity:
@@ -189,12 +189,12 @@ def test_points_that_pass_in_parts_give_the_same_numbers(
 
 
 def test_points_decoded_in_parts_are_the_same(
-    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    alone: list[Codecs], reference: generation.Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codec = of(alone, "isotropic")
-    whole = evaluation.generate(codec, splits["test"], radius, SEED).points
+    whole = evaluation.generate(codec, reference, SEED).points
     monkeypatch.setattr(evaluation, "PASS", 128)
-    parts = evaluation.generate(codec, splits["test"], radius, SEED).points
+    parts = evaluation.generate(codec, reference, SEED).points
     assert parts == pytest.approx(whole, abs=1e-5)
 
 
@@ -240,23 +240,24 @@ def constant(point: tuple[float, float, float]) -> Codecs:
     ("point", "distance"), [((0.5, 0.5, 0.5), 0.5), ((0.5, 0.5, 1.0), 0.0), ((0.5, 0.5, 3.0), 2.0)]
 )
 def test_a_decoder_that_says_one_point_fails_in_every_way_but_its_distance(
-    point: tuple[float, float, float], distance: float, splits: dict[str, Split], radius: np.ndarray
+    point: tuple[float, float, float], distance: float, reference: generation.Reference
 ) -> None:
-    found = evaluation.generate(constant(point), splits["test"], radius, SEED)
+    found = evaluation.generate(constant(point), reference, SEED)
     assert found.surface_distance == pytest.approx(distance, abs=1e-6)
     assert found.surface_p95 == pytest.approx(distance, abs=1e-6)
     assert found.face_error == pytest.approx(5)
     assert found.ratio.value > 1000
     assert found.ratio.stderr < 1
     assert found.coverage < 0.02
+    assert found.p_value == 0.001
     assert np.allclose(found.points, point)
 
 
 def test_what_is_generated_is_decoded_from_standard_normal_latents(
-    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray
+    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
     codec, test = of(alone, "isotropic"), splits["test"]
-    found = evaluation.generate(codec, test, radius, SEED)
+    found = evaluation.generate(codec, reference, SEED)
     z = torch.randn(1, 2, 20 * len(test.points), generator=torch.Generator().manual_seed(0))
     points = codec.decode(z)[0].numpy()
     distance = cube.surface_distance(points)
@@ -266,36 +267,68 @@ def test_what_is_generated_is_decoded_from_standard_normal_latents(
     assert found.surface_p95 == pytest.approx(float(np.quantile(distance, 0.95)), rel=0.1)
     assert found.face_error == pytest.approx(measures.face_error(points), abs=0.15)
     assert found.points.shape == test.points.shape
-    ratios = [generation.generation_ratio(part) for part in np.split(points, 20)]
+    count = len(test.points)
+    ratios = [generation.generation_ratio(generation.excess(part), count) for part in np.split(points, 20)]
     spread = np.std(ratios) * math.sqrt(1 / evaluation.GENERATIONS + 1 / 20)
     assert abs(found.ratio.value - np.mean(ratios)) < 5 * spread
     assert found.ratio.stderr == pytest.approx(np.std(ratios) / math.sqrt(evaluation.GENERATIONS), rel=0.8)
-    assert found.coverage == generation.coverage(test.points, radius, found.points)
+    assert found.coverage == generation.coverage(test.points, reference.radius, found.points)
 
 
 def test_generation_repeats_itself_and_moves_with_the_seed(
-    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray
+    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
-    codec = of(alone, "isotropic")
-    once, twice, other = (evaluation.generate(codec, splits["test"], radius, seed) for seed in (1, 1, 2))
-    assert equal(once, twice)
-    assert not np.array_equal(once.points, other.points)
+    codec, train = of(alone, "isotropic"), splits["train"].points
+    for generate in (
+        lambda seed: evaluation.generate(codec, reference, seed),
+        lambda seed: evaluation.generate_fitted(codec, train, reference, seed),
+    ):
+        once, twice, other = (generate(seed) for seed in (1, 1, 2))
+        assert equal(once, twice)
+        assert not np.array_equal(once.points, other.points)
+
+
+def test_a_fitted_density_generates_what_the_codec_reconstructs(
+    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+) -> None:
+    """The latents of training points, decoded, are its ideal: no density of them can do better."""
+    codec, train = of(alone, "none"), splits["train"].points
+    reconstructed = evaluation.fidelity(codec, train, train, SEED).reconstructed
+    ideal = generation.generation_ratio(generation.excess(reconstructed), len(reconstructed))
+    prior, fitted = (
+        evaluation.generate(codec, reference, SEED),
+        evaluation.generate_fitted(codec, train, reference, SEED),
+    )
+    assert abs(fitted.ratio.value - ideal) < 0.1 * abs(prior.ratio.value - ideal)
+
+
+def test_a_density_is_fitted_to_training_points_alone(
+    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+) -> None:
+    """With all training points in a corner, so is what is generated, whatever the points compared with."""
+    codec, corner = of(alone, "none"), np.zeros_like(splits["train"].points)
+    found = evaluation.generate_fitted(codec, corner, reference, SEED)
+    assert np.ptp(found.points, axis=0).max() < 0.1
 
 
 def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_has(
-    alone: list[Codecs], splits: dict[str, Split], radius: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    alone: list[Codecs],
+    splits: dict[str, Split],
+    reference: generation.Reference,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draws: list[np.ndarray] = []
 
-    def ratio(points: np.ndarray) -> float:
+    def excess(points: np.ndarray) -> float:
         draws.append(points)
         return float(len(draws))
 
-    monkeypatch.setattr(generation, "generation_ratio", ratio)
-    found = evaluation.generate(of(alone, "isotropic"), splits["test"], radius, SEED)
+    monkeypatch.setattr(generation, "excess", excess)
+    found = evaluation.generate(of(alone, "isotropic"), reference, SEED)
     assert len({points.tobytes() for points in draws}) == len(draws) == 8
     assert all(points.shape == splits["test"].points.shape for points in draws)
-    assert found.ratio == measures.estimate(np.arange(1, 9))
+    assert found.ratio == measures.estimate(1 + 12_000 / len(splits["test"].points) * np.arange(1, 9))
+    assert found.p_value == generation.p_value(1.0, reference.ideal), "of the draw that is shown"
 
 
 # Shannon's limit

@@ -59,6 +59,27 @@ def test_the_codes_have_a_panel_for_each_small_d_that_was_run(
     assert [title.split(":")[0] for title in titles(figure)] == panels
 
 
+def test_of_each_d_the_codec_that_generates_best_stands_beside_real_points(split: Split) -> None:
+    cells = grid_of((1, 3)).assign(diverged=0, generation_ratio=20.0, fitted_ratio=[3.0, 4.0, 9.0, 2.0])
+    names = [
+        f"snr_vae/d{d}-snr{s}/{kind}" for d, s in ((1, 1), (3, 1000)) for kind in ("generated", "fitted")
+    ]
+    figure = figures.generated(cells, dict.fromkeys(names, split.points), split)
+    assert [axes.texts[-1].get_text() for axes in figure.axes if axes.texts] == [
+        "generation ratio 20",
+        "generation ratio 3",
+        "generation ratio 20",
+        "generation ratio 2",
+    ]
+    labels = [text.get_text() for text in figure.texts]
+    assert [label for label in labels if label.startswith("d =")] == ["d = 1, SNR 1", "d = 3, SNR 1000"]
+
+
+def test_where_every_cell_diverged_the_figure_of_generated_points_says_so(split: Split) -> None:
+    (axes,) = figures.generated(grid_of((1,)).assign(diverged=1), {}, split).axes
+    assert [text.get_text() for text in axes.texts] == [figures.DIVERGED]
+
+
 def test_the_codes_are_those_of_the_highest_snr_whatever_noise_was_run(split: Split) -> None:
     cells = grid_of((1, 2), "learned", (0.5, 7.5))
     figure = figures.codes(cells, shown(split, "snr_vae_learned", 7.5), split)

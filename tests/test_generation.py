@@ -18,11 +18,11 @@ CORNER_TO_SQUARE = (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 3  # mean dista
 
 
 def surface_points(count: int, seed: int = 0) -> Array:
-    """Independent points of the surface: their faces are drawn too."""
-    rng = np.random.default_rng(seed)
-    points, face = rng.random((count, 3)), rng.integers(cube.FACES, size=count)
-    points[np.arange(count), face // 2] = face % 2
-    return points
+    return cube.independent(count, np.random.default_rng(seed))
+
+
+def ratio(points: Array) -> float:
+    return generation.generation_ratio(generation.excess(points), len(points))
 
 
 def quadrature(point: tuple[float, float, float]) -> float:
@@ -119,7 +119,7 @@ def test_equal_points_have_no_distance() -> None:
 
 
 def test_the_ratio_of_a_perfect_generator_is_one() -> None:
-    ratios = [generation.generation_ratio(surface_points(2000, seed)) for seed in range(40)]
+    ratios = [ratio(surface_points(2000, seed)) for seed in range(40)]
     assert abs(np.mean(ratios) - 1) < 4 * stats.sem(ratios)
     assert stats.sem(ratios) < 0.4
 
@@ -129,12 +129,12 @@ def test_the_ratio_is_the_energy_distance_of_twelve_thousand_points() -> None:
     to_law = np.mean([np.linalg.norm(law - point, axis=1).mean() for point in points])
     within = np.linalg.norm(law[:, None] - other[None, :500], axis=2).mean()
     expected = 1 + 12_000 * (2 * to_law - within - pdist(points).mean()) / (2 * within)
-    assert generation.generation_ratio(points) == pytest.approx(expected, rel=0.05)
+    assert ratio(points) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_ratio_grows_as_the_points_leave_the_law() -> None:
     points = surface_points(2000)
-    perfect = generation.generation_ratio(points)
+    perfect = ratio(points)
     for worse, worst in (
         (points + [0.05, 0, 0], points + [0.2, 0, 0]),
         (0.5 + 0.9 * (points - 0.5), 0.5 + 0.5 * (points - 0.5)),
@@ -144,7 +144,35 @@ def test_the_ratio_grows_as_the_points_leave_the_law() -> None:
         ),
         (points[points[:, 2] < 1], points[points[:, 2] < 0.5]),
     ):
-        assert perfect + 1 < generation.generation_ratio(worse) < generation.generation_ratio(worst)
+        assert perfect + 1 < ratio(worse) < ratio(worst)
+
+
+@pytest.fixture(scope="module")
+def ideal() -> Array:
+    return generation.ideal_excesses(np.random.default_rng(5))
+
+
+def test_the_excess_of_ideal_samples_has_one_distribution_whatever_their_size(ideal: Array) -> None:
+    found = [generation.excess(surface_points(3000, seed)) for seed in range(200)]
+    assert stats.ks_2samp(found, ideal).pvalue > 0.01
+    assert abs(ideal.mean()) < 4 * stats.sem(ideal)
+
+
+def test_the_p_value_of_a_perfect_generator_is_uniform(ideal: Array) -> None:
+    found = [generation.p_value(generation.excess(surface_points(1000, seed)), ideal) for seed in range(300)]
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+
+
+def test_the_p_value_of_points_of_another_law_is_small_once_there_are_enough(ideal: Array) -> None:
+    for count, least, most in ((300, 0.02, 1), (12_000, 0.001, 0.001)):
+        points = 0.5 + 0.96 * (surface_points(count) - 0.5)
+        assert least <= generation.p_value(generation.excess(points), ideal) <= most
+
+
+def test_the_p_value_counts_the_samples_that_are_at_least_as_far_and_the_one_that_is_asked() -> None:
+    ideal = np.array([0.0, 1.0, 2.0, 3.0])
+    found = [generation.p_value(excess, ideal) for excess in (-1.0, 1.0, 1.5, 4.0)]
+    assert found == [1.0, 0.8, 0.6, 0.2]
 
 
 def test_the_radius_is_the_distance_to_the_fifth_nearest_of_the_others() -> None:

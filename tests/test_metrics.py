@@ -21,7 +21,8 @@ COLUMNS = {
     *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "selected", "diverged"),
     *("mse", "mse_stderr", "kl_bits", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse"),
     *("generated_surface_distance", "generated_surface_p95", "generated_face_error"),
-    *("generation_ratio", "generation_ratio_stderr", "coverage"),
+    *("generation_ratio", "generation_ratio_stderr", "generation_p_value", "coverage"),
+    *("fitted_surface_distance", "fitted_ratio", "fitted_ratio_stderr", "fitted_p_value"),
 }
 OF_ISOTROPIC = {"capacity_bits", "gaussian_information_bits"}
 OF_LIMIT = OF_ISOTROPIC | {
@@ -30,10 +31,12 @@ OF_LIMIT = OF_ISOTROPIC | {
     *("shannon_mse", "gap_db", "gap_db_stderr"),
 }
 OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
-OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"}
+OF_FITTED = {name for name in COLUMNS if name.startswith("fitted")}
+OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"} | OF_FITTED
 TEXTS = {"model", "noise", "information_saturated"}
 
-Measured = tuple[dict[Cell, Fidelity | None], dict[Cell, Generation], dict[Cell, Limit]]
+Generations = dict[Cell, Generation]
+Measured = tuple[dict[Cell, Fidelity | None], Generations, Generations, dict[Cell, Limit]]
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +44,16 @@ def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Me
     test, validation = splits["test"], splits["validation"].points
     alone = {codec.cells[0]: codec for codec in evaluation.single(codecs)}
     results = [evaluation.fidelity(codec, validation, test.points, 0) for codec in alone.values()]
-    radius = generation.neighbour_radius(test.points)
+    reference = generation.reference(test.points, np.random.default_rng(0))
     chosen = evaluation.select(results)
     return (
         {result.cell: result for result in results},
-        {r.cell: evaluation.generate(alone[r.cell], test, radius, 0) for r in chosen},
+        {r.cell: evaluation.generate(alone[r.cell], reference, 0) for r in chosen},
+        {
+            r.cell: evaluation.generate_fitted(alone[r.cell], splits["train"].points, reference, 0)
+            for r in chosen
+            if r.cell.noise != "learned"
+        },
         {r.cell: evaluation.limit(alone[r.cell], r, test.points, lines, 0) for r in chosen if r.kl_bits},
     )
 
@@ -87,7 +95,7 @@ def test_exactly_what_does_not_apply_is_empty(rows: list[dict[str, str]]) -> Non
             case "none":
                 expected = expected | OF_NOISE | OF_LIMIT
             case "learned":
-                expected = expected | OF_ISOTROPIC
+                expected = expected | OF_ISOTROPIC | OF_FITTED
         assert empty == expected
 
 
@@ -102,7 +110,7 @@ def test_no_field_says_nan_or_infinite_and_numbers_have_six_digits(rows: list[di
 def test_whether_the_sample_carries_the_rate_is_true_or_false(
     measured: Measured, rows: list[dict[str, str]]
 ) -> None:
-    _, _, limits = measured
+    *_, limits = measured
     said = [row["information_saturated"] for row in rows if row["information_saturated"]]
     assert set(said) <= {"true", "false"}
     assert said.count("true") == sum(limit.information_saturated for limit in limits.values())
@@ -117,7 +125,7 @@ def test_one_repeat_of_each_cell_is_selected_the_best_on_validation_points(table
 
 
 def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataFrame) -> None:
-    results, generations, limits = measured
+    results, generations, fitted, limits = measured
     for result, row in zip(results.values(), table.to_dict("records"), strict=True):
         assert (row["mse"], row["mse_stderr"]) == (result.mse.value, result.mse.stderr)
         assert row["validation_mse"] == result.validation_mse
@@ -132,7 +140,15 @@ def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataF
             assert row["generated_face_error"] == generated.face_error
             assert row["generation_ratio"] == generated.ratio.value
             assert row["generation_ratio_stderr"] == generated.ratio.stderr
+            assert row["generation_p_value"] == generated.p_value
             assert row["coverage"] == generated.coverage
+        if again := fitted.get(result.cell):
+            assert row["fitted_surface_distance"] == again.surface_distance
+            assert (row["fitted_ratio"], row["fitted_ratio_stderr"]) == (
+                again.ratio.value,
+                again.ratio.stderr,
+            )
+            assert row["fitted_p_value"] == again.p_value
         if limit := limits.get(result.cell):
             assert (row["information_bits"], row["information_bits_stderr"]) == (
                 limit.information_bits.value,
@@ -157,11 +173,11 @@ def test_the_tree_has_the_selected_cells_by_model_and_key(table: pd.DataFrame) -
         "snr_vae": keys,
         "snr_vae_learned": keys,
     }
-    generated = {"generated_surface_distance", "generation_ratio", "coverage"}
-    assert set(tree["ae"]["d2"]) == {"mse", "latent_kl_bits"} | generated
-    for model in ("snr_vae", "snr_vae_learned"):
-        for key in keys:
-            assert set(tree[model][key]) == {"mse", "kl_bits", "latent_kl_bits", "gap_db"} | generated
+    always = {"mse", "latent_kl_bits", "generated_surface_distance", "generation_ratio", "coverage"}
+    assert set(tree["ae"]["d2"]) == always | {"fitted_ratio"}
+    for key in keys:
+        assert set(tree["snr_vae"][key]) == always | {"kl_bits", "gap_db", "fitted_ratio"}
+        assert set(tree["snr_vae_learned"][key]) == always | {"kl_bits", "gap_db"}
 
 
 def test_the_tree_shows_the_numbers_of_the_selected_repeat_to_six_digits(table: pd.DataFrame) -> None:
@@ -199,13 +215,13 @@ def test_a_table_read_from_its_csv_gives_the_same_tree(table: pd.DataFrame) -> N
 def test_a_number_that_is_none_never_reaches_the_file(
     measured: Measured,
 ) -> None:
-    results, generations, limits = measured
+    results, generations, fitted, limits = measured
     broken = {cell: replace(one, mse=Estimate(float("inf"), 0.0)) for cell, one in results.items()}
     with pytest.raises(ValueError):
-        metrics.to_json(metrics.tree(metrics.cells(broken, generations, limits)))
+        metrics.to_json(metrics.tree(metrics.cells(broken, generations, fitted, limits)))
     endless = {cell: replace(limit, gap_db=Estimate(float("inf"), 0.0)) for cell, limit in limits.items()}
     with pytest.raises(ValueError):
-        metrics.to_json(metrics.tree(metrics.cells(results, generations, endless)))
+        metrics.to_json(metrics.tree(metrics.cells(results, generations, fitted, endless)))
 
 
 # Cells that diverged
@@ -213,10 +229,11 @@ def test_a_number_that_is_none_never_reaches_the_file(
 
 def without(measured: Measured, diverged: set[Cell]) -> Measured:
     """The same grid, of which these cells diverged; whether another repeat were selected is left aside."""
-    results, generations, limits = measured
+    results, generations, fitted, limits = measured
     return (
         {cell: None if cell in diverged else result for cell, result in results.items()},
         {cell: found for cell, found in generations.items() if cell not in diverged},
+        {cell: found for cell, found in fitted.items() if cell not in diverged},
         {cell: found for cell, found in limits.items() if cell not in diverged},
     )
 

@@ -28,7 +28,7 @@ def test_a_second_repro_has_nothing_to_do(repository: Repository) -> None:
 def test_the_report_shows_every_figure_that_was_drawn(repository: Repository) -> None:
     page = (repository.path / "reports" / "README.md").read_text()
     figures = sorted(path.name for path in (repository.path / "reports" / "figures").iterdir())
-    assert len(figures) == 9
+    assert len(figures) == 10
     for name in figures:
         assert f"](figures/{name})" in page
     assert page.count("](figures/") == len(figures)

@@ -18,10 +18,18 @@ CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 VERSIONS = report.locked_versions((ROOT / "requirements.lock").read_bytes())
 DIGESTS = {"data/cube.npz": "0" * 64, "data/ae.safetensors": "1" * 64}
 FIGURES = ["rate_distortion.svg", "data.png", "autoencoder_latents.svg", "grid.svg", "controlled_latents.svg",
-           "clouds.png", "codes.png", "learned_noise.svg", "training.svg"]  # fmt: skip
+           "clouds.png", "generated.png", "codes.png", "learned_noise.svg", "training.svg"]  # fmt: skip
 BOTH: tuple[Noise, ...] = ("isotropic", "learned")
 CONSTANTS = ("(10 dB: ten times the limit)", "a perfect generator has 1")  # of units, not of results
 NUMBER = r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?"
+
+
+def drawn(noise: tuple[Noise, ...], dims: tuple[int, ...]) -> list[str]:
+    """The figures of a grid."""
+    left_out = set() if "learned" in noise else {"learned_noise.svg"}
+    left_out |= set() if "isotropic" in noise else {"generated.png"}
+    left_out |= set() if {1, 2} & set(dims) else {"codes.png"}
+    return [name for name in FIGURES if name not in left_out]
 
 
 def page(
@@ -30,10 +38,9 @@ def page(
     """The page of a part of the committed grid, with every figure that such a grid has."""
     settings = SETTINGS.model_copy(update={"noise": noise, "latent_dim": dims})
     cells: pd.DataFrame = CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)]
-    left_out = set() if "learned" in noise else {"learned_noise.svg"}
-    left_out |= set() if {1, 2} & set(dims) else {"codes.png"}
-    drawn = [name for name in FIGURES if name not in left_out]
-    return report.markdown(settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, drawn)
+    return report.markdown(
+        settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, drawn(noise, dims)
+    )
 
 
 def summary(text: str) -> list[str]:
@@ -67,11 +74,7 @@ def test_every_figure_is_shown_and_numbered_in_its_order_whatever_was_run(
 ) -> None:
     text = page(noise, dims)
     shown = re.findall(r"!\[([^\]]*)\]\(figures/([^)]+)\)\n\n\*\*Figure (\d+)\.\*\*", text)
-    expected = [
-        name
-        for name in FIGURES
-        if (name != "learned_noise.svg" or "learned" in noise) and (name != "codes.png" or {1, 2} & set(dims))
-    ]
+    expected = drawn(noise, dims)
     assert [name for _, name, _ in shown] == expected
     assert [number for _, _, number in shown] == [str(i) for i in range(1, len(expected) + 1)]
     assert text.count("![") == len(shown)

@@ -10,6 +10,7 @@ from math import cosh, e, exp, log, log2, pi, sinh, sqrt, tanh
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
@@ -552,6 +553,37 @@ def test_one_broken_row_anywhere_in_a_table_is_refused(row: str, place: int) -> 
         shannon.lines_from_csv("\n".join(rows).encode())
 
 
+def changed(place: int, **cells: float) -> bytes:
+    """The committed table with other numbers in a row."""
+    table = pd.read_csv(COMMITTED)
+    for name, value in cells.items():
+        table.loc[table.index[place], name] = value
+    return table.to_csv(index=False).encode()
+
+
+@pytest.mark.parametrize(("place", "cells"), [(0, {"slope": 0.0}), (-1, {"distortion": 0.0})])
+def test_a_slope_or_a_distortion_of_0_is_refused(place: int, cells: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="ascend"):
+        shannon.lines_from_csv(changed(place, **cells))
+
+
+def test_a_first_slope_below_1_is_as_good_as_any() -> None:
+    assert shannon.lines_from_csv(changed(0, slope=0.5)).slope[0] == 0.5
+
+
+def test_a_table_that_is_cut_short_says_how_long_it_should_be(table: shannon.RateDistortionTable) -> None:
+    data = b"".join(COMMITTED.read_bytes().splitlines(keepends=True)[:-1])
+    with pytest.raises(ValueError, match=f"expected {len(table.slope)} whole rows"):
+        shannon.table_from_csv(data)
+
+
+def test_the_upper_bound_says_where_it_ends(table: shannon.RateDistortionTable) -> None:
+    last = table.distortion[-1]
+    assert table.upper_bits(last) == table.rate_upper_bits[-1]
+    with pytest.raises(ValueError, match=f"ends at D = {last:g}"):
+        table.upper_bits(last * 0.99)
+
+
 @pytest.mark.parametrize("rows", [1, 10, 150, 300])
 @pytest.mark.parametrize("cut", ["whole rows", "in a row"])
 def test_a_truncated_table_is_refused(rows: int, cut: str) -> None:
@@ -646,9 +678,10 @@ def test_point_by_point_codes_lose_what_theory_says(
     assert loss == pytest.approx(gap_db, abs=0.07)
 
 
-def test_there_is_no_asymptote_for_four_latents() -> None:
+@pytest.mark.parametrize(("latent_dim", "snr"), [(4, 10.0), (2, 0.0), (2, -1.0)])
+def test_there_is_no_asymptote_for_four_latents_or_for_noise_alone(latent_dim: int, snr: float) -> None:
     with pytest.raises(ValueError, match="latent_dim"):
-        shannon.point_by_point_distortion(4, 10.0)
+        shannon.point_by_point_distortion(latent_dim, snr)
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 3])

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,14 +22,15 @@ def records(cell: Cell) -> tuple[Fidelity, Generation]:
     share = latents + 1 if cell.noise == "learned" else None
     return (
         Fidelity(cell, 0.0, nothing, None, 0.0, 0.0, 0.0, latents, reconstructed, share),
-        Generation(0.0, 0.0, 0.0, nothing, 0.0, generated),
+        Generation(0.0, 0.0, 0.0, nothing, 1.0, 0.0, generated),
     )
 
 
 def put() -> tuple[bytes, dict[Cell, tuple[Fidelity, Generation]]]:
     made = {cell: records(cell) for cell in (AE, LEARNED)}
     generated = {cell: generation for cell, (_, generation) in made.items()}
-    return shown.to_bytes([fidelity for fidelity, _ in made.values()], generated), made
+    fitted = {AE: replace(made[AE][1], points=made[AE][1].points[::-1])}
+    return shown.to_bytes([fidelity for fidelity, _ in made.values()], generated, fitted), made
 
 
 def test_the_file_gives_back_the_first_points_of_every_cloud() -> None:
@@ -40,7 +42,8 @@ def test_the_file_gives_back_the_first_points_of_every_cloud() -> None:
         assert np.array_equal(arrays[f"{name}/generated"], generated.points[: shown.POINTS])
         assert np.array_equal(arrays[f"{name}/latents"], fidelity.latents[: shown.LATENTS])
     assert np.array_equal(arrays["snr_vae_learned/d2-snr10/noise_share"], made[LEARNED][0].noise_share[:6000])
-    assert len(arrays) == 7, "an autoencoder has no noise to share"
+    assert np.array_equal(arrays["ae/d2/fitted"], made[AE][1].points[::-1][: shown.POINTS])
+    assert len(arrays) == 8, "an autoencoder has no noise to share, and learned noise no fitted density"
 
 
 def test_the_same_clouds_give_the_same_bytes() -> None:
