@@ -1,13 +1,14 @@
 # make        the environment from requirements.lock, then `dvc repro`
 # make test   the environment with the development tools, then the tests;  make test-slow  the rest of them
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
-# make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make lock  new locks from pyproject.toml
+# make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
+# make lock  new locks from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-slow check compare bench lock
+.PHONY: repro test test-slow check compare bench models lock
 
 repro: $(VENV)/.run
 	python -m stages.check
@@ -32,6 +33,9 @@ compare: $(VENV)/.run
 
 bench: $(BENCH)/.run
 	$(BENCH)/bin/python -m benchmarks
+
+models: $(VENV)/.run
+	python -m benchmarks.models
 
 $(VENV)/.run: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
