@@ -188,7 +188,9 @@ def rows(settings: Params, splits: Mapping[str, Split], lines: Lines) -> Iterato
     ideal = numpy_stream(settings.seed, "ideal samples")
     reference = generation.reference(splits["test"].points, ideal)
     for kind, latent_dim in itertools.product(WEIGHTS, settings.latent_dim):
+        torch.set_flush_denormal(True)  # as in training.fit
         models = train(kind, latent_dim, points, settings)
+        torch.set_flush_denormal(False)  # SciPy's trees break where it is set
         count = len(WEIGHTS[kind])
         for place, weight in enumerate(WEIGHTS[kind]):
             repeats = range(place, count * settings.train.repeats, count)
@@ -238,7 +240,6 @@ of {train.repeats} repeats the best on validation points is shown.
 
 def main() -> None:
     torch.set_num_threads(1)  # blocks this small are slower on two
-    torch.set_flush_denormal(True)
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
     settings = params.from_yaml(Path("params.yaml").read_text())
     splits = cube.generate(settings.data.counts, settings.seed)
