@@ -231,6 +231,7 @@ def test_the_summary_is_that_of_the_table(cells: pd.DataFrame, isotropic: pd.Dat
         "snr_vae_best_mse": isotropic.mse.min(),
         "worst_gap_db": isotropic.gap_db.max(),
         "generation_ratio": isotropic.generation_ratio.min(),
+        "fitted_ratio": isotropic.fitted_ratio.min(),
     }
 
 
