@@ -32,15 +32,20 @@ def run(stage: Callable[..., None]) -> None:
         settings = read(PARAMS, _settings)
         memory.check(settings, name.rpartition(".")[2], _cores(), psutil.virtual_memory().available)
         stage(settings, *map(Path, sys.argv[1:]))
-    except (ValueError, OSError, MemoryError) as error:
-        fail(name, error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ValueError, OSError, MemoryError) as error:
+        if not _interrupted(error):
+            fail(name, error)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
         print(f"{name}: interrupted; `dvc repro` runs it again", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
-def fail(name: str, error: Exception) -> NoReturn:
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether it is an interrupt, or comes of one: what it breaks off may fail in closing."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
+
+
+def fail(name: str, error: BaseException) -> NoReturn:
     """End the process with the error's lines, each behind the stage's name."""
     lines = str(error).splitlines() or [type(error).__name__]
     sys.exit("\n".join(f"{name}: {line}" for line in lines))

@@ -266,3 +266,24 @@ def test_dvc_that_is_killed_starts_again_and_gives_the_same_bytes(
     repository.run("dvc", "checkout", "-q")
     assert repository.bytes() == whole
     assert repository.stages_run("dvc", "repro") == []
+
+
+BROKEN_OFF = """
+import io, zipfile
+from stages import files
+
+def generate(*_: object) -> None:
+    with zipfile.ZipFile(io.BytesIO(), "w") as archive:
+        half = archive.open("half", "w")
+        raise KeyboardInterrupt
+
+files.run(generate)
+"""
+
+
+def test_an_interrupt_is_told_as_one_where_what_it_breaks_off_fails_in_closing() -> None:
+    """An archive cannot be closed with a member open: its error stands in the interrupt's place."""
+    done = subprocess.run(
+        [sys.executable, "-"], input=BROKEN_OFF, cwd=ROOT, text=True, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (130, "-: interrupted; `dvc repro` runs it again\n")
