@@ -16,7 +16,7 @@ from snrvae.records import Estimate, Fidelity, Generation, Limit, Points
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
-FITTED_GENERATIONS = 4  # the same, from a fitted density
+FITTED_GENERATIONS = 3  # the same, from a fitted density
 QUERIES = 2000  # test points whose latents are asked what they carry
 PASS = 8192  # points that go through a network at once: a few MB of activations
 
