@@ -21,14 +21,19 @@ from snrvae.network import Network
 METADATA = "codecs"
 
 
-def encoder_widths(noise: Noise, latent_dim: int, hidden: Sequence[int]) -> list[int]:
+def encoder_widths(noise: Noise, latent_dim: int, hidden: Sequence[int], labels: int = 0) -> list[int]:
     """Features of an encoder's layers: learned noise has a second head, for ln σ²."""
-    return [cube.DIMENSION, *hidden, latent_dim * (2 if noise == "learned" else 1)]
+    return [cube.DIMENSION + labels, *hidden, latent_dim * (2 if noise == "learned" else 1)]
 
 
-def decoder_widths(latent_dim: int, hidden: Sequence[int]) -> list[int]:
+def decoder_widths(latent_dim: int, hidden: Sequence[int], labels: int = 0) -> list[int]:
     """Features of a decoder's layers."""
-    return [latent_dim, *hidden, cube.DIMENSION]
+    return [latent_dim + labels, *hidden, cube.DIMENSION]
+
+
+def with_label(z: Tensor, label: Tensor) -> Tensor:
+    """What a conditional decoder is given: latents [c, d, n] above the one-hot label [c, l, n]."""
+    return torch.cat([z, label], 1) if label.shape[1] else z
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,9 @@ class Latents:
 @dataclass(frozen=True)
 class Codecs:
     """Trained codecs of cells with the same noise and latent_dim.
+
+    Conditional ones (conditional VAE: Sohn et al., NeurIPS 2015) are told each point's label, one-hot, at both
+    ends. Their inputs are points with it, [n, 3 + l]; those of all others are points alone, and l is 0.
 
     signal_power    P [c], measured once on the training set: a point's noise does not depend on
                     the points that came with it
@@ -69,6 +77,11 @@ class Codecs:
     @property
     def latent_dim(self) -> int:
         return self.cells[0].latent_dim
+
+    @property
+    def labels(self) -> int:
+        """Labels that a codec is told apart; 0 for one that is told none."""
+        return self.encoder.widths[0] - cube.DIMENSION
 
     @property
     def diverged(self) -> tuple[Cell, ...]:
@@ -93,9 +106,10 @@ class Codecs:
         layers = [tensor for net in networks for tensor in (*net.weights, *net.biases)]
         return [self.signal_power, self.noise_log_gain, *layers]
 
-    def encode(self, points: Tensor) -> Latents:
-        """Latents of points [n, 3], the same points for every cell."""
-        x = points.T.expand(len(self.cells), -1, -1)  # [c, 3, n]
+    def encode(self, inputs: Tensor) -> Latents:
+        """Latents of inputs [n, 3 + l], the same for every cell. Raises ValueError where l is another."""
+        self._same_labels(inputs.shape[1] - cube.DIMENSION)
+        x = inputs.T.expand(len(self.cells), -1, -1)  # [c, 3 + l, n]
         mean, head = heads(self.noise, self.latent_dim, self.encoder(x))
         if self.noise == "none":
             return Latents(mean, None)
@@ -105,9 +119,19 @@ class Codecs:
         gain = self.noise_log_gain.view(-1, 1, 1)
         return Latents(mean, channel.learned(power, snr, head, gain))
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Points [c, n, 3] from latents z [c, d, n]."""
-        return self.decoder(z).mT
+    def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Points [c, n, 3] from latents z [c, d, n] and, for conditional codecs, one-hot labels [n, l].
+
+        Raises ValueError for labels that the codecs were not trained with.
+        """
+        if label is None:
+            label = z.new_empty(z.shape[2], 0)
+        self._same_labels(label.shape[1])
+        return self.decoder(with_label(z, label.T.expand(len(self.cells), -1, -1))).mT
+
+    def _same_labels(self, given: int) -> None:
+        if given != self.labels:
+            raise ValueError(f"{self.cells[0].name}: trained with {self.labels} labels, not {given}")
 
     def select(self, index: Sequence[int]) -> "Codecs":
         """The codecs of some of the cells."""
@@ -153,7 +177,7 @@ def to_bytes(codecs: Sequence[Codecs]) -> bytes:
         groups[group] = {
             "cells": [asdict(cell) for cell in batch.cells],
             "hidden": batch.encoder.widths[1:-1],
-        }
+        } | ({"labels": batch.labels} if batch.labels else {})
         tensors[f"{group}/signal_power"] = batch.signal_power
         tensors[f"{group}/noise_log_gain"] = batch.noise_log_gain
         for part, net in (("encoder", batch.encoder), ("decoder", batch.decoder)):
@@ -169,13 +193,17 @@ def from_bytes(data: bytes) -> list[Codecs]:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         groups = {
-            name: (tuple(Cell(**cell) for cell in group["cells"]), [int(h) for h in group["hidden"]])
+            name: (
+                tuple(Cell(**cell) for cell in group["cells"]),
+                [int(h) for h in group["hidden"]],
+                int(group.get("labels", 0)),
+            )
             for name, group in json.loads(header["__metadata__"][METADATA]).items()
         }
         shapes = {
             f"{name}/{tensor}": shape
-            for name, (cells, hidden) in groups.items()
-            for tensor, shape in _shapes(name, cells, hidden).items()
+            for name, (cells, hidden, labels) in groups.items()
+            for tensor, shape in _shapes(name, cells, hidden, labels).items()
         }
     except (
         safetensors.SafetensorError,
@@ -188,7 +216,7 @@ def from_bytes(data: bytes) -> list[Codecs]:
     ) as error:
         raise ValueError(f"not a model file of this pipeline ({error!r})") from None
     _check(tensors, shapes)
-    return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden) in groups.items()]
+    return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden, _) in groups.items()]
 
 
 def autoencoders_from_bytes(data: bytes) -> list[Codecs]:
@@ -208,15 +236,17 @@ def _only(kinds: Sequence[Noise], codecs: list[Codecs]) -> list[Codecs]:
     return codecs
 
 
-def _shapes(group: str, cells: tuple[Cell, ...], hidden: Sequence[int]) -> dict[str, list[int]]:
+def _shapes(group: str, cells: tuple[Cell, ...], hidden: Sequence[int], labels: int) -> dict[str, list[int]]:
     """Shape of every tensor of a group, by name."""
+    if labels < 0:
+        raise ValueError(f"{labels} labels")
     if {f"{cell.model}/d{cell.latent_dim}" for cell in cells} != {group}:
         raise ValueError(f"{group!r} is no group of its cells")
     count, latent_dim = len(cells), cells[0].latent_dim
     shapes = {"signal_power": [count], "noise_log_gain": [count]}
     for part, widths in (
-        ("encoder", encoder_widths(cells[0].noise, latent_dim, hidden)),
-        ("decoder", decoder_widths(latent_dim, hidden)),
+        ("encoder", encoder_widths(cells[0].noise, latent_dim, hidden, labels)),
+        ("decoder", decoder_widths(latent_dim, hidden, labels)),
     ):
         for layer, (i, o) in enumerate(pairwise(widths)):
             shapes[f"{part}/{layer}/weight"] = [count, o, i]

@@ -23,6 +23,9 @@ class Gaussianity:
     penalty (SIGReg, arXiv:2511.08544). |φ|² is estimated without bias, from pairs of different points:
     with its bias of (1 - |φ|²)/b a batch pulls the latents together. The gradient shares the waves with
     the value.
+
+    Where points have labels, equally often, T is the mean over labels of that of their points: latents that
+    are N(0, I) taken together need not be so for each label. Pairs are then of points with one label.
     """
 
     STEP = 0.6
@@ -42,15 +45,32 @@ class Gaussianity:
         self._slope = torch.cat([-slope, slope])
         self._waves = like.new_empty(cells * directions, 2 * self.FREQUENCIES, batch)
 
-    def __call__(self, z: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """T [c] of latents z [c, d, b] along unit directions [m, d], and dT/dz [c, d, b]."""
+    def __call__(self, z: Tensor, directions: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """T [c] of latents z [c, d, b] along unit directions [m, d], and dT/dz [c, d, b].
+
+        label  one-hot [c, l, b]; l is 0 for points without labels
+        """
         cells, _, batch = z.shape
         projection = torch.matmul(directions, z).view(-1, 1, batch)  # [c·m, 1, b]
         waves = torch.addcmul(self._phase, self._t, projection, out=self._waves).cos_()
+        if label.shape[1]:
+            return self._labelled(waves, directions, label)
         mean = waves.mean(2)
         pairs = mean * (batch / (batch - 1))  # of |φ̂|², b² pairs of which b are a point with itself
         value = ((mean * (pairs - 2 * self._target) + self._rest) * self._weight).view(cells, -1).sum(1)
         # the derivative of a cosine is its sine, and the other way round
         slope = (pairs - self._target) * self._slope
         pull = torch.bmm(slope.roll(self.FREQUENCIES, 1).unsqueeze(1), waves)
+        return value, torch.matmul(directions.T, pull.view(cells, -1, batch))
+
+    def _labelled(self, waves: Tensor, directions: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        cells, labels, batch = label.shape
+        own = label.repeat_interleave(len(directions), 0)  # [c·m, l, b]
+        pairs = batch * (batch - 1) / labels  # that have one label, in the mean; then the mean over labels
+        # Σ (e^{itu} - e^{-t²/2}) over the points of each label, squared, without each point by itself
+        off = torch.baddbmm(self._target.unsqueeze(1) * own.sum(2, keepdim=True).mT, waves, own.mT, beta=-1)
+        alone = waves.sum(2) * (-2 * self._target) + batch * (self._target**2 + 1 / 2)
+        value = ((off.square().sum(2) - alone) * (self._weight / pairs)).view(cells, -1).sum(1)
+        slope = (off + self._target.unsqueeze(1)) * (self._slope * (batch / pairs)).unsqueeze(1)
+        pull = torch.bmm(slope.roll(self.FREQUENCIES, 1).mT, waves).mul_(own).sum(1)
         return value, torch.matmul(directions.T, pull.view(cells, -1, batch))

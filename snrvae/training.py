@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snrvae import codec, network, objective
+from snrvae import codec, cube, network, objective
 from snrvae.channel import Channel, IsotropicChannel, LearnedChannel
 from snrvae.codec import Codecs
 from snrvae.grid import Cell, Noise
@@ -52,9 +53,11 @@ def _ease(share: float) -> float:
 
 
 def fit(
-    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe, progress: Progress
+    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe, progress: Progress
 ) -> tuple[Codecs, History]:
-    """Train cells of one shape on `points` [n, 3] as one batched program, on one core.
+    """Train cells of one shape on `inputs` [n, 3 + l] as one batched program, on one core.
+
+    An input is a point, and behind it, where the codecs are to be conditional, its one-hot label.
 
     What a cell comes out as does not depend on the cells beside it.
     A cell diverges where a loss or its codec is not finite. As train.on_divergence says, that raises
@@ -65,24 +68,24 @@ def fit(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
     try:
-        return _fit(cells, points, recipe, progress)
+        return _fit(cells, inputs, recipe, progress)
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
 
 def _fit(
-    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe, progress: Progress
+    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe, progress: Progress
 ) -> tuple[Codecs, History]:
     train = recipe.train
-    block = _Block(cells, points, recipe)
+    block = _Block(cells, inputs, recipe)
     diverged: dict[Cell, int] = {}
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
-    for step, (x, noise, directions) in enumerate(_draws(cells, points, recipe)):
+    for step, draws in enumerate(_draws(cells, inputs, recipe)):
         row = step % interval
-        block.step(x, noise, directions, learning_rate(step, train.steps, train.learning_rate), recent[row])
+        block.step(draws, learning_rate(step, train.steps, train.learning_rate), recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]
             _note(diverged, cells, seen.isfinite().all(1), step - row, train)
@@ -93,16 +96,22 @@ def _fit(
             losses.append(means)
             progress((row + 1) * len(cells), float(seen[:, 0].nanmean()))
     rates = [learning_rate(step, train.steps, train.learning_rate) for step in steps]
-    codecs = block.codecs(points)
+    codecs = block.codecs(inputs)
     _note(diverged, cells, codecs.finite.unsqueeze(0), train.steps - 1, train)
     codecs.give_up([place for place, cell in enumerate(cells) if cell in diverged])
     return codecs, History(cells, np.array(steps), np.array(rates), np.stack(losses), diverged)
 
 
-def _draws(
-    cells: tuple[Cell, ...], points: Tensor, recipe: Recipe
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each step: points [c, 3, b], noise [c, d, b] and directions [m, d].
+class _Draws(NamedTuple):
+    """What a step draws."""
+
+    inputs: Tensor  # [c, 3 + l, b]
+    noise: Tensor  # [c, d, b]
+    directions: Tensor  # [m, d]
+
+
+def _draws(cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe) -> Iterator[_Draws]:
+    """The draws of each step.
 
     Cells of one repeat share their points, and those of one repeat and latent_dim their noise.
     """
@@ -115,12 +124,12 @@ def _draws(
     direction = _generator(seed, "directions", latent_dim)
     for start in range(0, train.steps, CHUNK):
         size = min(CHUNK, train.steps - start)
-        picked = [torch.randint(len(points), (size, batch), generator=g) for g in choice]
-        x = torch.stack([points[index].mT for index in picked], 1)  # [size, r, 3, b]
+        picked = [torch.randint(len(inputs), (size, batch), generator=g) for g in choice]
+        x = torch.stack([inputs[index].mT for index in picked], 1)  # [size, r, 3 + l, b]
         epsilon = torch.stack([torch.randn(size, latent_dim, batch, generator=g) for g in noise], 1)
         along = torch.randn(size, _directions(latent_dim), latent_dim, generator=direction)
         along /= along.norm(dim=2, keepdim=True)
-        yield from zip(x[:, row], epsilon[:, row], along, strict=True)
+        yield from map(_Draws, x[:, row], epsilon[:, row], along)
 
 
 def _directions(latent_dim: int) -> int:
@@ -183,13 +192,14 @@ class Adam:
 class _Block:
     """Cells of one shape in training: their parameters, gradients and Adam's moments, each flat."""
 
-    def __init__(self, cells: tuple[Cell, ...], points: Tensor, recipe: Recipe):
+    def __init__(self, cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe):
         self.cells, self.train = cells, recipe.train
         self.noise: Noise = cells[0].noise
         self.latent_dim, count = cells[0].latent_dim, len(cells)
+        labels = inputs.shape[1] - cube.DIMENSION
         widths = (
-            codec.encoder_widths(self.noise, self.latent_dim, recipe.hidden),
-            codec.decoder_widths(self.latent_dim, recipe.hidden),
+            codec.encoder_widths(self.noise, self.latent_dim, recipe.hidden, labels),
+            codec.decoder_widths(self.latent_dim, recipe.hidden, labels),
         )
         sizes = [network.parameter_count(count, w) for w in widths]
         flat, gradient = torch.zeros(sum(sizes)), torch.zeros(sum(sizes))
@@ -198,10 +208,11 @@ class _Block:
         )
         into = (network.view(part, count, w) for part, w in zip(gradient.split(sizes), widths, strict=True))
         generators = [_generator(recipe.seed, "weights", cell.name) for cell in cells]
-        seen = [points[torch.randint(len(points), (SEEN,), generator=g)].T for g in generators]
+        seen = [inputs[torch.randint(len(inputs), (SEEN,), generator=g)].T for g in generators]
         latents = [torch.randn(self.latent_dim, SEEN, generator=g) for g in generators]
         network.initialise(self.encoder, seen, generators)
-        network.initialise(self.decoder, latents, generators)
+        received = [torch.cat([z, x[cube.DIMENSION :]]) for z, x in zip(latents, seen, strict=True)]
+        network.initialise(self.decoder, received, generators)
         batch = recipe.train.batch_size
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
         self._encoder = Backpropagation(self.encoder, next(into), batch, scratch)
@@ -213,33 +224,34 @@ class _Block:
         self._channel: Channel = kind(codec.snrs(cells))
         self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
 
-    def step(self, x: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
-        """One step of every cell on points x [c, 3, b]; writes its losses [3, c] (LOSSES)."""
-        output = self._encoder.forward(x)
+    def step(self, draws: _Draws, rate: float, losses: Tensor) -> None:
+        """One step of every cell; writes its losses [3, c] (LOSSES)."""
+        x, label = draws.inputs[:, : cube.DIMENSION], draws.inputs[:, cube.DIMENSION :]
+        output = self._encoder.forward(draws.inputs)
         noisy = self.noise != "none"
-        z = self._channel.forward(output, noise) if noisy else output
-        error = self._decoder.forward(z).sub_(x)
+        z = self._channel.forward(output, draws.noise) if noisy else output
+        error = self._decoder.forward(codec.with_label(z, label)).clamp_(0, 1).sub_(x)
         torch.mean(error.square(), (1, 2), out=losses[0])
         delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
-        gradient = self._decoder.input_gradient(delta)
+        gradient = self._decoder.input_gradient(delta)[:, : self.latent_dim]
         if noisy:
             losses[1] = self._channel.kl_nats()
-            losses[2], pull = self._gaussianity(z, directions)
+            losses[2], pull = self._gaussianity(z, draws.directions, label)
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
             gradient = self._channel.backward(gradient, self.train.kl_weight)
         self._encoder.backward(gradient)
         self._adam.step(rate)
 
-    def codecs(self, points: Tensor) -> Codecs:
-        """The codecs as they are, with signal power and noise gain measured on `points` [n, 3]."""
+    def codecs(self, inputs: Tensor) -> Codecs:
+        """The codecs as they are, with signal power and noise gain measured on `inputs` [n, 3 + l]."""
         count = len(self.cells)
         power, gain = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
-        for start in range(0, len(points), MEASURED):
-            output = self.encoder(points[start : start + MEASURED].T.expand(count, -1, -1))
+        for start in range(0, len(inputs), MEASURED):
+            output = self.encoder(inputs[start : start + MEASURED].T.expand(count, -1, -1))
             mean, head = codec.heads(self.noise, self.latent_dim, output)
             power += mean.double().square().sum((1, 2))
             if head is not None:
                 gain += head.double().exp().sum((1, 2))
-        values = len(points) * self.latent_dim
+        values = len(inputs) * self.latent_dim
         gain = (gain / values).log() if self.noise == "learned" else gain
         return Codecs(self.cells, self.encoder, self.decoder, (power / values).float(), gain.float())
