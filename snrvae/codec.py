@@ -107,7 +107,7 @@ class Codecs:
 
     def decode(self, z: Tensor) -> Tensor:
         """Points [c, n, 3] from latents z [c, d, n]."""
-        return self.decoder(z).mT
+        return project(self.decoder(z)).mT
 
     def select(self, index: Sequence[int]) -> "Codecs":
         """The codecs of some of the cells."""
@@ -118,6 +118,14 @@ class Codecs:
             self.signal_power[list(index)],
             self.noise_log_gain[list(index)],
         )
+
+
+def project(points: Tensor) -> Tensor:
+    """Points [c, 3, n], each moved in place to the nearest one of the solid cube, the source's convex hull.
+
+    It is no farther from any point of the source than it was (projection onto a convex set).
+    """
+    return points.clamp_(*cube.RANGE)
 
 
 def heads(noise: Noise, latent_dim: int, output: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -218,7 +218,9 @@ class _Block:
         output = self._encoder.forward(x)
         noisy = self.noise != "none"
         z = self._channel.forward(output, noise) if noisy else output
-        error = self._decoder.forward(z).sub_(x)
+        # The gradient takes no notice of the projection (straight-through, Bengio et al., arXiv:1308.3432):
+        # its own would be 0 for an output beyond the cube, wherever x is.
+        error = codec.project(self._decoder.forward(z)).sub_(x)
         torch.mean(error.square(), (1, 2), out=losses[0])
         delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
         gradient = self._decoder.input_gradient(delta)
