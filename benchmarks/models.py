@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.tables import machine, table
 from snrvae import cube, evaluation, generation, measures, network, objective, params, shannon, training
-from snrvae.codec import Codecs, Latents, decoder_widths
+from snrvae.codec import Codecs, Latents, decoder_widths, project
 from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.network import Network
@@ -120,7 +120,9 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
         x = torch.stack([points[index].T for index in rows]).repeat_interleave(each, 0)
         noise = torch.stack([torch.randn(shape, generator=g) for g in draws]).repeat_interleave(each, 0)
         sent = models.encode(x)
-        mse = (models.decoder(sent.transmit(noise)) - x).square().mean((1, 2))
+        decoded = models.decoder(sent.transmit(noise))
+        projected = decoded + (project(decoded.detach().clone()) - decoded.detach())  # straight through
+        mse = (projected - x).square().mean((1, 2))
         flat.grad.zero_()
         (mse + losses(kind, sent, noise, weight)).sum().backward()
         adam.step(training.learning_rate(step, recipe.steps, recipe.learning_rate))
@@ -176,7 +178,7 @@ def _transmit(
     """Of each point: squared error [n], latents [n, d], and KL [n] in nats where there is noise."""
     sent = model.encode(torch.from_numpy(split.points).T.unsqueeze(0))
     z = sent.transmit(torch.randn(sent.mean.shape, generator=generator))
-    error = measures.squared_error(split.points, model.decoder(z)[0].T.numpy())
+    error = measures.squared_error(split.points, project(model.decoder(z))[0].T.numpy())
     if sent.log_noise_power is None:
         return error, z[0].T.numpy(), None
     return error, z[0].T.numpy(), objective.kl_nats(sent.mean, sent.log_noise_power)[0]

@@ -127,7 +127,7 @@ class Codecs:
         if label is None:
             label = z.new_empty(z.shape[2], 0)
         self._same_labels(label.shape[1])
-        return self.decoder(with_label(z, label.T.expand(len(self.cells), -1, -1))).mT
+        return project(self.decoder(with_label(z, label.T.expand(len(self.cells), -1, -1)))).mT
 
     def _same_labels(self, given: int) -> None:
         if given != self.labels:
@@ -142,6 +142,14 @@ class Codecs:
             self.signal_power[list(index)],
             self.noise_log_gain[list(index)],
         )
+
+
+def project(points: Tensor) -> Tensor:
+    """Points [c, 3, n], each moved in place to the nearest one of the solid cube, the source's convex hull.
+
+    It is no farther from any point of the source than it was (projection onto a convex set).
+    """
+    return points.clamp_(*cube.RANGE)
 
 
 def heads(noise: Noise, latent_dim: int, output: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -17,6 +17,7 @@ DIMENSION = 3
 FACES = 6
 FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
 SPLITS = ("train", "validation", "test")
+RANGE = (0.0, 1.0)  # of each coordinate
 VARIANCE = 5 / 36  # of each coordinate; the three are uncorrelated
 
 

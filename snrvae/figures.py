@@ -545,11 +545,12 @@ def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None =
     if low == high:  # a bottleneck that says the same of every point
         low, high = low - 0.5, high + 0.5
     bins = list(np.linspace(low, high, 61))
+    weight = 1 / (len(latents) * (bins[1] - bins[0]))  # a density of all values, those beyond the ends too
     for dimension, values in enumerate(latents.T):
         axes.hist(
             values,
             bins=bins,
-            density=True,
+            weights=np.full(len(values), weight),
             histtype="stepfilled" if latents.shape[1] == 1 else "step",
             color=DIMS[dimension % len(DIMS)],
             alpha=0.55 if latents.shape[1] == 1 else 1,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ def fit(
 ) -> tuple[Codecs, History]:
     """Train cells of one shape on `inputs` [n, 3 + l] as one batched program, on one core.
 
-    An input is a point, and behind it, where the codecs are to be conditional, its one-hot label.
+    An input is a point and, for conditional codecs, its one-hot label behind it.
 
     What a cell comes out as does not depend on the cells beside it.
     A cell diverges where a loss or its codec is not finite. As train.on_divergence says, that raises
@@ -83,9 +82,9 @@ def _fit(
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
-    for step, draws in enumerate(_draws(cells, inputs, recipe)):
+    for step, (x, noise, directions) in enumerate(_draws(cells, inputs, recipe)):
         row = step % interval
-        block.step(draws, learning_rate(step, train.steps, train.learning_rate), recent[row])
+        block.step(x, noise, directions, learning_rate(step, train.steps, train.learning_rate), recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]
             _note(diverged, cells, seen.isfinite().all(1), step - row, train)
@@ -102,16 +101,10 @@ def _fit(
     return codecs, History(cells, np.array(steps), np.array(rates), np.stack(losses), diverged)
 
 
-class _Draws(NamedTuple):
-    """What a step draws."""
-
-    inputs: Tensor  # [c, 3 + l, b]
-    noise: Tensor  # [c, d, b]
-    directions: Tensor  # [m, d]
-
-
-def _draws(cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe) -> Iterator[_Draws]:
-    """The draws of each step.
+def _draws(
+    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each step: inputs [c, 3 + l, b], noise [c, d, b] and directions [m, d].
 
     Cells of one repeat share their points, and those of one repeat and latent_dim their noise.
     """
@@ -129,7 +122,7 @@ def _draws(cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe) -> Iterator[
         epsilon = torch.stack([torch.randn(size, latent_dim, batch, generator=g) for g in noise], 1)
         along = torch.randn(size, _directions(latent_dim), latent_dim, generator=direction)
         along /= along.norm(dim=2, keepdim=True)
-        yield from map(_Draws, x[:, row], epsilon[:, row], along)
+        yield from zip(x[:, row], epsilon[:, row], along, strict=True)
 
 
 def _directions(latent_dim: int) -> int:
@@ -224,19 +217,21 @@ class _Block:
         self._channel: Channel = kind(codec.snrs(cells))
         self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
 
-    def step(self, draws: _Draws, rate: float, losses: Tensor) -> None:
-        """One step of every cell; writes its losses [3, c] (LOSSES)."""
-        x, label = draws.inputs[:, : cube.DIMENSION], draws.inputs[:, cube.DIMENSION :]
-        output = self._encoder.forward(draws.inputs)
+    def step(self, inputs: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
+        """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
+        x, label = inputs[:, : cube.DIMENSION], inputs[:, cube.DIMENSION :]
+        output = self._encoder.forward(inputs)
         noisy = self.noise != "none"
-        z = self._channel.forward(output, draws.noise) if noisy else output
-        error = self._decoder.forward(codec.with_label(z, label)).clamp_(0, 1).sub_(x)
+        z = self._channel.forward(output, noise) if noisy else output
+        # The gradient takes no notice of the projection (straight-through, Bengio et al., arXiv:1308.3432):
+        # its own would be 0 for an output beyond the cube, wherever x is.
+        error = codec.project(self._decoder.forward(codec.with_label(z, label))).sub_(x)
         torch.mean(error.square(), (1, 2), out=losses[0])
         delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
         gradient = self._decoder.input_gradient(delta)[:, : self.latent_dim]
         if noisy:
             losses[1] = self._channel.kl_nats()
-            losses[2], pull = self._gaussianity(z, draws.directions, label)
+            losses[2], pull = self._gaussianity(z, directions, label)
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
             gradient = self._channel.backward(gradient, self.train.kl_weight)
         self._encoder.backward(gradient)

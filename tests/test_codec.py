@@ -211,6 +211,24 @@ def test_latents_and_reconstructions_have_the_shapes_that_the_docstrings_say(
         assert batch.decode(latents.mean).shape == (len(batch.cells), 64, 3)
 
 
+def test_a_projected_point_is_no_farther_from_any_point_of_the_source(splits: dict[str, Split]) -> None:
+    said = 3 * torch.randn(1, 3, 500, generator=torch.Generator().manual_seed(0))
+    answered = codec.project(said.clone())
+    points = points_of(splits)
+    assert (torch.cdist(answered[0].T, points) <= torch.cdist(said[0].T, points) + 1e-6).all()
+    assert torch.equal(codec.project(answered.clone()), answered)
+    assert torch.equal(codec.project(points.T.clone()), points.T)
+    assert (answered != said).any(1).float().mean() > 0.9
+
+
+def test_a_decoder_never_answers_from_outside_the_cube(codecs: list[Codecs]) -> None:
+    for batch in codecs:
+        z = 100 * torch.randn(1, batch.latent_dim, 500, generator=torch.Generator().manual_seed(0))
+        decoded = batch.decode(z.expand(len(batch.cells), -1, -1))
+        assert decoded.min() == 0
+        assert decoded.max() == 1
+
+
 def test_what_a_point_gives_does_not_depend_on_the_points_it_came_with(
     codecs: list[Codecs], splits: dict[str, Split]
 ) -> None:

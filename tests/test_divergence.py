@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "snr": [10, 1e12],
 }
 # At this rate the noise of one cell ends out of the range of float32.
-WILD = {"learning_rate": 10.0, "gaussianity_weight": 1e8, "kl_weight": 1.0}
+WILD = {"learning_rate": 12.0, "gaussianity_weight": 1e8, "kl_weight": 1.0}
 TRAIN = {"steps": 100, "batch_size": 32, "on_divergence": "keep"}
 BAD = "snr_vae_learned/d1-snr1e+12/0"
 
