@@ -33,14 +33,14 @@ _CODE = hashlib.sha256(
 
 
 class Cluster(Trainer):
-    """Workers of a Dask cluster that train blocks of cells on the same points [n, 3]."""
+    """Workers of a Dask cluster that train blocks of cells on the same inputs [n, 3 + l]."""
 
-    def __init__(self, client: Client, points: NDArray[np.float32], recipe: Recipe):
+    def __init__(self, client: Client, inputs: NDArray[np.float32], recipe: Recipe):
         self._client, self._recipe = client, recipe
-        # A task, not scattered data: it is run again where the last worker that held the points died.
+        # A task, not scattered data: it is run again where the last worker that held the inputs died.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
-            self._points: Future[NDArray[np.float32]] = client.submit(np.asarray, points, pure=False)
-        client.replicate(self._points)
+            self._inputs: Future[NDArray[np.float32]] = client.submit(np.asarray, inputs, pure=False)
+        client.replicate(self._inputs)
 
     def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
         """Each block trained, in the order given; `progress` hears of a block when it is done.
@@ -50,7 +50,7 @@ class Cluster(Trainer):
         futures = self._client.map(
             _train,
             blocks,
-            points=self._points,
+            inputs=self._inputs,
             recipe=self._recipe,
             expected=environment(),
             pure=False,
@@ -73,7 +73,7 @@ class Cluster(Trainer):
 
 @contextmanager
 def connect(
-    address: str, points: NDArray[np.float32], recipe: Recipe, patience: float = PATIENCE
+    address: str, inputs: NDArray[np.float32], recipe: Recipe, patience: float = PATIENCE
 ) -> Iterator[Cluster]:
     """The cluster whose scheduler is at `address`, such as tcp://10.0.0.1:8786.
 
@@ -92,11 +92,11 @@ def connect(
             ) from None
     with client:
         _check(client, patience)
-        yield Cluster(client, points, recipe)
+        yield Cluster(client, inputs, recipe)
 
 
 def environment() -> dict[str, str]:
-    """What a block's bits depend on besides cells, points and recipe: versions, and snrvae's sources."""
+    """What a block's bits depend on besides cells, inputs and recipe: versions, and snrvae's sources."""
     packages = {name: version(name) for name in ("torch", "numpy", "distributed")}
     return {"python": platform.python_version(), **packages, "snrvae's code": _CODE}
 
@@ -131,7 +131,7 @@ def _address(client: Client) -> str:
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
-def _train(block: Block, points: NDArray[np.float32], recipe: Recipe, expected: Mapping[str, str]) -> Trained:
+def _train(block: Block, inputs: NDArray[np.float32], recipe: Recipe, expected: Mapping[str, str]) -> Trained:
     """A block trained on a worker."""
     worker = get_worker()
     _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
@@ -141,4 +141,4 @@ def _train(block: Block, points: NDArray[np.float32], recipe: Recipe, expected: 
         if task.state == "cancelled":
             raise StoppedError
 
-    return train_block(block, torch.from_numpy(points), recipe, progress)
+    return train_block(block, torch.from_numpy(inputs), recipe, progress)

@@ -31,9 +31,15 @@ def decoder_widths(latent_dim: int, hidden: Sequence[int], labels: int = 0) -> l
     return [latent_dim + labels, *hidden, cube.DIMENSION]
 
 
-def with_label(z: Tensor, label: Tensor) -> Tensor:
-    """What a conditional decoder is given: latents [c, d, n] above the one-hot label [c, l, n]."""
-    return torch.cat([z, label], 1) if label.shape[1] else z
+def label_of(inputs: Tensor) -> Tensor | None:
+    """The one-hot labels [..., l, n] in inputs [..., 3 + l, n]; None where there are none."""
+    label = inputs[..., cube.DIMENSION :, :]
+    return label if label.shape[-2] else None
+
+
+def with_label(z: Tensor, label: Tensor | None) -> Tensor:
+    """What a decoder is given: latents [..., d, n] and, if it is conditional, one-hot labels [..., l, n]."""
+    return z if label is None else torch.cat([z, label], -2)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ class Latents:
 class Codecs:
     """Trained codecs of cells with the same noise and latent_dim.
 
-    Conditional ones (conditional VAE: Sohn et al., NeurIPS 2015) are told each point's label, one-hot, at both
-    ends. Their inputs are points with it, [n, 3 + l]; those of all others are points alone, and l is 0.
+    Conditional ones (conditional VAE: Sohn et al., NeurIPS 2015) are told each point's label, one-hot, at
+    both ends. Their inputs are points with it, [n, 3 + l]; those of all others are points, and l is 0.
 
     signal_power    P [c], measured once on the training set: a point's noise does not depend on
                     the points that came with it
@@ -120,14 +126,13 @@ class Codecs:
         return Latents(mean, channel.learned(power, snr, head, gain))
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Points [c, n, 3] from latents z [c, d, n] and, for conditional codecs, one-hot labels [n, l].
+        """Points [c, n, 3] from latents z [c, d, n] and, for conditional codecs, one-hot labels [l, n].
 
         Raises ValueError for labels that the codecs were not trained with.
         """
-        if label is None:
-            label = z.new_empty(z.shape[2], 0)
-        self._same_labels(label.shape[1])
-        return project(self.decoder(with_label(z, label.T.expand(len(self.cells), -1, -1)))).mT
+        self._same_labels(0 if label is None else len(label))
+        spread = None if label is None else label.expand(len(self.cells), -1, -1)
+        return project(self.decoder(with_label(z, spread))).mT
 
     def _same_labels(self, given: int) -> None:
         if given != self.labels:
@@ -227,20 +232,25 @@ def from_bytes(data: bytes) -> list[Codecs]:
     return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden, _) in groups.items()]
 
 
-def autoencoders_from_bytes(data: bytes) -> list[Codecs]:
-    """As from_bytes; raises ValueError where there are other codecs than autoencoders."""
-    return _only(("none",), from_bytes(data))
+def autoencoders_from_bytes(data: bytes, labels: int = 0) -> list[Codecs]:
+    """As from_bytes; raises ValueError where there are other codecs than autoencoders told `labels` apart."""
+    return _only(("none",), labels, from_bytes(data))
 
 
-def snr_vaes_from_bytes(data: bytes) -> list[Codecs]:
-    """As from_bytes; raises ValueError where there are other codecs than SNR-VAEs."""
-    return _only(("isotropic", "learned"), from_bytes(data))
+def snr_vaes_from_bytes(data: bytes, labels: int = 0) -> list[Codecs]:
+    """As from_bytes; raises ValueError where there are other codecs than SNR-VAEs told `labels` apart."""
+    return _only(("isotropic", "learned"), labels, from_bytes(data))
 
 
-def _only(kinds: Sequence[Noise], codecs: list[Codecs]) -> list[Codecs]:
+def _only(kinds: Sequence[Noise], labels: int, codecs: list[Codecs]) -> list[Codecs]:
     for batch in codecs:
         if batch.noise not in kinds:
             raise ValueError(f"holds {batch.cells[0].name}, but expected noise: {' or '.join(kinds)}")
+        if batch.labels != labels:
+            raise ValueError(
+                f"holds {batch.cells[0].name}, trained with {batch.labels} labels, but expected {labels}: "
+                "params.yaml and the models differ in conditional"
+            )
     return codecs
 
 

@@ -19,6 +19,7 @@ FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: a
 SPLITS = ("train", "validation", "test")
 RANGE = (0.0, 1.0)  # of each coordinate
 VARIANCE = 5 / 36  # of each coordinate; the three are uncorrelated
+FACE_VARIANCE = 1 / 12  # of each of a face's two free coordinates
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ def generate(counts: dict[str, int], seed: int) -> dict[str, Split]:
     return {name: sample(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
 
 
+def inputs(split: Split, conditional: bool) -> Points:
+    """What an encoder is given: points [n, 3]; a conditional one [n, 9], the face one-hot behind them."""
+    return np.concatenate([split.points, one_hot(split.face)], 1) if conditional else split.points
+
+
+def one_hot(face: Faces) -> Points:
+    """Faces [n] as [n, 6], 1 at the face's own place."""
+    return np.eye(FACES, dtype=np.float32)[face]
+
+
 def surface_distance(points: NDArray[np.floating]) -> NDArray[np.float64]:
     """Euclidean distance [n] of points [n, 3] to the cube's surface, from inside or outside."""
     beyond = np.abs(points.astype(np.float64) - 0.5) - 0.5  # [n, 3], negative inside
@@ -66,13 +77,18 @@ def surface_distance(points: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def nearest_face(points: NDArray[np.floating]) -> Faces:
     """The face [n] that each of points [n, 3] lies nearest to (the lowest number where faces tie)."""
+    return face_distances(points).argmin(axis=1).astype(np.uint8)
+
+
+def face_distances(points: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Distance [n, 6] of each of points [n, 3] to each face."""
     clipped = np.clip(points, 0, 1)
     distances = np.empty((len(points), FACES))
     for face in range(FACES):
         foot = clipped.copy()
         foot[:, face // 2] = face % 2
         distances[:, face] = np.linalg.norm(points - foot, axis=1)
-    return distances.argmin(axis=1).astype(np.uint8)
+    return distances
 
 
 def to_bytes(splits: dict[str, Split]) -> bytes:
@@ -93,10 +109,10 @@ def from_bytes(data: bytes) -> dict[str, Split]:
     return _splits(npz.from_bytes(data), SPLITS)
 
 
-def training_points(count: int, file: BinaryIO) -> Points:
-    """The points of the training split alone, of a file with what to_bytes gives. Raises as of_counts."""
+def training_inputs(count: int, conditional: bool, file: BinaryIO) -> Points:
+    """`inputs` of the training split alone, of a file with what to_bytes gives. Raises as of_counts."""
     splits = _splits(npz.from_file(file, ("train", "train_face")), ("train",))
-    return _counted("train", splits["train"], count).points
+    return inputs(_counted("train", splits["train"], count), conditional)
 
 
 def _counted(name: str, split: Split, count: int) -> Split:

@@ -111,23 +111,23 @@ def edge_intercept(slope: float) -> float:
 # --- above -----------------------------------------------------------------------------------
 
 # A law on one coordinate, seen from each a: ∫exp(−(a−y)²) and ∫(a−y)²·exp(−(a−y)²).
-_View = tuple[Array, Array]
+View = tuple[Array, Array]
 
 
-def _two_points(a: Array, inset: float, length: float) -> _View:
+def two_points(a: Array, inset: float, length: float) -> View:
     """Mass 1 each at `inset` from both ends of [0, length]."""
     left, right = (a - inset) ** 2, (a - length + inset) ** 2
     return np.exp(-left) + np.exp(-right), left * np.exp(-left) + right * np.exp(-right)
 
 
-def _uniform(a: Array, margin: float, length: float) -> _View:
+def uniform_density(a: Array, margin: float, length: float) -> View:
     """Density 1 on [margin, length − margin]."""
     low, high = margin - a, length - margin - a
     mass = sqrt(pi) / 2 * (erf(high) - erf(low))
     return mass, (mass - high * np.exp(-(high**2)) + low * np.exp(-(low**2))) / 2
 
 
-def _product(first: _View, second: _View, third: _View) -> _View:
+def _product(first: View, second: View, third: View) -> View:
     """The product law seen from x = (0, u, v), first at 0: ∫exp(−|x−y|²), ∫|x−y|²·exp: [u, v]."""
     outer = np.multiply.outer
     (m1, s1), (m2, s2), (m3, s3) = first, second, third
@@ -135,7 +135,7 @@ def _product(first: _View, second: _View, third: _View) -> _View:
     return mass, s1 * outer(m2, m3) + m1 * (outer(s2, m3) + outer(m2, s3))
 
 
-def _half_face(length: float) -> tuple[Array, Array]:
+def half_length(length: float) -> tuple[Array, Array]:
     """Gauss–Legendre for a mean over [0, length/2], denser within 8 of the edge."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
     ends = [0.0, *([8.0] if length > 16 else []), length / 2]
@@ -149,8 +149,8 @@ def _half_face(length: float) -> tuple[Array, Array]:
 class _Part:
     """A product law with `one` on one coordinate and `two` on both others, in all three orders."""
 
-    one: Callable[[Array], _View]
-    two: Callable[[Array], _View]
+    one: Callable[[Array], View]
+    two: Callable[[Array], View]
     density: float
     mass: float  # of the three orders together
 
@@ -158,11 +158,11 @@ class _Part:
 def _reproduction(length: float) -> list[_Part]:
     """Faces, lines inside the edges, points inside the corners."""
 
-    def points(inset: float) -> Callable[[Array], _View]:
-        return lambda a: _two_points(a, inset, length)
+    def points(inset: float) -> Callable[[Array], View]:
+        return lambda a: two_points(a, inset, length)
 
-    def uniform(margin: float) -> Callable[[Array], _View]:
-        return lambda a: _uniform(a, margin, length)
+    def uniform(margin: float) -> Callable[[Array], View]:
+        return lambda a: uniform_density(a, margin, length)
 
     corner = points(CORNER_INSET)
     face, line = length - 2 * FACE_MARGIN, length - 2 * EDGE_MARGIN
@@ -180,7 +180,7 @@ def edge_channel(slope: float) -> tuple[float, float]:
     corners, so Z(x) is a sum of products, and R ≤ −E[ln Z] − λD.
     """
     length = sqrt(slope * log(2))
-    u, shares = _half_face(length)
+    u, shares = half_length(length)
     normal = np.zeros(1)  # x = (0, u, v): the faces are alike
 
     z, error = np.zeros((len(u), len(u))), np.zeros((len(u), len(u)))

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrvae import cube, density, generation, information, measures, objective, shannon
-from snrvae.codec import Codecs
+from snrvae.codec import Codecs, label_of
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
-from snrvae.records import Estimate, Fidelity, Generation, Limit, Points
+from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
@@ -22,22 +22,22 @@ PASS = 8192  # points that go through a network at once: a few MB of activations
 
 
 def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fidelity:
-    """Measure a codec of one cell on points [n, 3]. Raises ValueError where it gives what is not finite.
+    """Measure a codec of one cell on inputs [n, 3 + l]. Raises ValueError where it gives what is not finite.
 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
     """
     (cell,) = codec.cells
     sent = _transmit(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
-    validation_mse = measures.squared_error(validation, sent.reconstructed).mean()
+    validation_mse = measures.squared_error(_points(validation), sent.reconstructed).mean()
     generator = _generator(seed, "test noise", cell.latent_dim)
     draws = [_transmit(codec, test, generator) for _ in range(NOISE_DRAWS if cell.snr else 1)]
-    error = np.mean([measures.squared_error(test, draw.reconstructed) for draw in draws], axis=0)
+    error = np.mean([measures.squared_error(_points(test), draw.reconstructed) for draw in draws], axis=0)
     first = draws[0]
     return Fidelity(
         cell,
         float(validation_mse),
         measures.estimate(error),
-        measures.linear_mse(cell.latent_dim, cell.snr),
+        measures.linear_mse(cell.latent_dim, cell.snr, conditional=codec.labels > 0),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),
@@ -58,25 +58,31 @@ def select(results: Iterable[Fidelity]) -> list[Fidelity]:
 
 
 def generate(codec: Codecs, reference: generation.Reference, seed: int) -> Generation:
-    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points."""
+    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points.
+
+    A conditional codec is asked for faces at random.
+    """
     generator = _generator(seed, "generation", codec.latent_dim)
     shape = 1, codec.latent_dim, len(reference.points)
-    return _judge(codec, [torch.randn(shape, generator=generator) for _ in range(GENERATIONS)], reference)
+    draws = [torch.randn(shape, generator=generator) for _ in range(GENERATIONS)]
+    return _judge(codec, draws, reference, seed)
 
 
 def generate_fitted(codec: Codecs, train: Points, reference: generation.Reference, seed: int) -> Generation:
-    """As `generate`, but z is drawn from a density fitted to the latents of training points [n, 3]."""
+    """As `generate`, but z is drawn from a density fitted to the latents of training inputs [n, 3 + l]."""
     dim, count = codec.latent_dim, len(reference.points)
     sent = _transmit(codec, train[: density.POINTS], _generator(seed, "fitted noise", dim))
     mixture = density.fit(sent.latents, stream_seed(seed, "fit", dim))
     rng = numpy_stream(seed, "fitted generation", dim)
     draws = [torch.from_numpy(mixture.sample(count, rng)).T.unsqueeze(0) for _ in range(FITTED_GENERATIONS)]
-    return _judge(codec, draws, reference)
+    return _judge(codec, draws, reference, seed)
 
 
-def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Reference) -> Generation:
+def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Reference, seed: int) -> Generation:
     """Several draws of latents [1, d, n], decoded; p, coverage and points are those of the first."""
-    clouds = [torch.cat([codec.decode(part)[0] for part in z.split(PASS, 2)]).numpy() for z in draws]
+    rng = numpy_stream(seed, "faces asked for")
+    faces = [rng.integers(cube.FACES, size=z.shape[2], dtype=np.uint8) for z in draws]
+    clouds = [_decoded(codec, z, face) for z, face in zip(draws, faces, strict=True)]
     excess = [generation.excess(points) for points in clouds]
     distance = np.concatenate([cube.surface_distance(points) for points in clouds])
     ratios = [generation.generation_ratio(each, len(reference.points)) for each in excess]
@@ -88,13 +94,41 @@ def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Referen
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
         clouds[0],
+        on_demand(clouds, faces) if codec.labels else None,
+    )
+
+
+def _decoded(codec: Codecs, z: Tensor, face: NDArray[np.uint8]) -> Points:
+    """Points [n, 3] from latents [1, d, n], on the faces [n] asked for if the codec can be asked."""
+    if not codec.labels:
+        parts = [codec.decode(part) for part in z.split(PASS, 2)]
+    else:
+        label = torch.from_numpy(cube.one_hot(face)).T
+        both = zip(z.split(PASS, 2), label.split(PASS, 1), strict=True)
+        parts = [codec.decode(part, one) for part, one in both]
+    return torch.cat(parts, 1)[0].numpy()
+
+
+def on_demand(clouds: Sequence[Points], faces: Sequence[NDArray[np.uint8]]) -> OnDemand:
+    """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
+    distances, asked = cube.face_distances(np.concatenate(clouds)), np.concatenate(faces)
+    own = distances[np.arange(len(asked)), asked]
+    ratios = np.array(
+        [generation.face_ratios(*draw) for draw in zip(clouds, faces, strict=True)]
+    )  # [draw, face]
+    return OnDemand(
+        float(own.mean()),
+        float((own <= distances.min(1)).mean()),
+        measures.estimate(ratios.mean(1)),
+        float(ratios.mean(0).max()),
+        faces[0],
     )
 
 
 def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int) -> Limit:
-    """Hold a noisy codec of one cell, measured as `result` on test points [n, 3], against Shannon's limit.
+    """Hold a noisy codec of one cell, measured as `result` on test inputs [n, 3 + l], against its limit.
 
-    lines  certified below the source's R(D)
+    lines  certified below R(D): the source's, or for a conditional codec that of a point on a known face
     """
     (cell,) = codec.cells
     latents = codec.encode(torch.from_numpy(test))
@@ -104,13 +138,14 @@ def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int
     assert cell.snr is not None
     assert result.kl_bits is not None
     mean, log_noise_power = latents.mean[0], latents.log_noise_power[0]
-    passed = information.mutual_information(mean, log_noise_power, z[0, :, :QUERIES])
+    passed = information.conditional_information(mean, log_noise_power, z[0], QUERIES, _labels(test))
     capacity = gaussian = None
     rate = result.kl_bits.value
     if cell.noise == "isotropic":
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
-    least = float(shannon.distortion_at_rate(lines, rate)) / cube.DIMENSION
+    law = shannon.law(codec.labels > 0)
+    least = float(shannon.distortion_at_rate(lines, rate, law)) / cube.DIMENSION
     least = max(least, 1e-200)  # a cell that all but diverged can have thousands of bits: still to divide by
     gap = 10 * np.log10(result.mse.value / least)
     stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
@@ -133,8 +168,18 @@ class _Transmission:
     noise_share: Points | None  # [n, d]
 
 
-def _transmit(codec: Codecs, points: Points, generator: torch.Generator) -> _Transmission:
-    parts = [_pass(codec, chunk, generator) for chunk in torch.from_numpy(points).split(PASS)]
+def _points(inputs: Points) -> Points:
+    return inputs[:, : cube.DIMENSION]
+
+
+def _labels(inputs: Points) -> NDArray[np.intp]:
+    """Which label [n] each of inputs [n, 3 + l] has; 0 where there are none."""
+    label = inputs[:, cube.DIMENSION :]
+    return label.argmax(1) if label.shape[1] else np.zeros(len(label), np.intp)
+
+
+def _transmit(codec: Codecs, inputs: Points, generator: torch.Generator) -> _Transmission:
+    parts = [_pass(codec, chunk, generator) for chunk in torch.from_numpy(inputs).split(PASS)]
     z, reconstructed, kl_nats, share = zip(*parts, strict=True)
     for part in (*z, *reconstructed, *kl_nats):
         if part is not None and not part.isfinite().all():
@@ -149,11 +194,11 @@ def _transmit(codec: Codecs, points: Points, generator: torch.Generator) -> _Tra
 
 
 def _pass(
-    codec: Codecs, points: Tensor, generator: torch.Generator
+    codec: Codecs, inputs: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    latents = codec.encode(points)
+    latents = codec.encode(inputs)
     z = latents.transmit(torch.randn(latents.mean.shape, generator=generator))
-    reconstructed = codec.decode(z)[0]
+    reconstructed = codec.decode(z, label_of(inputs.T))[0]
     if latents.log_noise_power is None:
         return z[0].T, reconstructed, None, None
     kl = objective.kl_nats(latents.mean, latents.log_noise_power)[0]

@@ -193,6 +193,32 @@ def generated(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     return figure
 
 
+def requested(cells: pd.DataFrame, shown: Arrays) -> Figure:
+    """Points coloured by the face that a conditional codec was asked for, at the highest SNR."""
+    noise, model = _reference(cells)
+    table = cells[(cells.noise == noise) & (cells.selected == 1)]
+    dims = sorted(table.latent_dim.unique())
+    figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.3), dpi=120, layout="constrained")
+    figure.suptitle(f"Six faces, asked for: points generated at SNR {table.snr.max():g}")
+    colours = np.array(FACES)
+    for row, (azimuth, elevation) in enumerate(((35, 25), (215, -25))):
+        for column, latent_dim in enumerate(dims):
+            axes: Axes3D = figure.add_subplot(2, len(dims), row * len(dims) + column + 1, projection="3d")
+            name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
+            if f"{name}/generated" in shown:
+                face = shown[f"{name}/requested"][:CLOUD].argmax(1)
+                _cloud(axes, shown[f"{name}/generated"][:CLOUD], colours[face])
+            else:
+                _cloud(axes, None, None)
+                axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
+            axes.view_init(elev=elevation, azim=azimuth)
+            if row == 0:
+                axes.set_title(f"d = {latent_dim}")
+    handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
+    figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face asked for")
+    return figure
+
+
 def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     """How one number and how two describe the cube, at the highest SNR; no panel for a d that was not run.
 

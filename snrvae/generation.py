@@ -5,6 +5,7 @@ law X of the cube's surface is ED² = 2 E|g - X| - E|X - X′| - U(g, g). The fi
 the faces, in closed form; U is the mean distance of the pairs among the points. It makes ED² unbiased.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,16 +25,23 @@ IDEAL_SAMPLES, IDEAL_POINTS = 999, 200  # what p_value compares with
 
 def mean_distance_to_surface_law(points: Array) -> NDArray[np.float64]:
     """E|p - X| [n] over X uniform on the cube's surface, for points p [n, 3], in closed form."""
-    points = np.asarray(points, np.float64)
     total = np.zeros(len(points))
     for face in range(cube.FACES):
-        axis = face // 2
-        height = points[:, axis] - face % 2
-        u, v = (points[:, other] for other in range(3) if other != axis)
-        for low_u, sign_u in ((-u, -1), (1 - u, 1)):
-            for low_v, sign_v in ((-v, -1), (1 - v, 1)):
-                total += sign_u * sign_v * _corner(low_u, low_v, height)
+        total += mean_distance_to_face(points, face)
     return total / cube.FACES
+
+
+def mean_distance_to_face(points: Array, face: int) -> NDArray[np.float64]:
+    """E|p - X| [n] over X uniform on one face, for points p [n, 3], in closed form."""
+    points = np.asarray(points, np.float64)
+    total = np.zeros(len(points))
+    axis = face // 2
+    height = points[:, axis] - face % 2
+    u, v = (points[:, other] for other in range(3) if other != axis)
+    for low_u, sign_u in ((-u, -1), (1 - u, 1)):
+        for low_v, sign_v in ((-v, -1), (1 - v, 1)):
+            total += sign_u * sign_v * _corner(low_u, low_v, height)
+    return total
 
 
 def _corner(u: Array, v: Array, h: Array) -> NDArray[np.float64]:
@@ -55,11 +63,22 @@ def _corner(u: Array, v: Array, h: Array) -> NDArray[np.float64]:
 @cache
 def mean_distance_within_surface_law() -> float:
     """E|X - X′| ≈ 0.8589 for two independent points of the surface, by Gauss–Legendre over one face."""
+    return _mean_over_a_face(mean_distance_to_surface_law)
+
+
+@cache
+def mean_distance_within_face() -> float:
+    """E|X - X′| ≈ 0.5214 for two independent points of one face, likewise."""
+    return _mean_over_a_face(lambda points: mean_distance_to_face(points, 4))
+
+
+def _mean_over_a_face(value: Callable[[Array], Array]) -> float:
+    """The mean of value(points [n, 3]) [n] over the face z = 0."""
     nodes, weights = np.polynomial.legendre.leggauss(48)
     nodes, weights = (nodes + 1) / 2, weights / 2
     u, v = np.meshgrid(nodes, nodes, indexing="ij")
     face = np.stack([u.ravel(), v.ravel(), np.zeros(u.size)], axis=1)
-    return float(np.outer(weights, weights).ravel() @ mean_distance_to_surface_law(face))
+    return float(np.outer(weights, weights).ravel() @ value(face))
 
 
 def mean_pair_distance(points: Array, rows: int = 64) -> float:
@@ -93,12 +112,20 @@ def excess(points: Array) -> float:
     Mathematical Statistics, 1980, section 5.5.2).
     """
     to_law = mean_distance_to_surface_law(points).mean()
-    return float(_excess(len(points), to_law, mean_pair_distance(points)))
+    return float(_excess(len(points), to_law, mean_pair_distance(points), mean_distance_within_surface_law()))
 
 
-def _excess(count: int, to_law: Any, within: Any) -> Any:
-    """The excess of `count` points from their mean distances to the law and among each other, elementwise."""
-    scale = mean_distance_within_surface_law()
+def face_excess(points: Array, face: int) -> float:
+    """As `excess`, where the law is one face's."""
+    to_law = mean_distance_to_face(points, face).mean()
+    return float(_excess(len(points), to_law, mean_pair_distance(points), mean_distance_within_face()))
+
+
+def _excess(count: int, to_law: Any, within: Any, scale: float) -> Any:
+    """The excess of `count` points from their mean distances to the law and among each other, elementwise.
+
+    scale  E|X - X′| of the law
+    """
     return count * (2 * to_law - scale - within) / (2 * scale)
 
 
@@ -107,12 +134,22 @@ def generation_ratio(excess: float, count: int) -> float:
     return 1 + REFERENCE_POINTS / count * excess
 
 
+def face_ratios(points: Array, face: NDArray[np.integer]) -> NDArray[np.float64]:
+    """For each face the ratio [6] of the points [n, 3] that were to lie on it: N = 2,000, a face's share."""
+    ratios = []
+    for number in range(cube.FACES):
+        own = points[face == number]
+        scaled = REFERENCE_POINTS / cube.FACES / len(own)
+        ratios.append(1 + scaled * face_excess(own, number))
+    return np.array(ratios)
+
+
 def ideal_excesses(rng: np.random.Generator) -> NDArray[np.float64]:
     """The excess of 999 samples of 200 independent points of the surface."""
     points = cube.independent(IDEAL_SAMPLES * IDEAL_POINTS, rng)
     to_law = mean_distance_to_surface_law(points).reshape(IDEAL_SAMPLES, -1).mean(1)
     within = np.array([mean_pair_distance(sample) for sample in np.split(points, IDEAL_SAMPLES)])
-    return np.asarray(_excess(IDEAL_POINTS, to_law, within))
+    return np.asarray(_excess(IDEAL_POINTS, to_law, within, mean_distance_within_surface_law()))
 
 
 def p_value(excess: float, ideal: Array) -> float:

@@ -1,9 +1,12 @@
 """How many bits about a point its latents carry: I(x; z) between two estimates from samples."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snrvae import measures
@@ -60,6 +63,27 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
     upper = log_own - log_others + math.log(count - 1)
     bits = math.log(2)
     return Information(measures.estimate((lower / bits).numpy()), measures.estimate((upper / bits).numpy()))
+
+
+def conditional_information(
+    mean: Tensor, log_noise_power: Tensor, z: Tensor, queries: int, label: NDArray[np.integer]
+) -> Information:
+    """I(x; z | label), the mean over labels [n], equally many of each, of mutual_information of their points.
+
+    mean, z  [d, n];  log_noise_power  [1, 1] or [d, n];  queries  of all labels together
+    """
+    numbers, each = np.unique(label), []
+    for number in numbers:
+        own = torch.from_numpy(np.flatnonzero(label == number))
+        power = log_noise_power if log_noise_power.shape[1] == 1 else log_noise_power[:, own]
+        each.append(mutual_information(mean[:, own], power, z[:, own[: -(-queries // len(numbers))]]))
+    return Information(_mean([i.lower for i in each]), _mean([i.upper for i in each]))
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Of independent estimates."""
+    values, errors = [e.value for e in estimates], [e.stderr for e in estimates]
+    return Estimate(math.fsum(values) / len(values), math.hypot(*errors) / len(errors))
 
 
 def gaussian_information_bits(mean: Tensor, noise_power: float) -> float:

@@ -25,19 +25,21 @@ def squared_error(points: Array, reconstructed: Array) -> NDArray[np.float64]:
     return (difference**2).mean(axis=-1)
 
 
-def linear_mse(latent_dim: int, snr: float | None) -> float:
+def linear_mse(latent_dim: int, snr: float | None, conditional: bool = False) -> float:
     """MSE of the best linear codec: PCA, the SNR channel, a linear MMSE decoder.
 
-    m = min(d, 3) components are sent, each over d / m uses of the channel: D = ⁵⁄₁₂·[1 - (m/3)·s′/(1 + s′)]
-    with s′ = s·d/m. The cube's coordinates are uncorrelated with equal variance, so any m will do.
+    Of k = 3 components of equal variance (⁵⁄₃₆; conditional: of 2 of ¹⁄₁₂, the face's centre being known)
+    m = min(d, k) are sent, each over d / m uses of the channel: D = k·variance·[1 - (m/k)·s′/(1 + s′)] with
+    s′ = s·d/m. They are uncorrelated, so any m will do.
     """
-    sent = min(latent_dim, 3)
+    variance, components = (cube.FACE_VARIANCE, 2) if conditional else (cube.VARIANCE, cube.DIMENSION)
+    sent = min(latent_dim, components)
     if snr is None:
         share = 1.0
     else:
         effective = snr * latent_dim / sent
         share = effective / (1 + effective)
-    return cube.VARIANCE * (1 - sent / 3 * share)
+    return components / cube.DIMENSION * variance * (1 - sent / components * share)
 
 
 def entropy_nats(values: Array) -> float:

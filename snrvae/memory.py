@@ -11,6 +11,7 @@ from snrvae.params import Params
 
 INTERPRETER = 300e6  # with PyTorch and its libraries
 POINT = 13  # bytes of a point in cube.npz: three float32 and its face
+LABEL = 24  # bytes of the face as a conditional codec is given it: six float32
 PASS = 8192  # points that go through a network at once in evaluation
 FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
 BLOCK = 8  # cells that train together
@@ -69,13 +70,14 @@ def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> fl
     block = max(
         size * 16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
         + size * 4 * train.batch_size * _activations(params, latent_dim, heads)
-        + drawn * (repeats * (32 + 8 * latent_dim) + size * (12 + 4 * latent_dim))
+        + drawn * (repeats * (32 + 2 * _label(params) + 8 * latent_dim) + size * (12 + 4 * latent_dim))
+        + drawn * size * _label(params)
         for latent_dim, heads in shapes
     )
     records = 2 * size * 12 * train.steps / 60
     results = sum(cells * 16 * _parameters(params, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
-    points = 2 * POINT * params.data.train_points
+    points = (2 * POINT + 2 * _label(params)) * params.data.train_points
     apart = processes * 0.7 * INTERPRETER if processes > 1 else 0
     return INTERPRETER + points + apart + max(processes * (block + records), results) + rows
 
@@ -96,8 +98,13 @@ def _evaluate(params: Params, cores: int) -> float:
     at_work += data.test_points * (1800 + 8 * width + 120 * largest)
     at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
-    points = 4 * POINT * sum(data.counts.values())
+    points = (4 * POINT + 2 * _label(params)) * sum(data.counts.values())
     return INTERPRETER + points + codecs + kept + processes * at_work
+
+
+def _label(params: Params) -> int:
+    """Bytes that each input has more for its label."""
+    return LABEL if params.conditional else 0
 
 
 def _parameters(params: Params, latent_dim: int, heads: int) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from snrvae import tables
 from snrvae.grid import Cell
-from snrvae.records import Fidelity, Generation, Limit
+from snrvae.records import Fidelity, Generation, Limit, OnDemand
 
 FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")
 RATE = ("kl_bits", "kl_bits_stderr")
@@ -21,6 +21,13 @@ GENERATION = (
     "generation_p_value",
     "coverage",
 )
+ON_DEMAND = (
+    "requested_face_distance",
+    "requested_face_share",
+    "requested_face_ratio",
+    "requested_face_ratio_stderr",
+    "requested_face_worst_ratio",
+)
 FITTED = ("fitted_surface_distance", "fitted_ratio", "fitted_ratio_stderr", "fitted_p_value")
 LIMIT = (
     "information_bits",
@@ -32,7 +39,7 @@ LIMIT = (
     "gap_db_stderr",
 )
 CAPACITY = ("capacity_bits", "gaussian_information_bits")
-NUMBERS = [*FIDELITY, *RATE, *GENERATION, *FITTED, *LIMIT, *CAPACITY]
+NUMBERS = [*FIDELITY, *RATE, *GENERATION, *ON_DEMAND, *FITTED, *LIMIT, *CAPACITY]
 METRICS = (
     "mse",
     "kl_bits",
@@ -40,6 +47,9 @@ METRICS = (
     "generated_surface_distance",
     "generation_ratio",
     "coverage",
+    "requested_face_distance",
+    "requested_face_share",
+    "requested_face_ratio",
     "fitted_ratio",
     "gap_db",
 )
@@ -50,6 +60,7 @@ def cells(
     generations: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
     limits: Mapping[Cell, Limit],
+    conditional: bool = False,
 ) -> pd.DataFrame:
     """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
 
@@ -62,6 +73,7 @@ def cells(
     selected = set((first | best).values())
     rows = [
         tables.cell_columns(cell)
+        | {"conditional": int(conditional)}
         | {"selected": int(cell in selected), "diverged": int(result is None)}
         | _fidelity(result)
         | _generation(generations.get(cell))
@@ -74,11 +86,13 @@ def cells(
     return table.reindex(columns=[*table, *missing])  # where all diverged, nothing was measured
 
 
-def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
+def from_csv(data: bytes, cells: Collection[Cell], conditional: bool = False) -> pd.DataFrame:
     """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
-    table = tables.of_cells(data, cells, ["selected", "diverged", *NUMBERS])
+    table = tables.of_cells(data, cells, ["conditional", "selected", "diverged", *NUMBERS])
     selected = table[table.selected == 1]
     keys = ["noise", "latent_dim", "snr"]
+    if not (table.conditional == conditional).all():
+        raise ValueError(f"conditional: params.yaml says {str(conditional).lower()}, and a row another")
     if not table.diverged.isin((0, 1)).all():
         raise ValueError("diverged: values that are neither 0 nor 1")
     if table[table.diverged == 1][NUMBERS].notna().to_numpy().any():
@@ -96,6 +110,7 @@ def from_csv(data: bytes, cells: Collection[Cell]) -> pd.DataFrame:
     uniform = selected[selected.noise != "learned"]
     present = (
         (selected, FIDELITY + GENERATION),
+        (selected if conditional else selected[:0], ON_DEMAND),
         (uniform, FITTED),
         (noisy, RATE + LIMIT),
         (isotropic, CAPACITY),
@@ -138,6 +153,18 @@ def _generation(generated: Generation | None) -> dict[str, Any]:
         "generation_ratio_stderr": generated.ratio.stderr,
         "generation_p_value": generated.p_value,
         "coverage": generated.coverage,
+    } | _on_demand(generated.on_demand)
+
+
+def _on_demand(asked: OnDemand | None) -> dict[str, Any]:
+    if asked is None:
+        return dict.fromkeys(ON_DEMAND)
+    return {
+        "requested_face_distance": asked.distance,
+        "requested_face_share": asked.share,
+        "requested_face_ratio": asked.ratio.value,
+        "requested_face_ratio_stderr": asked.ratio.stderr,
+        "requested_face_worst_ratio": asked.worst_ratio,
     }
 
 

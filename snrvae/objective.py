@@ -45,15 +45,15 @@ class Gaussianity:
         self._slope = torch.cat([-slope, slope])
         self._waves = like.new_empty(cells * directions, 2 * self.FREQUENCIES, batch)
 
-    def __call__(self, z: Tensor, directions: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, z: Tensor, directions: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """T [c] of latents z [c, d, b] along unit directions [m, d], and dT/dz [c, d, b].
 
-        label  one-hot [c, l, b]; l is 0 for points without labels
+        label  where points have one: one-hot [c, l, b]
         """
         cells, _, batch = z.shape
         projection = torch.matmul(directions, z).view(-1, 1, batch)  # [c·m, 1, b]
         waves = torch.addcmul(self._phase, self._t, projection, out=self._waves).cos_()
-        if label.shape[1]:
+        if label is not None:
             return self._labelled(waves, directions, label)
         mean = waves.mean(2)
         pairs = mean * (batch / (batch - 1))  # of |φ̂|², b² pairs of which b are a point with itself

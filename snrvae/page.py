@@ -117,9 +117,16 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dic
             "coverage": f"{row['coverage']:.1%}",
         },
         "reconstructed": _cloud(reconstructed, test.face[: len(reconstructed)]),
-        "generated": _cloud(generated, nearest_face(generated)),
+        "generated": _cloud(generated, _face(shown, name, generated)),
         "latents": _densities(shown[f"{name}/latents"]),
     }
+
+
+def _face(shown: Arrays, name: str, generated: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The faces [n] that generated points are coloured by: those asked for, or else the nearest."""
+    if f"{name}/requested" in shown:
+        return shown[f"{name}/requested"][: len(generated)].argmax(1).astype(np.uint8)
+    return nearest_face(generated)
 
 
 def _which(row: Mapping[str, Any]) -> dict[str, str]:

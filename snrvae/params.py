@@ -57,6 +57,7 @@ MOST_DIMS, MOST_SNRS = 16, 64  # a figure has a row or a column for each: 64 meg
 Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Points = Annotated[Count, _multiple_of(FACES)]
 Weight = Annotated[Real, Field(ge=0, le=1e9)]  # float32 holds it times a gradient
+Truth = Annotated[bool, Field(strict=True)]
 Positive = Annotated[Real, Field(gt=0)]
 Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
 
@@ -119,6 +120,7 @@ class Params(Settings):
         description="a section with steps, batch_size, learning_rate, repeats, kl_weight, "
         "gaussianity_weight, on_divergence"
     )
+    conditional: Truth = Field(description="true or false")
     noise: Annotated[tuple[Literal["isotropic", "learned"], ...], BeforeValidator(_listed)] = Field(
         min_length=1, description="isotropic, learned, or a list of both"
     )
@@ -165,7 +167,9 @@ def from_yaml(text: str) -> Params:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ValueError("not a set of keys: expected seed, data, network, train, noise, latent_dim, snr")
+        raise ValueError(
+            "not a set of keys: expected seed, data, network, train, conditional, noise, latent_dim, snr"
+        )
     try:
         return Params.model_validate(tree)
     except ValidationError as error:

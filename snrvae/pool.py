@@ -39,7 +39,7 @@ class StoppedError(RuntimeError):
 
 
 class Trainer(ABC):
-    """Trains cells on points that it was given once."""
+    """Trains cells on inputs that it was given once."""
 
     def fit(self, cells: Sequence[Cell], progress: Progress) -> tuple[list[Codecs], list[History]]:
         """Train every cell; one batch of codecs per shape, one history per block.
@@ -58,31 +58,31 @@ class Trainer(ABC):
         """Each block trained, in the order given."""
 
 
-def train_block(block: Block, points: Tensor, recipe: Recipe, progress: Progress) -> Trained:
-    """A block trained on points [n, 3] by this thread."""
-    batch, history = training.fit(block, points, recipe, progress)
+def train_block(block: Block, inputs: Tensor, recipe: Recipe, progress: Progress) -> Trained:
+    """A block trained on inputs [n, 3 + l] by this thread."""
+    batch, history = training.fit(block, inputs, recipe, progress)
     return codec.to_bytes([batch]), history
 
 
 class Alone(Trainer):
-    """This process, which trains one block after the other on points [n, 3]."""
+    """This process, which trains one block after the other on inputs [n, 3 + l]."""
 
-    def __init__(self, points: NDArray[np.float32], recipe: Recipe):
-        self._points, self._recipe = torch.from_numpy(points), recipe
+    def __init__(self, inputs: NDArray[np.float32], recipe: Recipe):
+        self._inputs, self._recipe = torch.from_numpy(inputs), recipe
 
     def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
-        return [train_block(block, self._points, self._recipe, progress) for block in blocks]
+        return [train_block(block, self._inputs, self._recipe, progress) for block in blocks]
 
 
 class Pool(Trainer):
-    """Processes that train blocks of cells on the same points [n, 3], of which they share one copy.
+    """Processes that train blocks of cells on the same inputs [n, 3 + l], of which they share one copy.
 
     A context manager: on leaving it, by an error or an interrupt too, every process ends.
     """
 
-    def __init__(self, points: NDArray[np.float32], recipe: Recipe, processes: int):
+    def __init__(self, inputs: NDArray[np.float32], recipe: Recipe, processes: int):
         context = multiprocessing.get_context("spawn")
-        self._task = _Task(torch.from_numpy(points).share_memory_(), recipe, _Board(context))
+        self._task = _Task(torch.from_numpy(inputs).share_memory_(), recipe, _Board(context))
         self._executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(self._task,))
 
     def __enter__(self) -> "Pool":
@@ -150,9 +150,9 @@ class _Board:
 
 @dataclass(frozen=True)
 class _Task:
-    """What every block of a pool needs; each process keeps its own, save the points [n, 3]."""
+    """What every block of a pool needs; each process keeps its own, save the inputs [n, 3 + l]."""
 
-    points: Tensor
+    inputs: Tensor
     recipe: Recipe
     board: _Board
 
@@ -182,4 +182,4 @@ def _train(block: Block) -> Trained:
             raise StoppedError
         task.board.add(cell_steps, mse)
 
-    return train_block(block, task.points, task.recipe, progress)
+    return train_block(block, task.inputs, task.recipe, progress)

@@ -55,10 +55,28 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class OnDemand:
+    """Points that a conditional cell generated for a face each, against the faces.
+
+    share        of the points, to which no face is nearer than the one asked for
+    ratio        generation_ratio of a face's points, mean over the faces
+    worst_ratio  the largest of the six
+    face         which face [n] was asked for of one draw's points
+    """
+
+    distance: float
+    share: float
+    ratio: Estimate
+    worst_ratio: float
+    face: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class Generation:
     """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3].
 
-    p_value  of the hypothesis that those are independent points of the surface
+    p_value    of the hypothesis that those are independent points of the surface
+    on_demand  where the cell is conditional: of faces drawn at random
     """
 
     surface_distance: float
@@ -68,6 +86,7 @@ class Generation:
     p_value: float
     coverage: float
     points: Points
+    on_demand: OnDemand | None = None
 
 
 @dataclass(frozen=True)

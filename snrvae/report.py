@@ -88,6 +88,7 @@ def markdown(
     grids = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
     return environment.get_template("report.md").render(
         params=params,
+        on_demand=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
         autoencoders=[row for row in rows if row["noise"] == "none"],

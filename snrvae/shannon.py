@@ -4,12 +4,14 @@ x → encoder → μ → channel(SNR) → z → decoder → x̂:  D = E|x − x�
 
 Rates are in bits, D is the squared error of a point (three times the mean squared error of its
 coordinates), slopes are bits per unit of D. Every slope of the table certifies a line below R(D);
-up to LAST_SEARCHED_SLOPE they come from a search over the law of y (rate_distortion), above
-from the closed form for faces, edges and corners (cube_edges), which holds at any rate.
+up to some slope they come from a search over the law of y (rate_distortion), above from a closed form,
+which holds at any rate: that for faces, edges and corners (cube_edges) or, where encoder and decoder
+know the face, that for a square (square). D(R) is then the conditional one, and R = I(x; z | face).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from math import e, floor, log, log1p, log2, pi, sqrt
 
@@ -17,22 +19,71 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from snrvae import tables
-from snrvae.cube_edges import SMALLEST_SLOPE, edge_bound, edge_intercept
+from snrvae import cube_edges, square, tables
 from snrvae.quadrature import Array, cube_surface, node_count
 from snrvae.rate_distortion import Bound, Lines, blahut_arimoto
 
-ZERO_RATE_DISTORTION = 5 / 12  # total variance of the cube surface
-# Up to λ = 18/5 the mean alone is optimal; a little below it, 5/12 is exact in floating point.
-ZERO_RATE_SLOPE, ZERO_RATE_INTERCEPT = 5.184, 2.16
-FIRST_SLOPE = 5.25
-# Slopes per octave up to a slope: between two tangents R(D) is up to (0.3/per octave)² bits above
-# both, more where D falls fast with the slope (near rate 0).
-SPACING = ((9.0, 32), (500.0, 8), (1e7, 16))
-LAST_SEARCHED_SLOPE = 500.0  # R ≈ 7.8 bits; the time grows as the slope squared
 PER_BIT = 1e6  # the table's steps of rate in a bit
 
-ASYMPTOTE_BELOW = 0.02  # point_by_point_distortion means little above this distortion
+
+@dataclass(frozen=True)
+class Law:
+    """A law of x on flat pieces, whose R(D) is bracketed: by a search, and in closed form at high rate.
+
+    spacing       slopes per octave up to a slope, from `first` on: between two tangents R(D) is up to
+                  (0.3/per octave)² bits above both, more where D falls fast with the slope (near rate 0)
+    last_searched the time of a search grows with the slope
+
+    Slopes in bits per unit of squared error.
+    """
+
+    area: float
+    zero_rate: Bound  # the mean alone, a line that is exact in floating point
+    first: float
+    spacing: tuple[tuple[float, int], ...]
+    last_searched: float
+    searched: Callable[[Iterable[float]], Iterator[Bound]]
+    closed: Callable[[float], Bound]
+    closed_intercept: Callable[[float], float]
+    smallest_closed: float
+
+    @property
+    def slopes(self) -> list[float]:
+        """Those of the table, but for the first row's."""
+        slopes = [self.first]
+        for last, per_octave in self.spacing:
+            while slopes[-1] < last:
+                slopes.append(float(f"{slopes[-1] * 2 ** (1 / per_octave):.5g}"))
+        return slopes
+
+
+CUBE_SURFACE = Law(
+    6.0,
+    Bound(5.184, 2.16, 5 / 12, 0.0),  # up to λ = 18/5 the mean alone is optimal
+    5.25,
+    ((9.0, 32), (500.0, 8), (1e7, 16)),
+    500.0,  # R ≈ 7.8 bits
+    lambda slopes: blahut_arimoto(lambda slope: cube_surface(node_count(slope)), slopes),
+    cube_edges.edge_bound,
+    cube_edges.edge_intercept,
+    cube_edges.SMALLEST_SLOPE,
+)
+KNOWN_FACE = Law(
+    1.0,
+    Bound(8.4, 1.4, 1 / 6, 0.0),  # up to λ = 6
+    9.0,
+    ((16.0, 32), (2e4, 8), (6e7, 16)),
+    2e4,  # R ≈ 10.7 bits
+    square.searched,
+    square.bound,
+    square.intercept,
+    square.SMALLEST_SLOPE,
+)
+
+
+def law(conditional: bool) -> Law:
+    """What is left to say of a point of the cube's surface: all, or what its face does not tell."""
+    return KNOWN_FACE if conditional else CUBE_SURFACE
 
 
 def capacity_bits(latent_dim: int, snr: float) -> float:
@@ -73,14 +124,6 @@ class RateDistortionTable:
         return np.interp(d, self.distortion[::-1], self.rate_upper_bits[::-1])
 
 
-def _slopes() -> list[float]:
-    slopes = [FIRST_SLOPE]
-    for last, per_octave in SPACING:
-        while slopes[-1] < last:
-            slopes.append(float(f"{slopes[-1] * 2 ** (1 / per_octave):.5g}"))
-    return slopes
-
-
 def _round_up(value: float, digits: int) -> float:
     """Up to a number of significant digits."""
     rounded = float(f"{value:.{digits}g}")
@@ -88,17 +131,15 @@ def _round_up(value: float, digits: int) -> float:
     return rounded if rounded >= value else float(f"{value + unit / 2:.{digits}g}")
 
 
-def rate_distortion_table() -> RateDistortionTable:
+def rate_distortion_table(law: Law = CUBE_SURFACE) -> RateDistortionTable:
     """The table from 0 to 22 bits. The same each time: nothing in it is random.
 
     Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that what a CSV
     holds is as certified as what was computed.
     """
-    slopes = _slopes()
-    searched = [s for s in slopes if s <= LAST_SEARCHED_SLOPE]
-    bounds = [Bound(ZERO_RATE_SLOPE, ZERO_RATE_INTERCEPT, ZERO_RATE_DISTORTION, 0.0)]
-    bounds += blahut_arimoto(lambda slope: cube_surface(node_count(slope)), searched)
-    bounds += [edge_bound(s) for s in slopes[len(searched) :]]
+    slopes, zero = law.slopes, law.zero_rate
+    searched = [s for s in slopes if s <= law.last_searched]
+    bounds = [zero, *law.searched(searched), *(law.closed(s) for s in slopes[len(searched) :])]
     method = ["mean", *["blahut-arimoto"] * len(searched)]
     method += ["edge"] * (len(bounds) - len(method))
 
@@ -106,7 +147,7 @@ def rate_distortion_table() -> RateDistortionTable:
     intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
     distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
     upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
-    intercept[0], distortion[0], upper[0] = ZERO_RATE_INTERCEPT, ZERO_RATE_DISTORTION, 0.0
+    intercept[0], distortion[0], upper[0] = zero.intercept, zero.distortion, 0.0
     lower = np.floor(Lines(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(method))
 
@@ -116,13 +157,14 @@ def to_csv(table: RateDistortionTable) -> str:
     return pd.DataFrame(asdict(table)).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-def table_from_csv(data: bytes) -> RateDistortionTable:
-    """Inverse of to_csv. Raises ValueError where `data` is another table."""
+def table_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> RateDistortionTable:
+    """Inverse of to_csv for a table of `law`. Raises ValueError where `data` is another table."""
     table = tables.from_csv(data)
     names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
     tables.numbers(table, names)
-    if len(table) != 1 + len(_slopes()) or table.isna().to_numpy().any() or "method" not in table:
-        raise ValueError(f"expected {1 + len(_slopes())} whole rows: the table is cut short, or another's")
+    rows = 1 + len(law.slopes)
+    if len(table) != rows or table.isna().to_numpy().any() or "method" not in table:
+        raise ValueError(f"expected {rows} whole rows: the table is cut short, or another's")
     slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
     rise = [np.diff(slope), np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
     if slope[0] <= 0 or distortion[-1] <= 0 or min(step.min() for step in rise) <= 0 or (lower > upper).any():
@@ -130,18 +172,18 @@ def table_from_csv(data: bytes) -> RateDistortionTable:
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(map(str, table["method"])))
 
 
-def lines_from_csv(data: bytes) -> Lines:
+def lines_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> Lines:
     """The certified lines of a table's CSV. Raises ValueError where `data` is another table."""
-    return table_from_csv(data).lines
+    return table_from_csv(data, law).lines
 
 
 # --- D(R) ------------------------------------------------------------------------------------
 
 
-def distortion_at_rate(lines: Lines, rate_bits: ArrayLike) -> Array:
-    """Certified lower bound on the cube surface's D(R), elementwise, at any rate in bits.
+def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFACE) -> Array:
+    """Certified lower bound on D(R) of a law, elementwise, at any rate in bits.
 
-    Beyond the rate where the steepest line touches R(D), the edge certificate adds a line of its
+    Beyond the rate where the steepest line touches R(D), the closed form adds a line of its
     own at each rate: nothing is extrapolated.
     """
     rate = np.asarray(rate_bits, dtype=np.float64)
@@ -150,35 +192,45 @@ def distortion_at_rate(lines: Lines, rate_bits: ArrayLike) -> Array:
     least = np.array(lines.distortion(rate))
     # A line touches an R(D) of slope −1/(D ln 2) at λD = 1, log2(e) bits below its intercept.
     beyond = rate > np.max(lines.intercept) - log2(e)
-    slope = pi * e / 6 * 2.0 ** np.minimum(rate, 1000.0) / log(2)
-    usable = beyond & (slope >= SMALLEST_SLOPE)
+    slope = pi * e / law.area * 2.0 ** np.minimum(rate, 1000.0) / log(2)
+    usable = beyond & (slope >= law.smallest_closed)
     for i in np.ndindex(rate.shape):
         if usable[i]:
-            own = (edge_intercept(float(slope[i])) - rate[i]) / slope[i]
+            own = (law.closed_intercept(float(slope[i])) - rate[i]) / slope[i]
             least[i] = max(least[i], own)
     return least
 
 
 # --- point by point --------------------------------------------------------------------------
 
+ASYMPTOTE_BELOW = 0.02  # for the whole surface, asymptotes mean little above this distortion
 
-def point_by_point_distortion(latent_dim: int, snr: float) -> float:
-    """High-SNR asymptote of the best codes for one point at a time, d = 1, 2 or 3.
 
-    d = 1: a curve in strands Δ apart, D = Δ²/12 + 27/(π²sΔ²), at its least Δ⁴ = 324/(π²s).
-    d = 2: a flat map with the density of latents ∝ 6P − |z|², D = 12σ²∫q² (no flat map can have
+def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFACE) -> float:
+    """High-SNR asymptote of the best codes for one point at a time, d = 1, 2 or, for the whole cube, 3.
+
+    For flat pieces of the area A:
+    d = 1: a curve in strands Δ apart, D = Δ²/12 + 3A²/(4π²sΔ²), at its least Δ⁴ = 9A²/(π²s).
+    d = 2: a flat map with the density of latents ∝ 6P − |z|², D = 2Aσ²∫q² (no flat map can have
            it everywhere, so real codes stay a little above).
     d = 3: the unfolded cube in R³; a folded map can do better.
     """
-    if latent_dim not in (1, 2, 3) or not snr > 0:
-        raise ValueError(f"need latent_dim 1, 2 or 3 and snr > 0, not {latent_dim} and {snr}")
-    return {1: 3 / (pi * sqrt(snr)), 2: 8 / (3 * pi * snr), 3: 5 / (18 * snr)}[latent_dim]
+    if latent_dim not in point_by_point_dims(law) or not snr > 0:
+        dims = ", ".join(map(str, point_by_point_dims(law)))
+        raise ValueError(f"need a latent_dim of {dims} and snr > 0, not {latent_dim} and {snr}")
+    share = law.area / 6
+    return {1: 3 * share / (pi * sqrt(snr)), 2: 8 * share / (3 * pi * snr), 3: 5 / (18 * snr)}[latent_dim]
 
 
-def point_by_point_curve(latent_dim: int, most_bits: float) -> tuple[Array, Array]:
-    """The asymptote where it means something: (capacity in bits, distortion) from ASYMPTOTE_BELOW on."""
+def point_by_point_dims(law: Law) -> tuple[int, ...]:
+    """The latent dimensions of which an asymptote is known."""
+    return (1, 2, 3) if law is CUBE_SURFACE else (1, 2)
+
+
+def point_by_point_curve(latent_dim: int, most_bits: float, law: Law = CUBE_SURFACE) -> tuple[Array, Array]:
+    """The asymptote where it means something: (capacity in bits, distortion) from a low distortion on."""
     snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
     bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])
-    distortion = np.array([point_by_point_distortion(latent_dim, float(snr)) for snr in snrs])
-    holds = distortion < ASYMPTOTE_BELOW
+    distortion = np.array([point_by_point_distortion(latent_dim, float(snr), law) for snr in snrs])
+    holds = distortion < ASYMPTOTE_BELOW * law.area / 6
     return bits[holds], distortion[holds]

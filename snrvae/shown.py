@@ -21,12 +21,17 @@ def to_bytes(
     generated: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
 ) -> bytes:
-    """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d]."""
+    """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d].
+
+    Conditional cells also have the faces asked for, one-hot: requested [n, 6].
+    """
     arrays = {}
     for result in selected:
         name = f"{result.cell.model}/{result.cell.key}"
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
+        if (asked := generated[result.cell].on_demand) is not None:
+            arrays[f"{name}/requested"] = cube.one_hot(asked.face[:POINTS])
         if result.cell in fitted:
             arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
@@ -35,10 +40,12 @@ def to_bytes(
     return npz.to_bytes(arrays)
 
 
-def from_bytes(data: bytes, cells: Iterable[Cell], count: int) -> dict[str, NDArray[np.float32]]:
+def from_bytes(
+    data: bytes, cells: Iterable[Cell], count: int, conditional: bool = False
+) -> dict[str, NDArray[np.float32]]:
     """The arrays of these cells on `count` test points. Raises ValueError where `data` is anything else."""
     arrays = npz.from_bytes(data)
-    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, count).items()}
+    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, conditional, count).items()}
     if set(arrays) != set(shapes):
         raise ValueError(f"expected other arrays ({min(set(arrays) ^ set(shapes))!r})")
     for name, array in arrays.items():
@@ -51,7 +58,7 @@ def from_bytes(data: bytes, cells: Iterable[Cell], count: int) -> dict[str, NDAr
     return arrays
 
 
-def _shapes(cell: Cell, count: int) -> dict[str, tuple[int, int]]:
+def _shapes(cell: Cell, conditional: bool, count: int) -> dict[str, tuple[int, int]]:
     """Shape of every array of a cell, by name."""
     name, points, latents = f"{cell.model}/{cell.key}", min(count, POINTS), min(count, LATENTS)
     shapes = {
@@ -59,6 +66,8 @@ def _shapes(cell: Cell, count: int) -> dict[str, tuple[int, int]]:
         f"{name}/generated": (points, cube.DIMENSION),
         f"{name}/latents": (latents, cell.latent_dim),
     }
+    if conditional:
+        shapes[f"{name}/requested"] = (points, cube.FACES)
     if cell.noise == "learned":
         return shapes | {f"{name}/noise_share": (latents, cell.latent_dim)}
     return shapes | {f"{name}/fitted": (points, cube.DIMENSION)}

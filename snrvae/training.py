@@ -204,7 +204,7 @@ class _Block:
         seen = [inputs[torch.randint(len(inputs), (SEEN,), generator=g)].T for g in generators]
         latents = [torch.randn(self.latent_dim, SEEN, generator=g) for g in generators]
         network.initialise(self.encoder, seen, generators)
-        received = [torch.cat([z, x[cube.DIMENSION :]]) for z, x in zip(latents, seen, strict=True)]
+        received = [codec.with_label(z, codec.label_of(x)) for z, x in zip(latents, seen, strict=True)]
         network.initialise(self.decoder, received, generators)
         batch = recipe.train.batch_size
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
@@ -219,7 +219,7 @@ class _Block:
 
     def step(self, inputs: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
         """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
-        x, label = inputs[:, : cube.DIMENSION], inputs[:, cube.DIMENSION :]
+        x, label = inputs[:, : cube.DIMENSION], codec.label_of(inputs)
         output = self._encoder.forward(inputs)
         noisy = self.noise != "none"
         z = self._channel.forward(output, noise) if noisy else output

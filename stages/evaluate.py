@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, evaluation, generation, metrics, shannon, shown, tables
+from snrvae import codec, cube, evaluation, generation, metrics, shannon, shown, tables
 from snrvae.params import Params
 from snrvae.randomness import numpy_stream
 from stages import files
@@ -23,19 +23,21 @@ def evaluate(
     evaluation_path: Path,
 ) -> None:
     splits = files.read_cube(cube_path, params)
-    train, validation, test = (splits[name].points for name in ("train", "validation", "test"))
-    models = files.read(ae_path, codec.autoencoders_from_bytes) + files.read(
-        vae_path, codec.snr_vaes_from_bytes
+    train, validation, test = (
+        cube.inputs(splits[name], params.conditional) for name in ("train", "validation", "test")
     )
+    law, labels = shannon.law(params.conditional), cube.FACES if params.conditional else 0
+    models = files.read(ae_path, lambda data: codec.autoencoders_from_bytes(data, labels))
+    models += files.read(vae_path, lambda data: codec.snr_vaes_from_bytes(data, labels))
     every = {batch.cells[0]: batch for batch in evaluation.single(models)}
     codecs = {cell: batch for cell, batch in every.items() if not batch.diverged}
-    lines = files.read(limit_path, shannon.lines_from_csv)
+    lines = files.read(limit_path, lambda data: shannon.lines_from_csv(data, law))
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a cell is measured on one core, whatever runs beside it
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         ideal = numpy_stream(params.seed, "ideal samples")
-        compared = pool.submit(generation.reference, test, ideal)
+        compared = pool.submit(generation.reference, splits["test"].points, ideal)
         results = list(
             pool.map(lambda c: evaluation.fidelity(c, validation, test, params.seed), codecs.values())
         )
@@ -64,7 +66,9 @@ def evaluate(
             )
         )
     measured = {result.cell: result for result in results}
-    table = metrics.cells({cell: measured.get(cell) for cell in every}, generated, fitted, limits)
+    table = metrics.cells(
+        {cell: measured.get(cell) for cell in every}, generated, fitted, limits, params.conditional
+    )
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),

@@ -1,4 +1,4 @@
-"""Compute Shannon's limit for the cube's surface: → rate_distortion.csv. Nothing of the grid enters."""
+"""Compute Shannon's limit for the cube's surface, or for a known face: params → rate_distortion.csv."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ from snrvae.params import Params
 from stages import files
 
 
-def rate_distortion(_: Params, table_path: Path) -> None:
-    files.write(table_path, shannon.to_csv(shannon.rate_distortion_table()))
+def rate_distortion(params: Params, table_path: Path) -> None:
+    law = shannon.law(params.conditional)
+    files.write(table_path, shannon.to_csv(shannon.rate_distortion_table(law)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from snrvae import cube, figures, grid, metrics, page, report, shannon, shown, tables
+from snrvae import figures, grid, metrics, page, report, shannon, shown, tables
 from snrvae.params import Params
 from stages import files
 
@@ -29,14 +29,15 @@ def render(
     page_path: Path,
 ) -> None:
     autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
+    conditional, law = params.conditional, shannon.law(params.conditional)
     every, count = autoencoders + snr_vaes, params.data.test_points
     splits = files.read_cube(cube_path, params)
-    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every))
+    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, conditional))
     diverged = tables.cells_of(cells[cells.diverged == 1])
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count))
+    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count, conditional))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
-    limit = pd.DataFrame(asdict(files.read(limit_path, shannon.table_from_csv)))
+    limit = pd.DataFrame(asdict(files.read(limit_path, lambda data: shannon.table_from_csv(data, law))))
     losses = pd.concat(
         [
             files.read(ae_losses_path, lambda data: tables.training_from_csv(data, autoencoders, diverged)),
@@ -45,9 +46,9 @@ def render(
     )
     versions = files.read(lock_path, report.locked_versions)
     asymptotes = {
-        latent_dim: shannon.point_by_point_curve(latent_dim, 25)
+        latent_dim: shannon.point_by_point_curve(latent_dim, 25, law)
         for latent_dim in params.latent_dim
-        if latent_dim <= cube.DIMENSION
+        if latent_dim in shannon.point_by_point_dims(law)
     }
     with figures.style():
         drawn = {  # in the order in which the report shows them
@@ -60,6 +61,8 @@ def render(
         }
         if (cells.noise == "isotropic").any():
             drawn["generated.png"] = figures.generated(cells, clouds, splits["test"])
+        if conditional:
+            drawn["requested.png"] = figures.requested(cells, clouds)
         if {1, 2} & set(params.latent_dim):
             drawn["codes.png"] = figures.codes(cells, clouds, splits["test"])
         if (cells.noise == "learned").any():

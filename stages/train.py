@@ -28,10 +28,10 @@ def train(
     hidden = (params.network.hidden_units,) * params.network.hidden_layers
     recipe = Recipe(hidden, settings, params.seed)
     total = settings.steps * len(cells)
-    points = partial(cube.training_points, params.data.train_points)
+    inputs = partial(cube.training_inputs, params.data.train_points, params.conditional)
     with (
         # what is read has no name here, so that the trainer's copy is the only one
-        _trainer(files.stream(cube_path, points), recipe) as trainer,
+        _trainer(files.stream(cube_path, inputs), recipe) as trainer,
         tqdm(total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None) as bar,
     ):
 
@@ -49,12 +49,12 @@ def train(
     files.write(losses_path, tables.to_csv(losses))
 
 
-def _trainer(points: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
+def _trainer(inputs: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
     """A cluster where the environment names its scheduler, and this machine's cores where it does not."""
     address = os.environ.get(CLUSTER)
     if not address:
         cores = torch.get_num_threads()
-        return Pool(points, recipe, cores) if cores > 1 else nullcontext(Alone(points, recipe))
+        return Pool(inputs, recipe, cores) if cores > 1 else nullcontext(Alone(inputs, recipe))
     try:
         from snrvae import cluster  # noqa: PLC0415 - Dask is an extra
     except ModuleNotFoundError as error:
@@ -62,4 +62,4 @@ def _trainer(points: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
             f"{CLUSTER} is set, but there is no package {error.name}; "
             "install it: python -m pip install -r requirements-dev.lock"
         ) from None
-    return cluster.connect(address, points, recipe)
+    return cluster.connect(address, inputs, recipe)

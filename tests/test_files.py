@@ -34,6 +34,7 @@ TREE: dict[str, Any] = {
         "gaussianity_weight": 3e-3,
         "on_divergence": "fail",
     },
+    "conditional": False,
     "noise": "isotropic",
     "latent_dim": 1,
     "snr": 10,

@@ -91,6 +91,7 @@ def test_exactly_what_does_not_apply_is_empty(rows: list[dict[str, str]]) -> Non
     for row in rows:
         empty = {name for name, text in row.items() if not text}
         expected = OF_SELECTED | OF_LIMIT if row["selected"] == "0" else set()
+        expected = expected | set(metrics.ON_DEMAND)
         match row["noise"]:
             case "none":
                 expected = expected | OF_NOISE | OF_LIMIT

@@ -29,6 +29,7 @@ TREE: dict[str, Any] = {
         "gaussianity_weight": 3e-3,
         "on_divergence": "fail",
     },
+    "conditional": False,
     "noise": ["isotropic"],
     "latent_dim": [1, 2],
     "snr": [1.0, 10.0],
@@ -69,6 +70,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "gaussianity_weight": draw(weight),
             "on_divergence": draw(st.sampled_from(["fail", "keep"])),
         },
+        "conditional": draw(st.booleans()),
         "noise": draw(st.lists(st.sampled_from(["isotropic", "learned"]), min_size=1, unique=True)),
         "latent_dim": draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True)),
         "snr": draw(st.lists(ratio, min_size=1, max_size=5, unique_by="{:g}".format)),
@@ -256,7 +258,7 @@ def test_every_fault_gets_a_line_of_its_own() -> None:
 @pytest.mark.parametrize("text", ["", "3", "just words", "- 1\n- 2", "null"])
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(text: str) -> None:
     (line,) = faults(text)
-    assert "seed, data, network, train, noise, latent_dim, snr" in line
+    assert "seed, data, network, train, conditional, noise, latent_dim, snr" in line
 
 
 def test_a_long_wrong_value_is_shown_short() -> None:

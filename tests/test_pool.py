@@ -120,7 +120,7 @@ def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
     points, face = np.full((POINTS, 3), 0.5, np.float32), np.zeros(POINTS, np.uint8)
     files.write(tmp_path / "cube.npz", cube.to_bytes(dict.fromkeys(cube.SPLITS, Split(points, face))))
     tracemalloc.start()
-    read = files.stream(tmp_path / "cube.npz", partial(cube.training_points, POINTS))
+    read = files.stream(tmp_path / "cube.npz", partial(cube.training_inputs, POINTS, False))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.array_equal(read, points)

@@ -336,7 +336,7 @@ def test_the_closed_forms_of_the_dip_match_integrals() -> None:
 
 def test_the_mean_alone_is_certified_at_rate_zero() -> None:
     """α = exp(λ|x|²) needs E[exp(2λ x·y)] ≤ exp(λ|y|²): sinh and cosh, coordinate by coordinate."""
-    lam = shannon.ZERO_RATE_SLOPE * log(2)
+    lam = shannon.CUBE_SURFACE.zero_rate.slope * log(2)
     rng = np.random.default_rng(3)
     for y in np.concatenate([rng.uniform(-0.5, 0.5, (200, 3)), 0.02 * np.eye(3)]):
         t = lam * y

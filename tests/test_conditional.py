@@ -1,0 +1,529 @@
+"""Codecs that are told each point's face: training, files, limit, measures, and every stage of such a run."""
+
+import csv
+import importlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MakeRecipe
+from scipy.special import erf
+from torch import Tensor, nn
+
+from snrvae import (
+    codec,
+    cube,
+    evaluation,
+    generation,
+    information,
+    measures,
+    memory,
+    objective,
+    params,
+    shannon,
+    square,
+    training,
+)
+from snrvae.codec import Codecs
+from snrvae.cube import Split
+from snrvae.grid import Cell, Noise
+from snrvae.shannon import CUBE_SURFACE, KNOWN_FACE, RateDistortionTable
+from stages import files
+
+ROOT = Path(__file__).parents[1]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+FREQUENCIES = torch.arange(0.3, 4, 0.6, dtype=torch.float64)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def labels(count: int, kinds: int = 6, cells: int = 1) -> Tensor:
+    """One-hot labels [c, l, n] drawn at random."""
+    drawn = torch.randint(kinds, (cells, count), generator=generator(1))
+    return nn.functional.one_hot(drawn, kinds).mT.double()
+
+
+@pytest.fixture(scope="module")
+def inputs(splits: dict[str, Split]) -> Tensor:
+    return torch.from_numpy(cube.inputs(splits["train"], conditional=True))
+
+
+# The latent penalty
+
+
+def labelled_penalty(z: Tensor, directions: Tensor, label: Tensor) -> Tensor:
+    """T of latents z [d, b] by complex numbers, over the pairs of different points with one label."""
+    batch, kinds = z.shape[1], len(label)
+    target = torch.exp(-(FREQUENCIES**2) / 2)
+    angle = (directions @ z).unsqueeze(2) * FREQUENCIES  # [m, b, t]
+    off = torch.polar(torch.ones_like(angle), angle) - target
+    same = label.T @ label - torch.eye(batch)  # [b, b]
+    pairs = torch.einsum("mit,ij,mjt->mt", off, same.to(off), off.conj()).real
+    return (pairs * target * 0.6).sum(1).mean() * kinds / (batch * (batch - 1))
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 6])
+def test_the_penalty_of_labelled_latents_is_that_of_pairs_with_one_label(kinds: int) -> None:
+    z = torch.randn(3, 2, 32, generator=generator(), dtype=torch.float64)
+    directions = nn.functional.normalize(torch.randn(2, 2, generator=generator(), dtype=torch.float64))
+    label = labels(32, kinds, cells=3)
+    value, gradient = objective.Gaussianity(3, 2, 32, z)(z, directions, label)
+    z.requires_grad_()
+    expected = torch.stack([labelled_penalty(z[i], directions, label[i]) for i in range(3)])
+    expected.sum().backward()
+    assert torch.allclose(value, expected, atol=1e-12)
+    assert torch.allclose(gradient, z.grad, atol=1e-12)
+
+
+def test_one_label_for_all_is_no_label() -> None:
+    z = torch.randn(2, 3, 64, generator=generator(), dtype=torch.float64)
+    directions = nn.functional.normalize(torch.randn(2, 3, generator=generator(), dtype=torch.float64))
+    penalty = objective.Gaussianity(2, 2, 64, z)
+    value, gradient = (t.clone() for t in penalty(z, directions))
+    same_value, same_gradient = penalty(z, directions, torch.ones(2, 1, 64, dtype=torch.float64))
+    assert torch.allclose(value, same_value, atol=1e-12)
+    assert torch.allclose(gradient, same_gradient, atol=1e-12)
+
+
+def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out() -> None:
+    z = torch.randn(1, 1, 4096, generator=generator(), dtype=torch.float64)
+    label = torch.stack([z[0, 0] < 0, z[0, 0] >= 0]).double().unsqueeze(0)  # each label has a half
+    penalty, directions = objective.Gaussianity(1, 1, 4096, z), torch.ones(1, 1, dtype=torch.float64)
+    together, _ = penalty(z, directions)
+    apart, _ = penalty(z, directions, label)
+    blind, _ = penalty(z, directions, labels(4096, 2))
+    assert abs(float(together)) < 0.01
+    assert abs(float(blind)) < 0.01
+    assert float(apart) > 0.1
+
+
+# Training
+
+
+@pytest.mark.parametrize("latent_dim", [1, 3])
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+def test_the_gradient_of_a_step_is_that_of_autograd(
+    noise: Noise, latent_dim: int, recipe: MakeRecipe, inputs: Tensor
+) -> None:
+    cell = Cell(noise, latent_dim, None if noise == "none" else 4.0, 0)
+    settings = recipe((16, 16), kl_weight=0.05, gaussianity_weight=0.3)
+    block = training._Block((cell,), inputs, settings)
+    x = inputs[:64].T.unsqueeze(0).contiguous()
+    epsilon = torch.randn(1, latent_dim, 64, generator=generator())
+    directions = nn.functional.normalize(torch.randn(min(2, latent_dim), latent_dim, generator=generator()))
+    nets = [
+        [t.clone().requires_grad_() for t in (*n.weights, *n.biases)] for n in (block.encoder, block.decoder)
+    ]
+    losses = torch.zeros(3, 1)
+    block.step(x, epsilon, directions, 1e-3, losses)
+
+    def forward(parameters: list[Tensor], value: Tensor) -> Tensor:
+        half = len(parameters) // 2
+        for layer, (weight, bias) in enumerate(zip(parameters[:half], parameters[half:], strict=True)):
+            value = weight[0] @ (value.relu() if layer else value) + bias[0]
+        return value
+
+    output = forward(nets[0], x[0])
+    kl = penalty = torch.zeros(())
+    z = mean = output[:latent_dim]
+    if noise != "none":
+        variance = mean.square().mean() / 4 * torch.ones_like(mean)
+        if noise == "learned":
+            share = output[latent_dim:].exp()
+            variance = variance * share / share.mean()
+        z = mean + variance.sqrt() * epsilon[0]
+        kl = (mean.square() + variance - 1 - variance.log()).sum(0).mean() / 2
+        penalty = labelled_penalty(z.double(), directions.double(), x[0, 3:].double()).float()
+    decoded = forward(nets[1], torch.cat([z, x[0, 3:]]))
+    error = decoded + (decoded.clamp(0, 1) - decoded).detach() - x[0, :3]
+    mse = error.square().mean()
+    (mse + 0.05 * kl + 0.3 * penalty).backward()
+    assert losses[:, 0].tolist() == pytest.approx(
+        [float(v.detach()) for v in (mse, kl, penalty)], rel=1e-3, abs=1e-5
+    )
+    for net, parameters in zip((block._encoder.gradient, block._decoder.gradient), nets, strict=True):
+        for found, expected in zip((*net.weights, *net.biases), parameters, strict=True):
+            assert expected.grad is not None
+            scale = float(expected.grad.abs().max())
+            assert torch.allclose(found, expected.grad, rtol=1e-3, atol=1e-4 * scale)
+
+
+def test_a_conditional_cell_is_bit_identical_alone_and_in_a_crowd(recipe: MakeRecipe, inputs: Tensor) -> None:
+    cells = tuple(Cell("isotropic", 2, snr, repeat) for snr in (4.0, 100.0, 7.0) for repeat in (0, 1))
+    together, _ = training.fit(cells, inputs, recipe(steps=300), lambda *_: None)
+    for index in (0, 3):
+        alone, _ = training.fit((cells[index],), inputs, recipe(steps=300), lambda *_: None)
+        assert codec.to_bytes([alone]) == codec.to_bytes([together.select([index])])
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: MakeRecipe, inputs: Tensor) -> dict[str, Codecs]:
+    """An autoencoder, and SNR-VAEs with both noises, d = 2, well enough trained to know the faces apart."""
+    cells: dict[str, Cell] = {
+        "none": Cell("none", 2, None, 0),
+        "isotropic": Cell("isotropic", 2, 100.0, 0),
+        "learned": Cell("learned", 2, 100.0, 0),
+    }
+    settings = recipe((32, 32), steps=1500, gaussianity_weight=1e-2)
+    return {n: training.fit((cell,), inputs, settings, lambda *_: None)[0] for n, cell in cells.items()}
+
+
+# Codecs and their file
+
+
+def test_a_file_keeps_conditional_codecs_as_they_are(trained: dict[str, Codecs], inputs: Tensor) -> None:
+    for batch in trained.values():
+        data = codec.to_bytes([batch])
+        (back,) = codec.from_bytes(data)
+        assert back.labels == batch.labels == 6
+        assert torch.equal(back.encode(inputs).mean, batch.encode(inputs).mean)
+        assert codec.to_bytes([back]) == data
+
+
+def test_labels_that_a_codec_was_not_trained_with_are_refused(
+    trained: dict[str, Codecs], codecs: list[Codecs], inputs: Tensor
+) -> None:
+    z = torch.zeros(1, 2, 5)
+    with pytest.raises(ValueError, match=r"snr_vae/d2-snr100/0: trained with 6 labels, not 0"):
+        trained["isotropic"].decode(z)
+    with pytest.raises(ValueError, match="trained with 6 labels, not 7"):
+        trained["isotropic"].decode(z, torch.zeros(7, 5))
+    with pytest.raises(ValueError, match="trained with 6 labels, not 0"):
+        trained["none"].encode(inputs[:, :3])
+    with pytest.raises(ValueError, match="trained with 0 labels, not 6"):
+        codecs[0].decode(torch.zeros(len(codecs[0].cells), codecs[0].latent_dim, 5), torch.zeros(6, 5))
+
+
+def test_models_of_the_other_kind_are_refused(trained: dict[str, Codecs], codecs: list[Codecs]) -> None:
+    conditional, plain = codec.to_bytes([trained["none"]]), codec.to_bytes(codecs[:1])
+    with pytest.raises(ValueError, match=r"trained with 6 labels, but expected 0.*differ in conditional"):
+        codec.autoencoders_from_bytes(conditional)
+    with pytest.raises(ValueError, match=r"trained with 0 labels, but expected 6.*differ in conditional"):
+        codec.autoencoders_from_bytes(plain, labels=6)
+    assert len(codec.autoencoders_from_bytes(conditional, labels=6)) == 1
+
+
+def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(trained: dict[str, Codecs]) -> None:
+    data = codec.to_bytes([trained["isotropic"]])
+    for wrong in (b'\\"labels\\": 5', b'\\"labels\\":-6'):
+        damaged = data.replace(b'\\"labels\\": 6', wrong)
+        assert damaged != data
+        with pytest.raises(ValueError, match=r"expected float32|not a model file"):
+            codec.from_bytes(damaged)
+
+
+# The source
+
+
+def test_inputs_are_points_with_their_faces_one_hot(splits: dict[str, Split]) -> None:
+    split = splits["test"]
+    given = cube.inputs(split, conditional=True)
+    assert given.dtype == np.float32
+    assert np.array_equal(given[:, :3], split.points)
+    assert np.array_equal(given[:, 3:].argmax(1), split.face)
+    assert np.array_equal(given[:, 3:].sum(1), np.ones(len(given)))
+    assert cube.inputs(split, conditional=False) is split.points
+
+
+def test_a_point_has_no_distance_to_its_own_face_and_its_heights_to_the_others() -> None:
+    (distances,) = cube.face_distances(np.array([[0.25, 0.5, 0.0]]))
+    assert distances == pytest.approx([0.25, 0.75, 0.5, 0.5, 0.0, 1.0])
+    (beyond,) = cube.face_distances(np.array([[0.5, 0.5, 3.0]]))
+    assert beyond[5] == pytest.approx(2)
+    assert beyond[0] == pytest.approx(math.hypot(0.5, 2))
+
+
+# The limit
+
+
+@pytest.fixture(scope="module")
+def table() -> RateDistortionTable:
+    return shannon.rate_distortion_table(KNOWN_FACE)
+
+
+def test_the_bracket_of_a_face_is_narrow_at_every_rate(table: RateDistortionTable) -> None:
+    width = table.rate_upper_bits - table.rate_lower_bits
+    assert (width >= 0).all()
+    assert width[table.rate_upper_bits < 10].max() < 0.001
+    assert width.max() < 0.011
+    assert table.rate_upper_bits[-1] > 22
+
+
+def test_the_limit_of_a_face_is_between_shannons_lower_bound_and_a_normal_source(
+    table: RateDistortionTable,
+) -> None:
+    """h(X) - log2(πeD) from below; normal coordinates of variance 1/12 from above (Berger, section 4.3)."""
+    rates = np.linspace(0.1, 22, 50)
+    least = shannon.distortion_at_rate(table.lines, rates, KNOWN_FACE)
+    assert (least >= 2.0**-rates / (math.pi * math.e) * (1 - 1e-3)).all()
+    assert (least <= 2.0**-rates / 6).all()
+    assert least[-1] == pytest.approx(2.0**-22 / (math.pi * math.e), rel=1e-3)
+    assert shannon.distortion_at_rate(table.lines, 0.0, KNOWN_FACE) == pytest.approx(1 / 6)
+    far = float(shannon.distortion_at_rate(table.lines, 40.0, KNOWN_FACE))
+    assert far == pytest.approx(2.0**-40 / (math.pi * math.e), rel=1e-9)
+
+
+def test_the_label_is_worth_at_most_its_own_bits(table: RateDistortionTable) -> None:
+    """R(D) of the point ≤ log2 6 + R(D) of the point on its face ≤ log2 6 + R(D) of the point."""
+    lines = shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+    for distortion in (0.1, 0.01, 0.001, 1e-4):
+        known = float(table.lines.rate_bits(distortion))
+        unknown = float(lines.rate_bits(distortion))
+        assert known <= unknown + 0.011
+        assert unknown <= known + math.log2(6) + 0.011
+
+
+def test_the_search_and_the_closed_form_agree_where_they_meet() -> None:
+    *_, found = square.searched(9.0 * 2.0 ** np.arange(12))
+    slope = found.slope
+    closed = square.bound(slope)
+    assert 0 <= found.intercept - closed.intercept < 0.012
+    top, other = (b.rate_upper_bits + slope * b.distortion for b in (found, closed))
+    assert top <= other + 1e-9
+    assert other - top < 1e-3
+    with pytest.raises(ValueError, match="needs a slope ≥ 200"):
+        square.bound(100.0)
+
+
+def test_the_constant_certificate_of_a_segment_never_exceeds_one() -> None:
+    """G(y) = √(λ/π)·∫₀¹ exp(-λ(x - y)²) dx for α = √(λ/π)."""
+    y = np.linspace(-0.5, 1.5, 4001)
+    for lam in (10.0, 1e3, 1e6):
+        load = (erf(math.sqrt(lam) * (1 - y)) + erf(math.sqrt(lam) * y)) / 2
+        assert load.max() <= 1
+        slope = lam / math.log(2)
+        assert square.intercept(slope) == pytest.approx(2 * math.log2(math.sqrt(lam / math.pi)))
+
+
+def test_the_mean_alone_is_optimal_up_to_the_first_slope() -> None:
+    """G(y) = exp(-λy²)·sinh(λy)/(λy) ≤ 1 where λ ≤ 6: the zero-rate line's λ is less."""
+    zero = KNOWN_FACE.zero_rate
+    lam = zero.slope * math.log(2)
+    assert lam < 6 < KNOWN_FACE.first * math.log(2)
+    y = np.linspace(1e-3, 1, 1000)
+    assert (np.exp(-lam * y**2) * np.sinh(lam * y) / (lam * y)).max() <= 1
+    assert zero.intercept == pytest.approx(zero.slope * zero.distortion)
+
+
+def test_a_table_is_read_back_and_another_laws_is_refused(table: RateDistortionTable) -> None:
+    data = shannon.to_csv(table).encode()
+    back = shannon.table_from_csv(data, KNOWN_FACE)
+    assert np.array_equal(back.intercept, table.intercept)
+    with pytest.raises(ValueError, match="another's"):
+        shannon.table_from_csv(data, CUBE_SURFACE)
+    with pytest.raises(ValueError, match="another's"):
+        shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes(), KNOWN_FACE)
+
+
+def test_asymptotes_scale_with_the_area() -> None:
+    for latent_dim in (1, 2):
+        whole = shannon.point_by_point_distortion(latent_dim, 1e6)
+        assert shannon.point_by_point_distortion(latent_dim, 1e6, KNOWN_FACE) == pytest.approx(whole / 6)
+        bits, distortion = shannon.point_by_point_curve(latent_dim, 20, KNOWN_FACE)
+        least = 2.0**-bits / (math.pi * math.e)
+        loss = 10 * math.log10(distortion[-1] / least[-1])
+        assert loss == pytest.approx({1: 1.33, 2: 0.82}[latent_dim], abs=0.02)
+    with pytest.raises(ValueError, match="latent_dim of 1, 2"):
+        shannon.point_by_point_distortion(3, 10, KNOWN_FACE)
+
+
+def test_the_linear_codec_of_a_known_face_is_that_of_two_uniform_coordinates(
+    splits: dict[str, Split],
+) -> None:
+    on_face = splits["train"].points[splits["train"].face == 4][:, :2].astype(np.float64)
+    assert np.cov(on_face.T) == pytest.approx(np.eye(2) / 12, abs=0.02)
+    assert measures.linear_mse(3, None, conditional=True) == 0
+    assert measures.linear_mse(1, None, conditional=True) == pytest.approx(1 / 36)
+    assert measures.linear_mse(2, 10.0, conditional=True) == pytest.approx(2 / 36 / 11)
+    assert measures.linear_mse(3, 10.0, conditional=True) == pytest.approx(2 / 36 / 16)
+
+
+# Measures
+
+
+def test_information_given_a_label_is_the_mean_over_labels() -> None:
+    mean = torch.randn(2, 600, generator=generator())
+    power = torch.full((1, 1), math.log(0.1))
+    z = mean + 0.1**0.5 * torch.randn(2, 600, generator=generator(1))
+    whole = information.mutual_information(mean, power, z[:, :300])
+    same = information.conditional_information(mean, power, z, 300, np.zeros(600, int))
+    assert same.lower.value == pytest.approx(whole.lower.value)
+    assert same.upper.stderr == pytest.approx(whole.upper.stderr)
+    label = np.arange(600) % 3
+    parts = [information.mutual_information(mean[:, i::3], power, z[:, i::3][:, :100]) for i in range(3)]
+    given = information.conditional_information(mean, power, z, 300, label)
+    assert given.lower.value == pytest.approx(np.mean([p.lower.value for p in parts]))
+    assert given.lower.stderr == pytest.approx(math.sqrt(sum(p.lower.stderr**2 for p in parts)) / 3)
+
+
+def test_what_a_label_says_is_no_information_that_passes() -> None:
+    """Latents that tell the label and nothing else: all bits without it, none with it."""
+    label = np.arange(1200) % 6
+    mean = torch.from_numpy(10.0 * label).float().unsqueeze(0)
+    power = torch.zeros(1, 1)
+    z = mean + torch.randn(1, 1200, generator=generator())
+    assert information.mutual_information(mean, power, z).lower.value == pytest.approx(math.log2(6), abs=0.05)
+    assert information.conditional_information(mean, power, z, 1200, label).upper.value < 0.01
+
+
+def test_the_mean_distance_to_a_face_is_that_of_its_points() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.5, 1.5, (5, 3))
+    on_face = rng.random((400_000, 3))
+    on_face[:, 0] = 1.0
+    for point, found in zip(points, generation.mean_distance_to_face(points, 1), strict=True):
+        assert found == pytest.approx(np.linalg.norm(on_face - point, axis=1).mean(), abs=2e-3)
+    root = math.sqrt(2)
+    assert generation.mean_distance_within_face() == pytest.approx((2 + root + 5 * math.log(1 + root)) / 15)
+
+
+def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> None:
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(40):
+        split = cube.sample(1200, rng)
+        ratios.append(generation.face_ratios(split.points, split.face))
+    means = np.array(ratios).mean(1)
+    assert abs(means.mean() - 1) < 4 * means.std() / math.sqrt(len(means))
+    split = cube.sample(1200, rng)
+    inward = 0.5 + 0.8 * (split.points - 0.5)
+    assert generation.face_ratios(inward, split.face).min() > 3
+
+
+def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
+    split = cube.sample(6000, np.random.default_rng(0))
+    found = evaluation.on_demand([split.points] * 2, [split.face] * 2)
+    assert found.distance == pytest.approx(0, abs=1e-7)
+    assert found.share == 1
+    assert found.ratio.value == pytest.approx(1, abs=0.6)
+    assert found.worst_ratio >= found.ratio.value
+    wrong = evaluation.on_demand([split.points] * 2, [(split.face + 1) % 6] * 2)
+    assert wrong.distance > 0.4
+    assert wrong.share < 0.01
+    assert wrong.ratio.value > 100
+
+
+def test_a_codec_that_knows_the_faces_generates_on_demand(
+    trained: dict[str, Codecs], splits: dict[str, Split]
+) -> None:
+    reference = generation.reference(splits["test"].points, np.random.default_rng(0))
+    found = evaluation.generate(trained["isotropic"], reference, 0)
+    assert found.on_demand is not None
+    assert found.on_demand.share > 0.9
+    assert found.on_demand.distance < 0.05
+    assert found.on_demand.face.shape == (len(found.points),)
+    assert len(np.unique(found.on_demand.face)) == 6
+    nearest = cube.nearest_face(found.points)
+    assert (nearest == found.on_demand.face).mean() > 0.85
+    again = evaluation.generate(trained["isotropic"], reference, 0)
+    assert np.array_equal(again.points, found.points)
+
+
+def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
+    trained: dict[str, Codecs], splits: dict[str, Split], table: RateDistortionTable
+) -> None:
+    validation, test = (cube.inputs(splits[name], conditional=True) for name in ("validation", "test"))
+    for name in ("isotropic", "learned"):
+        result = evaluation.fidelity(trained[name], validation, test, 0)
+        limit = evaluation.limit(trained[name], result, test, table.lines, 0)
+        assert result.linear_mse == measures.linear_mse(2, 100.0, conditional=True)
+        assert limit.gap_db.value > 0
+        assert limit.information_bits.value < result.kl_bits.value + 0.05
+        rate = limit.capacity_bits if name == "isotropic" else result.kl_bits.value
+        least = shannon.distortion_at_rate(table.lines, rate, KNOWN_FACE) / 3
+        assert limit.shannon_mse == pytest.approx(float(least))
+
+
+# A whole run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage ran, small and conditional."""
+    folder = tmp_path_factory.mktemp("conditional")
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text())
+    tree |= {"conditional": True, "latent_dim": [1, 2], "snr": [10, 100]}
+    tree["data"] = {"train_points": 1200, "validation_points": 600, "test_points": 1200}
+    tree["network"] = {"hidden_units": 32, "hidden_layers": 2}
+    tree["train"] |= {"steps": 400, "repeats": 1}
+    settings = params.from_yaml(yaml.safe_dump(tree))
+    files.write(folder / "requirements.lock", (ROOT / "requirements.lock").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for stage, entry in STAGES.items():
+            module = importlib.import_module(f"stages.{stage}")
+            getattr(module, stage)(settings, *map(Path, entry["cmd"].split()[3:]))
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "reports" / "cells.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_and_metrics_of_a_conditional_run_say_what_is_generated_on_demand(run: Path) -> None:
+    tree: dict[str, Any] = json.loads((run / "reports" / "metrics.json").read_text())
+    for row in rows(run):
+        assert row["conditional"] == "1"
+        assert 0 <= float(row["requested_face_share"]) <= 1
+        assert float(row["requested_face_worst_ratio"]) >= float(row["requested_face_ratio"])
+    assert tree["snr_vae"]["d2-snr100"]["requested_face_share"] > 0.6
+    limits = {float(row["shannon_mse"]) for row in rows(run) if row["noise"] == "isotropic"}
+    assert max(limits) < 1 / 18
+
+
+def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(run: Path) -> None:
+    text = (run / "reports" / "README.md").read_text()
+    assert "This run is **conditional**" in text
+    assert "## Generation on demand" in text
+    assert "(figures/requested.png)" in text
+    assert (run / "reports" / "figures" / "requested.png").stat().st_size < 300_000
+    plain = (ROOT / "reports" / "README.md").read_text()
+    assert "conditional**" not in plain
+    assert "on demand" not in plain
+
+
+def test_a_table_of_the_other_kind_is_refused_by_the_report(run: Path) -> None:
+    settings = params.from_yaml((ROOT / "params.yaml").read_text())
+    cells = {
+        "latent_dim": (1, 2),
+        "snr": (10.0, 100.0),
+        "train": settings.train.model_copy(update={"repeats": 1}),
+    }
+    render = importlib.import_module("stages.render").render
+    paths = [run / path for path in STAGES["render"]["cmd"].split()[3:]]
+    data = settings.data.model_copy(
+        update={"train_points": 1200, "validation_points": 600, "test_points": 1200}
+    )
+    before = paths[-2].read_bytes()
+    with pytest.raises(ValueError, match=r"cells.csv: conditional: params.yaml says false"):
+        render(settings.model_copy(update=cells | {"data": data}), *paths)
+    assert paths[-2].read_bytes() == before
+
+
+def test_a_conditional_run_needs_more_memory_for_its_inputs() -> None:
+    plain = params.from_yaml((ROOT / "params.yaml").read_text())
+    many = plain.model_copy(update={"data": plain.data.model_copy(update={"train_points": 6 * 10**7})})
+    told = many.model_copy(update={"conditional": True})
+    for stage in ("train_ae", "train_vae", "evaluate"):
+        more = memory.estimate(told, stage, 2) - memory.estimate(many, stage, 2)
+        assert 24 * 6e7 <= more < 3 * 24 * 6e7
+    assert memory.estimate(told, "generate", 2) == memory.estimate(many, "generate", 2)
+
+
+@pytest.mark.parametrize("value", [1, 0, "yes", "true", None, [True], "on demand"])
+def test_conditional_is_true_or_false(value: object) -> None:
+    tree = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"conditional": value}
+    with pytest.raises(ValueError, match=r"conditional: .* is wrong; expected true or false"):
+        params.from_yaml(yaml.safe_dump(tree))
+
+
+def test_the_law_of_a_run_follows_from_conditional() -> None:
+    assert shannon.law(True) is KNOWN_FACE
+    assert shannon.law(False) is CUBE_SURFACE
