@@ -198,22 +198,22 @@ def requested(cells: pd.DataFrame, shown: Arrays) -> Figure:
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims = sorted(table.latent_dim.unique())
-    figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.3), dpi=120, layout="constrained")
-    figure.suptitle(f"Six faces, asked for: points generated at SNR {table.snr.max():g}")
+    figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.0), dpi=120, layout="constrained")
+    figure.suptitle(f"Six faces, asked for, at SNR {table.snr.max():g}")
     colours = np.array(FACES)
     for row, (azimuth, elevation) in enumerate(((35, 25), (215, -25))):
         for column, latent_dim in enumerate(dims):
             axes: Axes3D = figure.add_subplot(2, len(dims), row * len(dims) + column + 1, projection="3d")
             name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
             if f"{name}/generated" in shown:
-                face = shown[f"{name}/requested"][:CLOUD].argmax(1)
-                _cloud(axes, shown[f"{name}/generated"][:CLOUD], colours[face])
+                face = shown[f"{name}/requested"].argmax(1)
+                seen = face % 2 == 1 - row  # the three faces that this corner sees
+                _cloud(axes, shown[f"{name}/generated"][seen], colours[face[seen]])
             else:
                 _cloud(axes, None, None)
                 axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
             axes.view_init(elev=elevation, azim=azimuth)
-            if row == 0:
-                axes.set_title(f"d = {latent_dim}")
+            axes.set_title(f"d = {latent_dim}, the faces at {1 - row}")
     handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
     figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face asked for")
     return figure

@@ -65,12 +65,15 @@ class Gaussianity:
 
     def _labelled(self, waves: Tensor, directions: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         cells, labels, batch = label.shape
-        own = label.repeat_interleave(len(directions), 0)  # [c·m, l, b]
+        each = cells, len(directions), 2 * self.FREQUENCIES
         pairs = batch * (batch - 1) / labels  # that have one label, in the mean; then the mean over labels
         # Σ (e^{itu} - e^{-t²/2}) over the points of each label, squared, without each point by itself
-        off = torch.baddbmm(self._target.unsqueeze(1) * own.sum(2, keepdim=True).mT, waves, own.mT, beta=-1)
-        alone = waves.sum(2) * (-2 * self._target) + batch * (self._target**2 + 1 / 2)
-        value = ((off.square().sum(2) - alone) * (self._weight / pairs)).view(cells, -1).sum(1)
-        slope = (off + self._target.unsqueeze(1)) * (self._slope * (batch / pairs)).unsqueeze(1)
-        pull = torch.bmm(slope.roll(self.FREQUENCIES, 1).mT, waves).mul_(own).sum(1)
-        return value, torch.matmul(directions.T, pull.view(cells, -1, batch))
+        total = torch.bmm(waves.view(cells, -1, batch), label.mT).view(*each, labels)
+        target = self._target.unsqueeze(1)
+        off = total.addcmul_(target, label.sum(2).view(cells, 1, 1, labels), value=-1)
+        alone = waves.sum(2).view(each) * (-2 * self._target) + (batch * (self._target**2 + 1 / 2))
+        value = ((off.square().sum(3) - alone) * (self._weight / pairs)).sum((1, 2))
+        slope = (off + target) * (self._slope * (batch / pairs)).unsqueeze(1)
+        pull = torch.bmm(slope.roll(self.FREQUENCIES, 2).flatten(0, 1).mT, waves)
+        pull = pull.view(cells, -1, labels, batch).mul_(label.unsqueeze(1)).sum(2)
+        return value, torch.matmul(directions.T, pull)
