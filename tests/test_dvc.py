@@ -45,6 +45,7 @@ KEYS: dict[str, tuple[Any, list[str]]] = {  # another value, and the stages that
     "train.kl_weight": (0.1, ["train_vae", "render"]),
     "train.gaussianity_weight": (0.1, ["train_vae", "render"]),
     "train.on_divergence": ("keep", ["train_ae", "train_vae", "render"]),
+    "conditional": (True, ["train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
     "noise": (["learned"], ["train_vae", "render"]),
     "latent_dim": ([2], ["train_ae", "train_vae", "render"]),
     "snr": ([2], ["train_vae", "render"]),
