@@ -1,4 +1,4 @@
-"""All benchmarks, in about six minutes; prints their tables and writes them to benchmarks/README.md.
+"""All benchmarks, in about twelve minutes; prints their tables and writes them to benchmarks/README.md.
 
 `--short` is for seeing that everything runs: one round, small grids.
 """

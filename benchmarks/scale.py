@@ -10,7 +10,7 @@ import torch
 from benchmarks import setting
 from snrvae.pool import Pool
 
-STEPS = 200
+STEPS = 2000  # a tenth of a run: what a grid costs once does not count for much
 REPEATS = (1, 3, 10, 30, 90)
 LEAST = 120  # cells that a timing is of: a smaller grid is trained more than once
 
