@@ -42,15 +42,11 @@ def mlp(widths: tuple[int, ...]) -> nn.Sequential:
 
 def gaussianity(z: Tensor) -> Tensor:
     """The latent penalty as one would write it with autograd."""
-    count = min(2, z.shape[1])
-    directions = nn.functional.normalize(torch.randn(count, z.shape[1]), dim=1)
-    t = torch.arange(0.3, 4, 0.6)
-    angle = (z @ directions.T).unsqueeze(2) * t
-    target = torch.exp(-(t**2) / 2)
-    real, imaginary = angle.cos().mean(0), angle.sin().mean(0)
-    bias = (1 - real**2 - imaginary**2) / (len(z) - 1)
-    distance = (real - target) ** 2 + imaginary**2 - bias
-    return (distance * target * 0.6).sum() / count
+    count, dims = z.shape
+    square = z.square().sum(1)
+    kernel = torch.exp(z @ z.T - (square[:, None] + square) / 2)
+    pairs = (kernel.sum() - count) / (count * (count - 1))
+    return pairs - 2 * 2 ** (-dims / 2) * torch.exp(-square / 4).mean() + 3 ** (-dims / 2)
 
 
 def losses(codec_output: tuple[Tensor, Tensor, Tensor], x: Tensor, train: Train) -> tuple[Tensor, Tensor]:

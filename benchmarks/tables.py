@@ -53,7 +53,8 @@ losses, one-cycle schedule and Adam are the same in every way but pythae's. Ways
 the other train {len(setting.few)} of the cells. Median of {rounds} interleaved round{"s" * (rounds > 1)}
 after one for warming up. The ratio is of cell-steps per second in the same round: above 1, this project is
 faster. The mse is the median over d = 3, SNR = 1000 at the end, and says that the ways train the same thing.
-pythae does without SNR and latent penalty; ours has both there too. Ours alone projects outputs onto the cube.
+pythae does without SNR and latent penalty; ours has both there too. Ours alone projects outputs onto the
+cube.
 
 {table(header, rows_against_first(timings))}
 """

@@ -9,7 +9,7 @@ z   what the decoder sees; ε ~ N(0, I)                        [d]
 x̂   the reconstruction; mse is the mean over points and coordinates of (x - x̂)²
 
 Axis letters in shape comments: c cells, r repeats, b batch (or n points), d latent dimension,
-h hidden units, i inputs, o outputs, m directions, t frequencies.
+h hidden units, i inputs, o outputs, l labels.
 
 The package is pure: arrays and settings in, arrays out. It knows no file and no global seed.
 """

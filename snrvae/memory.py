@@ -116,7 +116,8 @@ def _parameters(params: Params, latent_dim: int, heads: int) -> int:
 def _activations(params: Params, latent_dim: int, heads: int) -> int:
     """float32 that a point of a batch holds in training: both networks, two scratches, the penalties."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
-    return 2 * layers * width + 2 * max(width, heads * latent_dim) + 8 * heads * latent_dim + 60
+    pairs = 2 * 128  # with which points a point is compared, and which have its label
+    return 2 * layers * width + 2 * max(width, heads * latent_dim) + 8 * heads * latent_dim + pairs
 
 
 def _lowered(params: Params, key: str) -> Params:

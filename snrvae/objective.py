@@ -1,9 +1,9 @@
 """What training minimises beside the squared error: E KL, and the latents' distance from N(0, I)."""
 
-import math
-
 import torch
 from torch import Tensor
+
+from snrvae.params import ROW
 
 
 def kl_nats(mean: Tensor, log_noise_power: Tensor) -> Tensor:
@@ -15,65 +15,46 @@ def kl_nats(mean: Tensor, log_noise_power: Tensor) -> Tensor:
     return (mean.square() + excess).sum(1) / 2
 
 
-class Gaussianity:
-    """Distance of the latents' law from N(0, I) along random directions, with its gradient.
+def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Distance T [c] of the law of latents z [c, d, b] from N(0, I), and dT/dz [c, d, b].
 
-    T = mean over directions of Σ_t w(t)·|φ(t) - e^{-t²/2}|²·Δt, w(t) = e^{-t²/2}, where φ is the
-    characteristic function of z's projection: the statistic of Epps & Pulley, Biometrika 1983, as a
-    penalty (SIGReg, arXiv:2511.08544). |φ|² is estimated without bias, from pairs of different points:
-    with its bias of (1 - |φ|²)/b a batch pulls the latents together. The gradient shares the waves with
-    the value.
+    T = ∫ |φ(t) - e^{-|t|²/2}|² N(t; 0, I) dt, φ the characteristic function of z (Baringhaus & Henze,
+    Metrika 1988). With the kernel k(z, z′) = e^{-|z - z′|²/2} that is E k(z, z′) - 2·2^{-d/2}·E e^{-|z|²/4}
+    + 3^{-d/2}. E k is the mean over pairs of different points, so that T is estimated without bias: with its
+    bias of (1 - E k)/b a batch pulls the latents together.
 
-    Where points have labels, equally often, T is the mean over labels of that of their points: latents that
-    are N(0, I) taken together need not be so for each label. Pairs are then of points with one label.
+    label  where points have one, each equally often: one-hot [c, l, b]. T is then the mean over labels of
+           that of their points, for latents that are N(0, I) taken together need not be so for each label.
     """
+    cells, dims, batch = z.shape
+    groups = batch // _group(batch)
+    if groups > 1:  # pairs are as many as points squared: some of them do
+        parts = gaussianity(_grouped(z, groups), None if label is None else _grouped(label, groups))
+        value, gradient = (part.view(cells, groups, *part.shape[1:]) for part in parts)
+        return value.mean(1), gradient.transpose(1, 2).reshape(z.shape) / groups
+    square = z.square().sum(1, keepdim=True)  # [c, 1, b]
+    half, one = square * -0.5, torch.ones_like(square)
+    # the exponent z·z′ - |z|²/2 - |z′|²/2 is one product of augmented points
+    kernel = torch.bmm(torch.cat([z, half, one], 1).mT, torch.cat([z, one, half], 1)).exp_()
+    pairs: float = batch * (batch - 1)
+    others = torch.full_like(square[:1], batch - 1)  # points that a point makes pairs with
+    if label is not None:
+        same = torch.bmm(label.mT, label)
+        kernel *= same
+        others, pairs = same.sum(1, keepdim=True) - 1, pairs / label.shape[1]
+    near = kernel.sum(1, keepdim=True)  # with the point itself, 1
+    target = torch.exp(square * -0.25).mul_(others * 2 ** (-dims / 2))
+    value = (near - 2 * target + others * 3 ** (-dims / 2)).sum((1, 2)).sub_(batch) / pairs
+    gradient = torch.baddbmm(z * (target - 2 * near), z, kernel, alpha=2)
+    return value, gradient.div_(pairs)
 
-    STEP = 0.6
-    FREQUENCIES = 7  # t = 0.3, 0.9, …, 3.9
 
-    def __init__(self, cells: int, directions: int, batch: int, like: Tensor):
-        t = (torch.arange(self.FREQUENCIES) * self.STEP + self.STEP / 2).to(like)
-        target = torch.exp(-(t**2) / 2)
-        weight = target * self.STEP / directions
-        slope = weight * t * (2 / batch)
-        # a row for each real part, cos(tu), then one for each imaginary part, sin(tu) = cos(tu - π/2)
-        self._t = torch.cat([t, t]).unsqueeze(1)
-        self._phase = torch.cat([t * 0, t * 0 - math.pi / 2]).unsqueeze(1)
-        self._target = torch.cat([target, t * 0])
-        self._rest = torch.cat([target**2, t * 0]) - 1 / (2 * (batch - 1))
-        self._weight = torch.cat([weight, weight])
-        self._slope = torch.cat([-slope, slope])
-        self._waves = like.new_empty(cells * directions, 2 * self.FREQUENCIES, batch)
+def _group(batch: int) -> int:
+    """The largest multiple of ROW, at most 128, that divides a batch."""
+    return max(size for size in range(ROW, 129, ROW) if batch % size == 0)
 
-    def __call__(self, z: Tensor, directions: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """T [c] of latents z [c, d, b] along unit directions [m, d], and dT/dz [c, d, b].
 
-        label  where points have one: one-hot [c, l, b]
-        """
-        cells, _, batch = z.shape
-        projection = torch.matmul(directions, z).view(-1, 1, batch)  # [c·m, 1, b]
-        waves = torch.addcmul(self._phase, self._t, projection, out=self._waves).cos_()
-        if label is not None:
-            return self._labelled(waves, directions, label)
-        mean = waves.mean(2)
-        pairs = mean * (batch / (batch - 1))  # of |φ̂|², b² pairs of which b are a point with itself
-        value = ((mean * (pairs - 2 * self._target) + self._rest) * self._weight).view(cells, -1).sum(1)
-        # the derivative of a cosine is its sine, and the other way round
-        slope = (pairs - self._target) * self._slope
-        pull = torch.bmm(slope.roll(self.FREQUENCIES, 1).unsqueeze(1), waves)
-        return value, torch.matmul(directions.T, pull.view(cells, -1, batch))
-
-    def _labelled(self, waves: Tensor, directions: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        cells, labels, batch = label.shape
-        each = cells, len(directions), 2 * self.FREQUENCIES
-        pairs = batch * (batch - 1) / labels  # that have one label, in the mean; then the mean over labels
-        # Σ (e^{itu} - e^{-t²/2}) over the points of each label, squared, without each point by itself
-        total = torch.bmm(waves.view(cells, -1, batch), label.mT).view(*each, labels)
-        target = self._target.unsqueeze(1)
-        off = total.addcmul_(target, label.sum(2).view(cells, 1, 1, labels), value=-1)
-        alone = waves.sum(2).view(each) * (-2 * self._target) + (batch * (self._target**2 + 1 / 2))
-        value = ((off.square().sum(3) - alone) * (self._weight / pairs)).sum((1, 2))
-        slope = (off + target) * (self._slope * (batch / pairs)).unsqueeze(1)
-        pull = torch.bmm(slope.roll(self.FREQUENCIES, 2).flatten(0, 1).mT, waves)
-        pull = pull.view(cells, -1, labels, batch).mul_(label.unsqueeze(1)).sum(2)
-        return value, torch.matmul(directions.T, pull)
+def _grouped(z: Tensor, groups: int) -> Tensor:
+    """Latents [c, d, b] as [c·groups, d, b / groups]."""
+    cells, dims, batch = z.shape
+    return z.view(cells, dims, groups, -1).transpose(1, 2).reshape(-1, dims, batch // groups)

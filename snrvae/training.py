@@ -82,9 +82,9 @@ def _fit(
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
-    for step, (x, noise, directions) in enumerate(_draws(cells, inputs, recipe)):
+    for step, (x, noise) in enumerate(_draws(cells, inputs, recipe)):
         row = step % interval
-        block.step(x, noise, directions, learning_rate(step, train.steps, train.learning_rate), recent[row])
+        block.step(x, noise, learning_rate(step, train.steps, train.learning_rate), recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]
             _note(diverged, cells, seen.isfinite().all(1), step - row, train)
@@ -101,10 +101,8 @@ def _fit(
     return codecs, History(cells, np.array(steps), np.array(rates), np.stack(losses), diverged)
 
 
-def _draws(
-    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each step: inputs [c, 3 + l, b], noise [c, d, b] and directions [m, d].
+def _draws(cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each step: inputs [c, 3 + l, b] and noise [c, d, b].
 
     Cells of one repeat share their points, and those of one repeat and latent_dim their noise.
     """
@@ -114,19 +112,12 @@ def _draws(
     row = torch.tensor([repeats.index(cell.repeat) for cell in cells])
     choice = [_generator(seed, "points", repeat) for repeat in repeats]
     noise = [_generator(seed, "noise", latent_dim, repeat) for repeat in repeats]
-    direction = _generator(seed, "directions", latent_dim)
     for start in range(0, train.steps, CHUNK):
         size = min(CHUNK, train.steps - start)
         picked = [torch.randint(len(inputs), (size, batch), generator=g) for g in choice]
         x = torch.stack([inputs[index].mT for index in picked], 1)  # [size, r, 3 + l, b]
         epsilon = torch.stack([torch.randn(size, latent_dim, batch, generator=g) for g in noise], 1)
-        along = torch.randn(size, _directions(latent_dim), latent_dim, generator=direction)
-        along /= along.norm(dim=2, keepdim=True)
-        yield from zip(x[:, row], epsilon[:, row], along, strict=True)
-
-
-def _directions(latent_dim: int) -> int:
-    return min(2, latent_dim)
+        yield from zip(x[:, row], epsilon[:, row], strict=True)
 
 
 def _generator(seed: int, *name: object) -> torch.Generator:
@@ -215,9 +206,8 @@ class _Block:
             return
         kind = IsotropicChannel if self.noise == "isotropic" else LearnedChannel
         self._channel: Channel = kind(codec.snrs(cells))
-        self._gaussianity = objective.Gaussianity(count, _directions(self.latent_dim), batch, flat)
 
-    def step(self, inputs: Tensor, noise: Tensor, directions: Tensor, rate: float, losses: Tensor) -> None:
+    def step(self, inputs: Tensor, noise: Tensor, rate: float, losses: Tensor) -> None:
         """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
         x, label = inputs[:, : cube.DIMENSION], codec.label_of(inputs)
         output = self._encoder.forward(inputs)
@@ -231,7 +221,7 @@ class _Block:
         gradient = self._decoder.input_gradient(delta)[:, : self.latent_dim]
         if noisy:
             losses[1] = self._channel.kl_nats()
-            losses[2], pull = self._gaussianity(z, directions, label)
+            losses[2], pull = objective.gaussianity(z, label)
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
             gradient = self._channel.backward(gradient, self.train.kl_weight)
         self._encoder.backward(gradient)

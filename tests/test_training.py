@@ -22,7 +22,6 @@ from snrvae.training import Adam, DivergedError, Recipe
 MakeRecipe = Callable[..., Recipe]
 
 NOISES: tuple[Noise, ...] = ("none", "isotropic", "learned")
-FREQUENCIES = torch.arange(0.3, 4, 0.6)
 
 
 @pytest.fixture
@@ -63,7 +62,7 @@ class PlainCodec(nn.Module):
         decoded = self.decoder(z)
         return decoded + (decoded.clamp(0, 1) - decoded).detach()
 
-    def losses(self, x: Tensor, noise: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def losses(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """mse, E KL in nats and the gaussianity of a batch x [b, 3] with ε [b, d]."""
         output = self.encoder(x)
         nothing = torch.zeros(())
@@ -76,15 +75,14 @@ class PlainCodec(nn.Module):
             variance = variance * share / share.mean()
         z = mean + variance.sqrt() * noise
         kl = kl_divergence(Normal(mean, variance.sqrt()), Normal(0.0, 1.0)).sum(1).mean()
-        angle = (z @ directions.T)[:, :, None] * FREQUENCIES  # [b, m, t]
-        weight = torch.exp(-(FREQUENCIES**2) / 2)
-        empirical = torch.polar(torch.ones_like(angle), angle).mean(0)
-        bias = (1 - empirical.abs() ** 2) / (len(x) - 1)
-        gaussianity = (weight * ((empirical - weight).abs() ** 2 - bias) * 0.6).sum(1).mean()
+        kernel = torch.exp(-(z[:, None] - z).square().sum(2) / 2)
+        pairs = (kernel.sum() - kernel.trace()) / (len(z) * (len(z) - 1))
+        to_normal = torch.exp(-z.square().sum(1) / 4).mean() / 2 ** (z.shape[1] / 2)
+        gaussianity = pairs - 2 * to_normal + 3 ** (-z.shape[1] / 2)
         return nn.functional.mse_loss(self.decode(z), x), kl, gaussianity
 
-    def loss(self, recipe: Recipe, x: Tensor, noise: Tensor, directions: Tensor) -> Tensor:
-        mse, kl, gaussianity = self.losses(x, noise, directions)
+    def loss(self, recipe: Recipe, x: Tensor, noise: Tensor) -> Tensor:
+        mse, kl, gaussianity = self.losses(x, noise)
         return mse + recipe.train.kl_weight * kl + recipe.train.gaussianity_weight * gaussianity
 
 
@@ -92,13 +90,12 @@ def plain_modules(block: training._Block) -> list[PlainCodec]:
     return [PlainCodec(cell, block.encoder, block.decoder, i) for i, cell in enumerate(block.cells)]
 
 
-def draw(cells: Sequence[Cell], recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """Points, noise and directions of a step, from one generator."""
+def draw(cells: Sequence[Cell], recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Points and noise of a step, from one generator."""
     generator = torch.Generator().manual_seed(3)
     batch, dim = recipe.train.batch_size, cells[0].latent_dim
-    directions = nn.functional.normalize(torch.randn(training._directions(dim), dim, generator=generator))
     x = torch.rand(len(cells), 3, batch, generator=generator)
-    return x, torch.randn(len(cells), dim, batch, generator=generator), directions
+    return x, torch.randn(len(cells), dim, batch, generator=generator)
 
 
 @pytest.mark.parametrize("hidden", [(16,), (16, 16), (16, 32, 16)])
@@ -111,11 +108,11 @@ def test_the_gradient_of_a_step_is_that_of_the_whole_loss_under_autograd(
     settings = recipe(hidden, kl_weight=0.05, gaussianity_weight=0.3)  # no term drowns in another
     block = training._Block(cells, points, settings)
     modules = plain_modules(block)  # before the step moves the parameters
-    x, epsilon, directions = draw(cells, settings)
+    x, epsilon = draw(cells, settings)
     losses = torch.zeros(3, len(cells))
-    block.step(x, epsilon, directions, 1e-3, losses)
+    block.step(x, epsilon, 1e-3, losses)
     for i, module in enumerate(modules):
-        batch = x[i].T, epsilon[i].T, directions
+        batch = x[i].T, epsilon[i].T
         assert losses[:, i].tolist() == pytest.approx(
             [float(v.detach()) for v in module.losses(*batch)], rel=1e-4
         )
@@ -136,12 +133,12 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
     cells, settings = cells_of(noise), recipe(steps=12, kl_weight=0.01)
     modules = plain_modules(training._Block(cells, points, settings))
     optimisers = [torch.optim.Adam(module.parameters()) for module in modules]
-    for step, (x, epsilon, directions) in enumerate(training._draws(cells, points, settings)):
+    for step, (x, epsilon) in enumerate(training._draws(cells, points, settings)):
         rate = training.learning_rate(step, 12, settings.train.learning_rate)
         for i, (module, optimiser) in enumerate(zip(modules, optimisers, strict=True)):
             optimiser.param_groups[0]["lr"] = rate
             optimiser.zero_grad()
-            module.loss(settings, x[i].T, epsilon[i].T, directions).backward()
+            module.loss(settings, x[i].T, epsilon[i].T).backward()
             optimiser.step()
     codecs, _ = fit(cells, points, settings)
     latents = codecs.encode(points[:64])
@@ -155,7 +152,7 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
 # What is drawn for the steps
 
 
-def drawn(cells: Sequence[Cell], recipe: Recipe, points: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+def drawn(cells: Sequence[Cell], recipe: Recipe, points: Tensor) -> list[tuple[Tensor, Tensor]]:
     return list(training._draws(tuple(cells), points, recipe))
 
 
@@ -163,15 +160,14 @@ def all_differ(tensors: Sequence[Tensor]) -> bool:
     return len({tensor.numpy().tobytes() for tensor in tensors}) == len(tensors)
 
 
-def test_points_noise_and_directions_differ_from_step_to_step_and_from_repeat_to_repeat(
+def test_points_and_noise_differ_from_step_to_step_and_from_repeat_to_repeat(
     recipe: MakeRecipe, points: Tensor
 ) -> None:
     steps = 2 * training.CHUNK + 3
     draws = drawn(cells_of("isotropic"), recipe(steps=steps), points)
     assert len(draws) == steps
-    assert all_differ([noise[repeat] for _, noise, _ in draws for repeat in (0, 1)])
-    assert all_differ([x[repeat] for x, _, _ in draws for repeat in (0, 1)])
-    assert all_differ([directions for _, _, directions in draws])
+    assert all_differ([noise[repeat] for _, noise in draws for repeat in (0, 1)])
+    assert all_differ([x[repeat] for x, _ in draws for repeat in (0, 1)])
 
 
 def test_the_seed_and_the_dimension_move_what_is_drawn(recipe: MakeRecipe, points: Tensor) -> None:
@@ -189,32 +185,19 @@ def test_what_a_cell_draws_does_not_depend_on_its_neighbours(recipe: MakeRecipe,
     together = drawn(cells, recipe(), points)
     for place in (0, 5, 2):
         alone = drawn([cells[place]], recipe(), points)
-        for (x, noise, directions), (x1, noise1, directions1) in zip(together, alone, strict=True):
+        for (x, noise), (x1, noise1) in zip(together, alone, strict=True):
             assert torch.equal(x[place], x1[0])
             assert torch.equal(noise[place], noise1[0])
-            assert torch.equal(directions, directions1)
 
 
 def test_steps_see_training_points_all_of_them_and_standard_normal_noise(
     recipe: MakeRecipe, points: Tensor
 ) -> None:
     draws = drawn(cells_of("isotropic")[:1], recipe(steps=200), points[:300])
-    seen = torch.cat([x[0].T for x, _, _ in draws]).numpy()
+    seen = torch.cat([x[0].T for x, _ in draws]).numpy()
     assert np.array_equal(np.unique(seen, axis=0), np.unique(points[:300].numpy(), axis=0))
-    noise = torch.stack([noise for _, noise, _ in draws]).flatten().numpy()
+    noise = torch.stack([noise for _, noise in draws]).flatten().numpy()
     assert stats.kstest(noise, "norm").pvalue > 1e-3
-
-
-@pytest.mark.parametrize("latent_dim", [1, 2, 3])
-def test_directions_are_unit_vectors_without_a_preferred_one(
-    latent_dim: int, recipe: MakeRecipe, points: Tensor
-) -> None:
-    cells = [Cell("isotropic", latent_dim, 1.0, 0)]
-    directions = torch.cat([along for _, _, along in drawn(cells, recipe(steps=1000), points)])
-    assert directions.shape[1] == latent_dim
-    assert torch.allclose(directions.norm(dim=1), torch.ones(len(directions)), atol=1e-5)
-    second_moment = directions.T @ directions / len(directions)
-    assert (abs(second_moment - torch.eye(latent_dim) / latent_dim) < 5 / len(directions) ** 0.5).all()
 
 
 # What comes out
