@@ -13,6 +13,7 @@ from snrvae import measures
 from snrvae.records import Estimate
 
 ROWS = 32  # queries at a time: their products with all components stay in the cache
+RESOLUTION = 2.0**-24  # of float32, relative
 SATURATED_BITS = 0.1  # estimates farther apart than this: the sample cannot carry the rate
 
 
@@ -40,7 +41,9 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
     2019, eqs. 10 and 12; leave-one-out). In float64: at a high SNR the exponents are large differences.
     """
     mean, z = mean.double(), z.double()
-    power = log_noise_power.double().exp().expand_as(mean)
+    # float32 latents resolve no smaller noise: it carries nothing, and its reciprocal may be infinite
+    resolved = mean.square().mean().mul(RESOLUTION**2).log()
+    power = log_noise_power.double().maximum(resolved).exp().expand_as(mean)
     # ln q(z|x) = -½ Σ_d [(z - μ)²/σ² + ln σ²] as one product of what z gives and what x gives
     of_x = torch.cat(
         [-0.5 / power, mean / power, -0.5 * (mean**2 / power + power.log()).sum(0, keepdim=True)]

@@ -209,3 +209,14 @@ def test_unequal_powers_of_the_same_mean_give_less_and_add_up_over_dimensions() 
     assert bits[0] > bits[1] > bits[2] > bits[3]
     assert bits[3] == pytest.approx(math.log2(21) / 2, rel=1e-6)
     assert bits[2] == pytest.approx((math.log2(17) + math.log2(5)) / 2, rel=1e-6)
+
+
+def test_noise_below_the_resolution_of_latents_counts_as_what_they_resolve() -> None:
+    mean = torch.randn(1, 400, generator=torch.Generator().manual_seed(0))
+    log_power = torch.full((1, 400), -10.0)
+    log_power[:, ::2] = -4000.0  # float64 holds no reciprocal of it
+    found = information.mutual_information(mean, log_power, mean[:, :100])
+    assert math.isfinite(found.lower.value)
+    assert math.isfinite(found.upper.value)
+    resolved = log_power.clamp(min=2 * math.log(2**-24) + float(mean.double().square().mean().log()))
+    assert found == information.mutual_information(mean, resolved.double(), mean[:, :100])
