@@ -57,6 +57,7 @@ def content(
     drawn = [_cell(row, shown, test, count) for row in rows]
     return {
         "summary": metrics["summary"],
+        "conditional": params.conditional,
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "test_points": params.data.test_points,
         "versions": dict(versions),

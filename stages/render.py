@@ -63,7 +63,7 @@ def render(
             drawn["generated.png"] = figures.generated(cells, clouds, splits["test"])
         if conditional:
             drawn["requested.png"] = figures.requested(cells, clouds)
-        if {1, 2} & set(params.latent_dim):
+        elif {1, 2} & set(params.latent_dim):
             drawn["codes.png"] = figures.codes(cells, clouds, splits["test"])
         if (cells.noise == "learned").any():
             drawn["learned_noise.svg"] = figures.learned_noise(cells, clouds)

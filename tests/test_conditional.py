@@ -477,6 +477,10 @@ def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(r
     assert "## Generation on demand" in text
     assert "(figures/requested.png)" in text
     assert (run / "reports" / "figures" / "requested.png").stat().st_size < 300_000
+    assert "codes.png" not in text
+    page = (run / "reports" / "report.html").read_text()
+    assert "coloured by the face asked for." in page
+    assert "the decoder can be asked for one" in page
     plain = (ROOT / "reports" / "README.md").read_text()
     assert "conditional**" not in plain
     assert "on demand" not in plain
