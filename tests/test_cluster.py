@@ -1,5 +1,6 @@
 """A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line."""
 
+import faulthandler
 import json
 import os
 import shutil
@@ -37,6 +38,14 @@ CELLS = [
 ENDLESS = 300_000  # steps of minutes, with records seconds apart, at which a block can be stopped
 
 MakeRecipe = Callable[..., Recipe]
+
+
+@pytest.fixture(autouse=True)
+def _stacks_of_what_hangs() -> Iterator[None]:
+    """Many processes wait for one another here: where one waits for ever, every thread's stack says so."""
+    faulthandler.dump_traceback_later(240, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager
