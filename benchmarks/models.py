@@ -22,15 +22,16 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import machine, table
-from snrvae import cube, evaluation, generation, measures, network, objective, params, shannon, training
+from snrvae import dataset, evaluation, generation, measures, network, objective, params, shannon, training
 from snrvae.codec import Codecs, Latents, decoder_widths, project
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.network import Network
 from snrvae.params import Params
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
 from snrvae.report import significant
+from snrvae.sources import cube
+from snrvae.sources.source import DIMENSION, Split
 
 WEIGHTS: Mapping[str, tuple[float, ...]] = {"β-VAE": (1e-2, 1e-3, 1e-4), "WAE-MMD": (1e-2, 1e-1, 1.0)}
 SYMBOL = {"β-VAE": "β", "WAE-MMD": "λ"}
@@ -98,7 +99,7 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
     hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
     count = len(weights) * repeats
     heads = 2 if kind == "β-VAE" else 1
-    widths = [cube.DIMENSION, *hidden, heads * latent_dim], decoder_widths(latent_dim, hidden)
+    widths = [DIMENSION, *hidden, heads * latent_dim], decoder_widths(latent_dim, hidden)
     sizes = [network.parameter_count(count, width) for width in widths]
     flat = torch.zeros(sum(sizes))
     flat.grad = torch.zeros_like(flat)
@@ -121,7 +122,8 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
         noise = torch.stack([torch.randn(shape, generator=g) for g in draws]).repeat_interleave(each, 0)
         sent = models.encode(x)
         decoded = models.decoder(sent.transmit(noise))
-        projected = decoded + (project(decoded.detach().clone()) - decoded.detach())  # straight through
+        inside = project(decoded.detach().clone(), cube.SOURCE.bounds)
+        projected = decoded + (inside - decoded.detach())  # straight through
         mse = (projected - x).square().mean((1, 2))
         flat.grad.zero_()
         (mse + losses(kind, sent, noise, weight)).sum().backward()
@@ -153,9 +155,9 @@ def measure(
     _, z, kl = draws[0]
     mse = measures.estimate(np.mean([error for error, _, _ in draws], axis=0))
     bits = None if kl is None else float(kl.double().mean()) / np.log(2)
-    least = np.nan if bits is None else float(shannon.distortion_at_rate(lines, bits)) / cube.DIMENSION
+    least = np.nan if bits is None else float(shannon.distortion_at_rate(lines, bits)) / DIMENSION
     cell = Cell("none", model.latent_dim, None, 0)
-    codec = Codecs((cell,), model.encoder, model.decoder, torch.ones(1), torch.zeros(1))
+    codec = Codecs((cell,), model.encoder, model.decoder, torch.ones(1), torch.zeros(1), "cube")
     generated = evaluation.generate(codec, reference, seed)
     return {
         "validation_mse": float(validation_error.mean()),
@@ -178,7 +180,7 @@ def _transmit(
     """Of each point: squared error [n], latents [n, d], and KL [n] in nats where there is noise."""
     sent = model.encode(torch.from_numpy(split.points).T.unsqueeze(0))
     z = sent.transmit(torch.randn(sent.mean.shape, generator=generator))
-    error = measures.squared_error(split.points, project(model.decoder(z))[0].T.numpy())
+    error = measures.squared_error(split.points, project(model.decoder(z), cube.SOURCE.bounds)[0].T.numpy())
     if sent.log_noise_power is None:
         return error, z[0].T.numpy(), None
     return error, z[0].T.numpy(), objective.kl_nats(sent.mean, sent.log_noise_power)[0]
@@ -188,7 +190,7 @@ def rows(settings: Params, splits: Mapping[str, Split], lines: Lines) -> Iterato
     """The best repeat of every kind, latent_dim and weight."""
     points = torch.from_numpy(splits["train"].points)
     ideal = numpy_stream(settings.seed, "ideal samples")
-    reference = generation.reference(splits["test"].points, ideal)
+    reference = generation.reference(cube.SOURCE, splits["test"].points, ideal)
     for kind, latent_dim in itertools.product(WEIGHTS, settings.latent_dim):
         torch.set_flush_denormal(True)  # as in training.fit
         models = train(kind, latent_dim, points, settings)
@@ -244,7 +246,7 @@ def main() -> None:
     torch.set_num_threads(1)  # blocks this small are slower on two
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
     settings = params.from_yaml(Path("params.yaml").read_text())
-    splits = cube.generate(settings.data.counts, settings.seed)
+    splits = dataset.generate(cube.SOURCE, settings.data.counts, settings.seed)
     lines = shannon.lines_from_csv(Path("reports/rate_distortion.csv").read_bytes())
     found = [*committed(pd.read_csv("reports/cells.csv")), *rows(settings, splits, lines)]
     text = markdown(found, settings)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae import cube, params
+from snrvae import params
 from snrvae.grid import Cell
 from snrvae.randomness import numpy_stream
+from snrvae.sources import cube
 from snrvae.training import Recipe
 
 STEPS = 300
@@ -53,5 +54,5 @@ def standard(repeats: int = 3, steps: int = STEPS) -> Setting:
     settings = params.from_yaml(Path("params.yaml").read_text())
     hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
     train = settings.train.model_copy(update={"steps": steps})
-    points = cube.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
-    return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed))
+    points = cube.SOURCE.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
+    return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed, "cube"))

@@ -28,7 +28,7 @@ CURE = "start it again in a clone of this commit, with the packages of requireme
 
 # As it was loaded: a worker that has been up since before a `git pull` runs the old code.
 _CODE = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 ).hexdigest()[:12]
 
 

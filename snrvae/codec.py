@@ -14,26 +14,28 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snrvae import channel, cube, network
+from snrvae import channel, network
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import DIMENSION
 
 METADATA = "codecs"
 
 
 def encoder_widths(noise: Noise, latent_dim: int, hidden: Sequence[int], labels: int = 0) -> list[int]:
     """Features of an encoder's layers: learned noise has a second head, for ln σ²."""
-    return [cube.DIMENSION + labels, *hidden, latent_dim * (2 if noise == "learned" else 1)]
+    return [DIMENSION + labels, *hidden, latent_dim * (2 if noise == "learned" else 1)]
 
 
 def decoder_widths(latent_dim: int, hidden: Sequence[int], labels: int = 0) -> list[int]:
     """Features of a decoder's layers."""
-    return [latent_dim + labels, *hidden, cube.DIMENSION]
+    return [latent_dim + labels, *hidden, DIMENSION]
 
 
 def label_of(inputs: Tensor) -> Tensor | None:
     """The one-hot labels [..., l, n] in inputs [..., 3 + l, n]; None where there are none."""
-    label = inputs[..., cube.DIMENSION :, :]
+    label = inputs[..., DIMENSION:, :]
     return label if label.shape[-2] else None
 
 
@@ -66,6 +68,7 @@ class Codecs:
     signal_power    P [c], measured once on the training set: a point's noise does not depend on
                     the points that came with it
     noise_log_gain  ln E exp(v) [c] of the log-variance head, likewise; zero without that head
+    source          name of what they were trained on
 
     Of a cell whose training diverged every number is NaN.
     """
@@ -75,6 +78,7 @@ class Codecs:
     decoder: Network
     signal_power: Tensor
     noise_log_gain: Tensor
+    source: str
 
     @property
     def noise(self) -> Noise:
@@ -87,7 +91,7 @@ class Codecs:
     @property
     def labels(self) -> int:
         """Labels that a codec is told apart; 0 for one that is told none."""
-        return self.encoder.widths[0] - cube.DIMENSION
+        return self.encoder.widths[0] - DIMENSION
 
     @property
     def diverged(self) -> tuple[Cell, ...]:
@@ -114,7 +118,7 @@ class Codecs:
 
     def encode(self, inputs: Tensor) -> Latents:
         """Latents of inputs [n, 3 + l], the same for every cell. Raises ValueError where l is another."""
-        self._same_labels(inputs.shape[1] - cube.DIMENSION)
+        self._same_labels(inputs.shape[1] - DIMENSION)
         x = inputs.T.expand(len(self.cells), -1, -1)  # [c, 3 + l, n]
         mean, head = heads(self.noise, self.latent_dim, self.encoder(x))
         if self.noise == "none":
@@ -132,7 +136,7 @@ class Codecs:
         """
         self._same_labels(0 if label is None else len(label))
         spread = None if label is None else label.expand(len(self.cells), -1, -1)
-        return project(self.decoder(with_label(z, spread))).mT
+        return project(self.decoder(with_label(z, spread)), SOURCES[self.source].bounds).mT
 
     def _same_labels(self, given: int) -> None:
         if given != self.labels:
@@ -146,15 +150,17 @@ class Codecs:
             self.decoder.select(index),
             self.signal_power[list(index)],
             self.noise_log_gain[list(index)],
+            self.source,
         )
 
 
-def project(points: Tensor) -> Tensor:
-    """Points [c, 3, n], each moved in place to the nearest one of the solid cube, the source's convex hull.
+def project(points: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Points [c, 3, n], each moved in place to the nearest one with coordinates within a source's bounds.
 
-    It is no farther from any point of the source than it was (projection onto a convex set).
+    It is no farther from any point of the source than it was: the projection onto a convex set that holds the
+    source, for the cube its convex hull.
     """
-    return points.clamp_(*cube.RANGE)
+    return points.clamp_(*bounds)
 
 
 def heads(noise: Noise, latent_dim: int, output: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -178,6 +184,7 @@ def concatenate(parts: Sequence[Codecs]) -> Codecs:
         network.concatenate([part.decoder for part in parts]),
         torch.cat([part.signal_power for part in parts]),
         torch.cat([part.noise_log_gain for part in parts]),
+        parts[0].source,
     )
 
 
@@ -190,6 +197,7 @@ def to_bytes(codecs: Sequence[Codecs]) -> bytes:
         groups[group] = {
             "cells": [asdict(cell) for cell in batch.cells],
             "hidden": batch.encoder.widths[1:-1],
+            "source": batch.source,
         } | ({"labels": batch.labels} if batch.labels else {})
         tensors[f"{group}/signal_power"] = batch.signal_power
         tensors[f"{group}/noise_log_gain"] = batch.noise_log_gain
@@ -210,13 +218,14 @@ def from_bytes(data: bytes) -> list[Codecs]:
                 tuple(Cell(**cell) for cell in group["cells"]),
                 [int(h) for h in group["hidden"]],
                 int(group.get("labels", 0)),
+                str(group["source"]),
             )
             for name, group in json.loads(header["__metadata__"][METADATA]).items()
         }
         shapes = {
             f"{name}/{tensor}": shape
-            for name, (cells, hidden, labels) in groups.items()
-            for tensor, shape in _shapes(name, cells, hidden, labels).items()
+            for name, (cells, hidden, labels, source) in groups.items()
+            for tensor, shape in _shapes(name, cells, hidden, labels, source).items()
         }
     except (
         safetensors.SafetensorError,
@@ -229,23 +238,28 @@ def from_bytes(data: bytes) -> list[Codecs]:
     ) as error:
         raise ValueError(f"not a model file of this pipeline ({error!r})") from None
     _check(tensors, shapes)
-    return [_codecs(tensors, name, cells, len(hidden) + 1) for name, (cells, hidden, _) in groups.items()]
+    return [
+        _codecs(tensors, name, cells, len(hidden) + 1, source)
+        for name, (cells, hidden, _, source) in groups.items()
+    ]
 
 
-def autoencoders_from_bytes(data: bytes, labels: int = 0) -> list[Codecs]:
-    """As from_bytes; raises ValueError where there are other codecs than autoencoders told `labels` apart."""
-    return _only(("none",), labels, from_bytes(data))
+def autoencoders_from_bytes(data: bytes, source: str, labels: int = 0) -> list[Codecs]:
+    """As from_bytes; ValueError where there are others than autoencoders of a source, told `labels` apart."""
+    return _only(("none",), source, labels, from_bytes(data))
 
 
-def snr_vaes_from_bytes(data: bytes, labels: int = 0) -> list[Codecs]:
-    """As from_bytes; raises ValueError where there are other codecs than SNR-VAEs told `labels` apart."""
-    return _only(("isotropic", "learned"), labels, from_bytes(data))
+def snr_vaes_from_bytes(data: bytes, source: str, labels: int = 0) -> list[Codecs]:
+    """As from_bytes; ValueError where there are others than SNR-VAEs of a source, told `labels` apart."""
+    return _only(("isotropic", "learned"), source, labels, from_bytes(data))
 
 
-def _only(kinds: Sequence[Noise], labels: int, codecs: list[Codecs]) -> list[Codecs]:
+def _only(kinds: Sequence[Noise], source: str, labels: int, codecs: list[Codecs]) -> list[Codecs]:
     for batch in codecs:
         if batch.noise not in kinds:
             raise ValueError(f"holds {batch.cells[0].name}, but expected noise: {' or '.join(kinds)}")
+        if batch.source != source:
+            raise ValueError(f"holds {batch.cells[0].name} of {batch.source}, but params.yaml says {source}")
         if batch.labels != labels:
             raise ValueError(
                 f"holds {batch.cells[0].name}, trained with {batch.labels} labels, but expected {labels}: "
@@ -254,9 +268,13 @@ def _only(kinds: Sequence[Noise], labels: int, codecs: list[Codecs]) -> list[Cod
     return codecs
 
 
-def _shapes(group: str, cells: tuple[Cell, ...], hidden: Sequence[int], labels: int) -> dict[str, list[int]]:
+def _shapes(
+    group: str, cells: tuple[Cell, ...], hidden: Sequence[int], labels: int, source: str
+) -> dict[str, list[int]]:
     """Shape of every tensor of a group, by name."""
-    if labels < 0:
+    if source not in SOURCES:
+        raise ValueError(f"source {source!r}")
+    if labels not in (0, len(SOURCES[source].labels)):
         raise ValueError(f"{labels} labels")
     if {f"{cell.model}/d{cell.latent_dim}" for cell in cells} != {group}:
         raise ValueError(f"{group!r} is no group of its cells")
@@ -290,7 +308,9 @@ def _check(tensors: dict[str, Tensor], shapes: dict[str, list[int]]) -> None:
             raise ValueError(f"{name}: values that are not finite, or a negative power")
 
 
-def _codecs(tensors: dict[str, Tensor], group: str, cells: tuple[Cell, ...], layers: int) -> Codecs:
+def _codecs(
+    tensors: dict[str, Tensor], group: str, cells: tuple[Cell, ...], layers: int, source: str
+) -> Codecs:
     encoder, decoder = (
         Network(
             tuple(tensors[f"{group}/{part}/{layer}/weight"] for layer in range(layers)),
@@ -299,4 +319,4 @@ def _codecs(tensors: dict[str, Tensor], group: str, cells: tuple[Cell, ...], lay
         for part in ("encoder", "decoder")
     )
     power, gain = tensors[f"{group}/signal_power"], tensors[f"{group}/noise_log_gain"]
-    return Codecs(cells, encoder, decoder, power, gain)
+    return Codecs(cells, encoder, decoder, power, gain, source)

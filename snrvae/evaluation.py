@@ -8,11 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import cube, density, generation, information, measures, objective, shannon
+from snrvae import dataset, density, generation, information, measures, objective, shannon
 from snrvae.codec import Codecs, label_of
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import DIMENSION, Labels, Pieces, Source
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
@@ -37,7 +39,7 @@ def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fide
         cell,
         float(validation_mse),
         measures.estimate(error),
-        measures.linear_mse(cell.latent_dim, cell.snr, conditional=codec.labels > 0),
+        measures.linear_mse(cell.latent_dim, cell.snr, _left_open(codec)),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),
@@ -58,7 +60,7 @@ def select(results: Iterable[Fidelity]) -> list[Fidelity]:
 
 
 def generate(codec: Codecs, reference: generation.Reference, seed: int) -> Generation:
-    """Decode z ~ N(0, I) by a codec of one cell, and compare with the surface and its test points.
+    """Decode z ~ N(0, I) by a codec of one cell, and compare with the source and its test points.
 
     A conditional codec is asked for faces at random.
     """
@@ -80,55 +82,55 @@ def generate_fitted(codec: Codecs, train: Points, reference: generation.Referenc
 
 def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Reference, seed: int) -> Generation:
     """Several draws of latents [1, d, n], decoded; p, coverage and points are those of the first."""
-    rng = numpy_stream(seed, "faces asked for")
-    faces = [rng.integers(cube.FACES, size=z.shape[2], dtype=np.uint8) for z in draws]
-    clouds = [_decoded(codec, z, face) for z, face in zip(draws, faces, strict=True)]
-    excess = [generation.excess(points) for points in clouds]
-    distance = np.concatenate([cube.surface_distance(points) for points in clouds])
+    source, rng = reference.source, numpy_stream(seed, "faces asked for")
+    asked = [rng.integers(max(codec.labels, 1), size=z.shape[2], dtype=np.uint8) for z in draws]
+    clouds = [_decoded(codec, z, label) for z, label in zip(draws, asked, strict=True)]
+    excess = [generation.excess(points, source) for points in clouds]
+    distance = None if source.distance is None else source.distance(np.concatenate(clouds))
     ratios = [generation.generation_ratio(each, len(reference.points)) for each in excess]
     return Generation(
-        float(distance.mean()),
-        float(np.quantile(distance, 0.95)),
-        measures.face_error(np.concatenate(clouds)),
+        None if distance is None else float(distance.mean()),
+        None if distance is None else float(np.quantile(distance, 0.95)),
+        measures.face_error(np.concatenate(clouds), source),
         measures.estimate(np.array(ratios)),
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
         clouds[0],
-        on_demand(clouds, faces) if codec.labels else None,
+        on_demand(clouds, asked, source.pieces) if codec.labels and source.pieces else None,
     )
 
 
-def _decoded(codec: Codecs, z: Tensor, face: NDArray[np.uint8]) -> Points:
-    """Points [n, 3] from latents [1, d, n], on the faces [n] asked for if the codec can be asked."""
+def _decoded(codec: Codecs, z: Tensor, asked: Labels) -> Points:
+    """Points [n, 3] from latents [1, d, n], with the labels [n] asked for if the codec can be asked."""
     if not codec.labels:
         parts = [codec.decode(part) for part in z.split(PASS, 2)]
     else:
-        label = torch.from_numpy(cube.one_hot(face)).T
+        label = torch.from_numpy(dataset.one_hot(asked, codec.labels)).T
         both = zip(z.split(PASS, 2), label.split(PASS, 1), strict=True)
         parts = [codec.decode(part, one) for part, one in both]
     return torch.cat(parts, 1)[0].numpy()
 
 
-def on_demand(clouds: Sequence[Points], faces: Sequence[NDArray[np.uint8]]) -> OnDemand:
-    """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
-    distances, asked = cube.face_distances(np.concatenate(clouds)), np.concatenate(faces)
+def on_demand(clouds: Sequence[Points], labels: Sequence[Labels], pieces: Pieces) -> OnDemand:
+    """Several draws of points [n, 3] against the pieces [n] that they were asked to lie on."""
+    distances, asked = pieces.distances(np.concatenate(clouds)), np.concatenate(labels)
     own = distances[np.arange(len(asked)), asked]
     ratios = np.array(
-        [generation.face_ratios(*draw) for draw in zip(clouds, faces, strict=True)]
-    )  # [draw, face]
+        [generation.piece_ratios(*draw, pieces) for draw in zip(clouds, labels, strict=True)]
+    )  # [draw, l]
     return OnDemand(
         float(own.mean()),
         float((own <= distances.min(1)).mean()),
         measures.estimate(ratios.mean(1)),
         float(ratios.mean(0).max()),
-        faces[0],
+        labels[0],
     )
 
 
 def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int) -> Limit:
     """Hold a noisy codec of one cell, measured as `result` on test inputs [n, 3 + l], against its limit.
 
-    lines  certified below R(D): the source's, or for a conditional codec that of a point on a known face
+    lines  certified below R(D): the source's, or for a conditional codec that of what the label leaves open
     """
     (cell,) = codec.cells
     latents = codec.encode(torch.from_numpy(test))
@@ -144,8 +146,8 @@ def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int
     if cell.noise == "isotropic":
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
-    law = shannon.law(codec.labels > 0)
-    least = float(shannon.distortion_at_rate(lines, rate, law)) / cube.DIMENSION
+    law = shannon.law(_left_open(codec))
+    least = float(shannon.distortion_at_rate(lines, rate, law)) / DIMENSION
     least = max(least, 1e-200)  # a cell that all but diverged can have thousands of bits: still to divide by
     gap = 10 * np.log10(result.mse.value / least)
     stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
@@ -168,13 +170,18 @@ class _Transmission:
     noise_share: Points | None  # [n, d]
 
 
+def _left_open(codec: Codecs) -> Source:
+    """What a codec has to say of a point."""
+    return SOURCES[codec.source].left_open(codec.labels > 0)
+
+
 def _points(inputs: Points) -> Points:
-    return inputs[:, : cube.DIMENSION]
+    return inputs[:, :DIMENSION]
 
 
 def _labels(inputs: Points) -> NDArray[np.intp]:
     """Which label [n] each of inputs [n, 3 + l] has; 0 where there are none."""
-    label = inputs[:, cube.DIMENSION :]
+    label = inputs[:, DIMENSION:]
     return label.argmax(1) if label.shape[1] else np.zeros(len(label), np.intp)
 
 

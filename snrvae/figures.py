@@ -1,6 +1,6 @@
 """The report's figures: each takes tables and arrays and returns a matplotlib Figure. Nothing is saved here.
 
-Colour says the latent dimension (or the face, or the SNR), marker and line style say it again in grey.
+Colour says the latent dimension (or a point's label, or the SNR), marker and line style say it again in grey.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,23 +20,21 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
-from snrvae.cube import FACE_NAMES, Split, nearest_face
+from snrvae.sources.source import Source, Split
 
 Array = NDArray[np.floating]
 Arrays = Mapping[str, Array]
 
 INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
-FACES = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae")  # a hue per axis, light at 1
+# of labels; of the cube's faces a hue per axis, light at 1
+LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c4a9e", "#cc79a7")
 DIMS = sns.color_palette("colorblind", 10)
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
 CLOUD = 2000  # points of a small cloud
-BREAK = (np.nan,) * 3
+CORNERS = ((35, 25), (215, -25))  # azimuth and elevation of two opposite views
 DIVERGED = "diverged"
 NOTE: dict[str, Any] = {"color": REFERENCE, "style": "italic", "ha": "center", "va": "center"}
-EDGES = np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1),
-                  (0, 1, 1), (0, 0, 1), BREAK, (1, 0, 0), (1, 0, 1), BREAK, (1, 1, 0), (1, 1, 1), BREAK,
-                  (0, 1, 0), (0, 1, 1)]).T  # fmt: skip  # of the cube, as one broken line
 
 STYLE: dict[str, Any] = {
     **sns.axes_style("ticks", {"axes.grid": True, "grid.color": GRID, "axes.edgecolor": REFERENCE}),
@@ -62,21 +60,24 @@ def style() -> Iterator[None]:
         yield
 
 
-def data(split: Split) -> Figure:
-    """The points, coloured by face, from two opposite corners."""
+def data(split: Split, source: Source) -> Figure:
+    """The points, coloured by label, from two opposite corners; of faces those that a corner sees."""
     figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
-    figure.suptitle("The data: points uniform on the surface of the unit cube, from two opposite corners")
-    for position, (azimuth, elevation) in enumerate(((35, 25), (215, -25)), 1):
+    figure.suptitle(f"The data: points of {source.title}, from two opposite corners")
+    for position, (azimuth, elevation) in enumerate(CORNERS, 1):
         axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
-        for face in range(2 - position, len(FACES), 2):  # the three faces that this corner sees
-            points = split.points[split.face == face][:CLOUD]
-            axes.scatter(*points.T, s=5, color=FACES[face], linewidth=0, depthshade=False)
+        seen = range(2 - position, len(source.labels), 2) if source.pieces else range(len(source.labels))
+        for label in seen:
+            points = split.points[split.label == label][:CLOUD]
+            axes.scatter(*points.T, s=5, color=LABELS[label], linewidth=0, depthshade=False)
         axes.view_init(elev=elevation, azim=azimuth)
-        axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=(0, 1), yticks=(0, 1), zticks=(0, 1))
-        axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
+        ends = [round(end) for end in source.view]
+        axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=ends, yticks=ends, zticks=ends)
+        axes.set(xlim=source.view, ylim=source.view, zlim=source.view)
+        if source.pieces:
+            axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
         axes.set_box_aspect((1, 1, 1))
-    handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
-    figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face", markerscale=1.3)
+    _legend_of_labels(figure, source, "face" if source.pieces else "side of the mean in x, y, z")
     return figure
 
 
@@ -125,7 +126,7 @@ def controlled_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
     return figure
 
 
-def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
+def clouds(cells: pd.DataFrame, shown: Arrays, test: Split, source: Source) -> Figure:
     """Original against reconstructed and generated points over latent_dim × SNR."""
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
@@ -136,14 +137,14 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     grid = figure.subplots(2 * len(dims), len(columns), squeeze=False, subplot_kw={"projection": "3d"})
     top = 0.6 / figure.get_figheight()
     figure.subplots_adjust(left=0.035, right=0.995, bottom=0.005, top=1 - top, wspace=0, hspace=0)
-    colours = np.array(FACES)[test.face[:CLOUD]]
+    colours = np.array(LABELS)[test.label[:CLOUD]]
     for row, axes_row in enumerate(grid):
         latent_dim, kind = dims[row // 2], ("reconstructed", "generated")[row % 2]
         names = [f"ae/d{latent_dim}", *(f"{model}/d{latent_dim}-snr{snr:g}" for snr in snrs)]
-        _cloud(axes_row[0], test.points[:CLOUD] if row % 2 == 0 else None, colours)
+        _cloud(axes_row[0], test.points[:CLOUD] if row % 2 == 0 else None, colours, source)
         for axes, name in zip(axes_row[1:], names, strict=True):
             points = shown.get(f"{name}/{kind}")
-            _cloud(axes, None if points is None else points[:CLOUD], colours if row % 2 == 0 else INK)
+            _cloud(axes, None if points is None else points[:CLOUD], colours if row % 2 == 0 else INK, source)
             if points is None:
                 axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
         middle = axes_row[0].get_position()
@@ -160,7 +161,7 @@ def clouds(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     return figure
 
 
-def generated(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
+def generated(cells: pd.DataFrame, shown: Arrays, test: Split, source: Source) -> Figure:
     """Real points beside generated ones, with z from N(0, I) and from a fitted density, for each latent_dim.
 
     Of each latent_dim the cell that generates best.
@@ -181,7 +182,7 @@ def generated(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
         clouds = test.points, shown[f"{name}/generated"], shown[f"{name}/fitted"]
         ratios = None, row["generation_ratio"], row["fitted_ratio"]
         for axes, points, ratio in zip(axes_row, clouds, ratios, strict=True):
-            _cloud(axes, points[:CLOUD], np.array(FACES)[nearest_face(points[:CLOUD])])
+            _cloud(axes, points[:CLOUD], np.array(LABELS)[source.nearest(points[:CLOUD])], source)
             if ratio is not None:
                 axes.text2D(0.5, 0.0, f"generation ratio {ratio:.3g}", transform=axes.transAxes, ha="center")
         middle = axes_row[0].get_position()
@@ -193,36 +194,35 @@ def generated(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
     return figure
 
 
-def requested(cells: pd.DataFrame, shown: Arrays) -> Figure:
+def requested(cells: pd.DataFrame, shown: Arrays, source: Source) -> Figure:
     """Points coloured by the face that a conditional codec was asked for, at the highest SNR."""
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims = sorted(table.latent_dim.unique())
     figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.0), dpi=120, layout="constrained")
     figure.suptitle(f"Six faces, asked for, at SNR {table.snr.max():g}")
-    colours = np.array(FACES)
-    for row, (azimuth, elevation) in enumerate(((35, 25), (215, -25))):
+    colours = np.array(LABELS)
+    for row, (azimuth, elevation) in enumerate(CORNERS):
         for column, latent_dim in enumerate(dims):
             axes: Axes3D = figure.add_subplot(2, len(dims), row * len(dims) + column + 1, projection="3d")
             name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
             if f"{name}/generated" in shown:
                 face = shown[f"{name}/requested"].argmax(1)
                 seen = face % 2 == 1 - row  # the three faces that this corner sees
-                _cloud(axes, shown[f"{name}/generated"][seen], colours[face[seen]])
+                _cloud(axes, shown[f"{name}/generated"][seen], colours[face[seen]], source)
             else:
-                _cloud(axes, None, None)
+                _cloud(axes, None, None, source)
                 axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
             axes.view_init(elev=elevation, azim=azimuth)
             axes.set_title(f"d = {latent_dim}, the faces at {1 - row}")
-    handles = [Line2D([], [], marker="o", ls="", color=c) for c in FACES]
-    figure.legend(handles, FACE_NAMES, loc="outside lower center", ncols=6, title="face asked for")
+    _legend_of_labels(figure, source, "face asked for")
     return figure
 
 
-def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
-    """How one number and how two describe the cube, at the highest SNR; no panel for a d that was not run.
+def codes(cells: pd.DataFrame, shown: Arrays, test: Split, source: Source) -> Figure:
+    """How one number and how two describe a point, at the highest SNR; no panel for a d that was not run.
 
-    d = 1: the curve that the decoder draws along z. d = 2: where each face lies in the plane of the latents.
+    d = 1: the curve that the decoder draws along z. d = 2: where each label lies in the plane of the latents.
     """
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
@@ -238,18 +238,18 @@ def codes(cells: pd.DataFrame, shown: Arrays, test: Split) -> Figure:
         latents = shown[f"{name}/latents"][: len(reconstructed)]
         if latent_dim == 1:
             axes = figure.add_subplot(1, len(dims), position, projection="3d")
-            _curve_in_space(axes, latents[:, 0], reconstructed)
+            _curve_in_space(axes, latents[:, 0], reconstructed, source)
         else:
-            _map_of_faces(figure.add_subplot(1, len(dims), position), latents, test)
+            _map_of_labels(figure.add_subplot(1, len(dims), position), latents, test, source)
     return figure
 
 
-def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array) -> None:
+def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array, source: Source) -> None:
     """The decoder's curve: reconstructions [n, 3] in the order of their latents z [n], some z marked."""
     order = np.argsort(latents)
     z, curve = latents[order], reconstructed[order].astype(float)
-    _cloud(axes, None, None)
-    axes.plot(*EDGES, color=REFERENCE, lw=0.6)
+    _cloud(axes, None, None, source)
+    _outline(axes, source)
     pieces = Line3DCollection(np.stack([curve[:-1], curve[1:]], 1), cmap="viridis", lw=3)
     pieces.set_array((z[:-1] + z[1:]) / 2)
     axes.add_collection3d(pieces)
@@ -260,24 +260,24 @@ def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array) -> None:
             axes.text(*point, f"  {mark:g}".replace("-", "−"), fontsize=10, fontweight="bold")
     bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0)
     bar.set_label("latent value z (marked along the curve)")
-    axes.set_title("d = 1: the surface as one curve")
+    axes.set_title(f"d = 1: the {source.noun} as one curve")
 
 
-def _map_of_faces(axes: Axes, latents: Array, test: Split) -> None:
-    """Latents [n, 2] coloured by face, each face named where its centre lies; rings of N(0, I)."""
-    face = test.face[: len(latents)]
+def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> None:
+    """Latents [n, 2] coloured by label, each label named where its centre lies; rings of N(0, I)."""
+    label, points = test.label[: len(latents)], test.points[: len(latents)]
     for radius in (1, 2, 3):
         axes.add_patch(Circle((0, 0), radius, fill=False, ls=":", lw=1.2, color=INK))
-    from_centre = np.linalg.norm(test.points[: len(latents)] - 0.5, axis=1)
-    for number in np.unique(face):
-        on = latents[face == number]
-        axes.scatter(on[:, 0], on[:, 1], s=11, color=FACES[number], marker=MARKERS[number], linewidth=0)
-    for number in np.unique(face):
-        place = latents[np.where(face == number, from_centre, np.inf).argmin()]
+    for number in np.unique(label):
+        on = latents[label == number]
+        axes.scatter(on[:, 0], on[:, 1], s=11, color=LABELS[number], marker=MARKERS[number], linewidth=0)
+    for number in np.unique(label):
+        from_centre = np.linalg.norm(points - points[label == number].mean(0), axis=1)
+        place = latents[from_centre.argmin()]
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
-        axes.text(place[0], place[1], FACE_NAMES[number], fontsize=9, ha="center", va="center", bbox=box)
+        axes.text(place[0], place[1], source.labels[number], fontsize=9, ha="center", va="center", bbox=box)
     axes.set(xlabel="latent value z₁", ylabel="latent value z₂", aspect="equal")
-    axes.set_title("d = 2: the six faces, laid out flat")
+    axes.set_title(f"d = 2: the {'six faces' if source.pieces else source.noun}, laid out flat")
 
 
 def rate_distortion(
@@ -338,7 +338,11 @@ def rate_distortion(
             clip_on=True,
             zorder=3,
         )
-    axes.set(yscale="log", xlim=(0, most), ylim=(rows.mse.min() / 6 if len(rows) else 1e-3, 0.2))
+    axes.set(
+        yscale="log",
+        xlim=(0, most),
+        ylim=(rows.mse.min() / 6 if len(rows) else 1e-3, 0.48 * limit.distortion.max()),
+    )
     axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
     axes.set_ylabel("mse (per coordinate)")
     axes.set_title("Every codec against Shannon's limit" + _left_out(cells))
@@ -595,11 +599,22 @@ def _legend_of_dimensions(figure: Figure, dims: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(dims + 1, 6))
 
 
-def _cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any) -> None:
+def _legend_of_labels(figure: Figure, source: Source, title: str) -> None:
+    handles = [Line2D([], [], marker="o", ls="", color=c) for c in LABELS[: len(source.labels)]]
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles), "markerscale": 1.3}
+    figure.legend(handles, source.labels, title=title, **place)
+
+
+def _outline(axes: Axes3D, source: Source) -> None:
+    for line in source.outline:
+        axes.plot(*np.array(line).T, color=REFERENCE, lw=0.6)
+
+
+def _cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any, source: Source) -> None:
     axes.set_axis_off()
     axes.view_init(elev=22, azim=35)
-    axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1), zlim=(-0.1, 1.1))
+    axes.set(xlim=source.view, ylim=source.view, zlim=source.view)
     axes.set_box_aspect((1, 1, 1), zoom=1.12)
     if points is not None:
-        axes.plot(*EDGES, color=REFERENCE, lw=0.6)
+        _outline(axes, source)
         axes.scatter(*points.T, s=1.6, c=colours, linewidth=0, depthshade=False)

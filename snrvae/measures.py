@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from snrvae import cube
 from snrvae.records import Estimate
+from snrvae.sources.source import DIMENSION, Source
 
 Array = NDArray[np.floating]
 
@@ -25,21 +25,20 @@ def squared_error(points: Array, reconstructed: Array) -> NDArray[np.float64]:
     return (difference**2).mean(axis=-1)
 
 
-def linear_mse(latent_dim: int, snr: float | None, conditional: bool = False) -> float:
-    """MSE of the best linear codec: PCA, the SNR channel, a linear MMSE decoder.
+def linear_mse(latent_dim: int, snr: float | None, source: Source) -> float:
+    """MSE of the best linear codec of a source: PCA, the SNR channel, a linear MMSE decoder.
 
-    Of k = 3 components of equal variance (⁵⁄₃₆; conditional: of 2 of ¹⁄₁₂, the face's centre being known)
-    m = min(d, k) are sent, each over d / m uses of the channel: D = k·variance·[1 - (m/k)·s′/(1 + s′)] with
-    s′ = s·d/m. They are uncorrelated, so any m will do.
+    Of its k components of equal variance m = min(d, k) are sent, each over d / m uses of the channel:
+    D = k·variance·[1 - (m/k)·s′/(1 + s′)] with s′ = s·d/m. They are uncorrelated, so any m will do.
     """
-    variance, components = (cube.FACE_VARIANCE, 2) if conditional else (cube.VARIANCE, cube.DIMENSION)
+    components = source.components
     sent = min(latent_dim, components)
     if snr is None:
         share = 1.0
     else:
         effective = snr * latent_dim / sent
         share = effective / (1 + effective)
-    return components / cube.DIMENSION * variance * (1 - sent / components * share)
+    return components / DIMENSION * source.variance * (1 - sent / components * share)
 
 
 def entropy_nats(values: Array) -> float:
@@ -73,7 +72,10 @@ def latent_shape_kl_bits(latents: Array) -> float:
     return latent_kl_bits((latents - latents.mean(axis=0)) / spread)
 
 
-def face_error(points: Array) -> float:
-    """Largest relative error of the six shares of points [n, 3], each counted at its nearest face."""
-    shares = np.bincount(cube.nearest_face(points), minlength=cube.FACES) / len(points)
-    return float(np.abs(shares * cube.FACES - 1).max())
+def face_error(points: Array, source: Source) -> float | None:
+    """Largest relative error of the shares of points [n, 3], each counted at its nearest piece, if any."""
+    if source.pieces is None:
+        return None
+    kinds = len(source.labels)
+    shares = np.bincount(source.nearest(points), minlength=kinds) / len(points)
+    return float(np.abs(shares * kinds - 1).max())

@@ -9,18 +9,13 @@ import pandas as pd
 from snrvae import tables
 from snrvae.grid import Cell
 from snrvae.records import Fidelity, Generation, Limit, OnDemand
+from snrvae.sources.known import SOURCES
 
 FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")
 RATE = ("kl_bits", "kl_bits_stderr")
-GENERATION = (
-    "generated_surface_distance",
-    "generated_surface_p95",
-    "generated_face_error",
-    "generation_ratio",
-    "generation_ratio_stderr",
-    "generation_p_value",
-    "coverage",
-)
+DISTANCE = ("generated_surface_distance", "generated_surface_p95")  # where there is a surface
+SHARES = ("generated_face_error",)  # where it has faces
+GENERATION = ("generation_ratio", "generation_ratio_stderr", "generation_p_value", "coverage")
 ON_DEMAND = (
     "requested_face_distance",
     "requested_face_share",
@@ -28,7 +23,8 @@ ON_DEMAND = (
     "requested_face_ratio_stderr",
     "requested_face_worst_ratio",
 )
-FITTED = ("fitted_surface_distance", "fitted_ratio", "fitted_ratio_stderr", "fitted_p_value")
+FITTED_DISTANCE = ("fitted_surface_distance",)
+FITTED = ("fitted_ratio", "fitted_ratio_stderr", "fitted_p_value")
 LIMIT = (
     "information_bits",
     "information_bits_stderr",
@@ -39,7 +35,10 @@ LIMIT = (
     "gap_db_stderr",
 )
 CAPACITY = ("capacity_bits", "gaussian_information_bits")
-NUMBERS = [*FIDELITY, *RATE, *GENERATION, *ON_DEMAND, *FITTED, *LIMIT, *CAPACITY]
+NUMBERS = [
+    *(*FIDELITY, *RATE, *DISTANCE, *SHARES, *GENERATION, *ON_DEMAND),
+    *(*FITTED_DISTANCE, *FITTED, *LIMIT, *CAPACITY),
+]
 METRICS = (
     "mse",
     "kl_bits",
@@ -60,6 +59,7 @@ def cells(
     generations: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
     limits: Mapping[Cell, Limit],
+    source: str = "cube",
     conditional: bool = False,
 ) -> pd.DataFrame:
     """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
@@ -73,7 +73,7 @@ def cells(
     selected = set((first | best).values())
     rows = [
         tables.cell_columns(cell)
-        | {"conditional": int(conditional)}
+        | {"source": source, "conditional": int(conditional)}
         | {"selected": int(cell in selected), "diverged": int(result is None)}
         | _fidelity(result)
         | _generation(generations.get(cell))
@@ -86,11 +86,15 @@ def cells(
     return table.reindex(columns=[*table, *missing])  # where all diverged, nothing was measured
 
 
-def from_csv(data: bytes, cells: Collection[Cell], conditional: bool = False) -> pd.DataFrame:
+def from_csv(
+    data: bytes, cells: Collection[Cell], source: str = "cube", conditional: bool = False
+) -> pd.DataFrame:
     """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
     table = tables.of_cells(data, cells, ["conditional", "selected", "diverged", *NUMBERS])
     selected = table[table.selected == 1]
     keys = ["noise", "latent_dim", "snr"]
+    if "source" not in table or not (table.source == source).all():
+        raise ValueError(f"source: params.yaml says {source}, and a row another")
     if not (table.conditional == conditional).all():
         raise ValueError(f"conditional: params.yaml says {str(conditional).lower()}, and a row another")
     if not table.diverged.isin((0, 1)).all():
@@ -107,10 +111,14 @@ def from_csv(data: bytes, cells: Collection[Cell], conditional: bool = False) ->
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
-    uniform = selected[selected.noise != "learned"]
+    uniform, none = selected[selected.noise != "learned"], selected[:0]
+    surface, faces = SOURCES[source].distance is not None, SOURCES[source].pieces is not None
     present = (
         (selected, FIDELITY + GENERATION),
-        (selected if conditional else selected[:0], ON_DEMAND),
+        (selected if surface else none, DISTANCE),
+        (selected if faces else none, SHARES),
+        (selected if conditional else none, ON_DEMAND),
+        (uniform if surface else none, FITTED_DISTANCE),
         (uniform, FITTED),
         (noisy, RATE + LIMIT),
         (isotropic, CAPACITY),

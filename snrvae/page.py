@@ -16,15 +16,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from snrvae.cube import FACE_NAMES, Split, nearest_face
-from snrvae.figures import DIMS, FACES, Array, Arrays
+from snrvae.figures import DIMS, LABELS, Array, Arrays
 from snrvae.grid import MODELS, Cell
 from snrvae.params import Params
 from snrvae.report import significant, templates
+from snrvae.sources.source import Labels, Source, Split
 
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
-FRAME = (-0.3, 1.3)  # of each coordinate; points outside it are counted, not drawn
 BINS = 60  # of a histogram
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
 GLYPHS = "●■◆▲▼✚★✖"  # the same, as characters
@@ -39,6 +38,7 @@ def content(
     asymptotes: Mapping[int, tuple[Array, Array]],
     shown: Arrays,
     test: Split,
+    source: Source,
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
     """All that the page shows, as JSON has it.
@@ -54,15 +54,22 @@ def content(
     rows = [row for row in every if not row["diverged"]]
     count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
     dims, snrs = sorted({row["latent_dim"] for row in every}), sorted({row["snr"] for row in every} - {None})
-    drawn = [_cell(row, shown, test, count) for row in rows]
+    frame = _frame(source)
+    drawn = [_cell(row, shown, test, source, count) for row in rows]
     return {
+        "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
         "summary": metrics["summary"],
         "conditional": params.conditional,
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "test_points": params.data.test_points,
         "versions": dict(versions),
-        "faces": [{"name": name, "colour": c} for name, c in zip(FACE_NAMES, FACES, strict=True)],
-        "frame": FRAME,
+        "faces": source.pieces is not None,
+        "labels": [
+            {"name": name, "colour": colour} for name, colour in zip(source.labels, LABELS, strict=False)
+        ],
+        "frame": frame,
+        "view": source.view,
+        "outline": source.outline,
         "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
         "dims": [{"latent_dim": d, "colour": _colour(d - 1)} for d in dims],
         "dimension_colours": [_colour(i) for i in range(max(dims))],
@@ -70,7 +77,7 @@ def content(
             {"snr": snr, "label": f"{snr:g}", "symbol": _cycled(SYMBOLS, i), "glyph": _cycled(GLYPHS, i)}
             for i, snr in enumerate(snrs)
         ],
-        "original": _cloud(test.points[:count], test.face[:count]),
+        "original": _cloud(test.points[:count], test.label[:count], frame),
         "cells": drawn,
         "diverged": [_which(row) for row in every if row["diverged"]],
         "start": _first_shown(rows) if rows else None,
@@ -90,7 +97,13 @@ def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column.map(list(MODELS).index) if column.name == "noise" else column.fillna(0)
 
 
-def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dict[str, Any]:
+def _frame(source: Source) -> tuple[float, float]:
+    """Of each coordinate; points outside it are counted, not drawn."""
+    low, high = source.view
+    return low - (high - low) / 6, high + (high - low) / 6
+
+
+def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, source: Source, count: int) -> dict[str, Any]:
     cell = Cell(row["noise"], row["latent_dim"], row["snr"], row["repeat"])
     name = f"{cell.model}/{cell.key}"
     reconstructed, generated = (shown[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
@@ -117,17 +130,17 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, count: int) -> dic
             "generation_ratio": significant(row["generation_ratio"]),
             "coverage": f"{row['coverage']:.1%}",
         },
-        "reconstructed": _cloud(reconstructed, test.face[: len(reconstructed)]),
-        "generated": _cloud(generated, _face(shown, name, generated)),
+        "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], _frame(source)),
+        "generated": _cloud(generated, _label(shown, name, generated, source), _frame(source)),
         "latents": _densities(shown[f"{name}/latents"]),
     }
 
 
-def _face(shown: Arrays, name: str, generated: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The faces [n] that generated points are coloured by: those asked for, or else the nearest."""
+def _label(shown: Arrays, name: str, generated: NDArray[np.floating], source: Source) -> Labels:
+    """The labels [n] that generated points are coloured by: those asked for, or else their own."""
     if f"{name}/requested" in shown:
         return shown[f"{name}/requested"][: len(generated)].argmax(1).astype(np.uint8)
-    return nearest_face(generated)
+    return source.nearest(generated)
 
 
 def _which(row: Mapping[str, Any]) -> dict[str, str]:
@@ -136,14 +149,14 @@ def _which(row: Mapping[str, Any]) -> dict[str, str]:
     return {"noise": _noise(row["noise"]), "latent_dim": str(row["latent_dim"]), "snr": snr}
 
 
-def _cloud(points: NDArray[np.floating], face: NDArray[np.uint8]) -> dict[str, Any]:
-    """Points [n, 3] inside the frame as uint16 (all x, y, z), their faces as uint8, both in base64."""
-    low, high = FRAME
+def _cloud(points: NDArray[np.floating], label: Labels, frame: tuple[float, float]) -> dict[str, Any]:
+    """Points [n, 3] inside the frame as uint16 (all x, y, z), their labels as uint8, both in base64."""
+    low, high = frame
     inside = ((points >= low) & (points <= high)).all(1)
     steps = np.rint((points[inside].T - low) / (high - low) * 65535).astype("<u2")
     return {
         "points": base64.b64encode(steps.tobytes()).decode(),
-        "face": base64.b64encode(face[inside].tobytes()).decode(),
+        "label": base64.b64encode(label[inside].tobytes()).decode(),
         "outside": f"{1 - inside.mean():.1%}" if not inside.all() else None,
     }
 

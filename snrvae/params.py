@@ -18,7 +18,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from snrvae.cube import FACES, SPLITS
+from snrvae.dataset import SPLITS
+from snrvae.sources.cube import FACES
+from snrvae.sources.known import NAMES, SOURCES
 
 ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits do not depend on its neighbours
 
@@ -45,6 +47,12 @@ def _multiple_of(divisor: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _known(value: str) -> str:
+    if value not in SOURCES:
+        raise ValueError
+    return value
+
+
 def _listed(value: Any) -> Any:
     """A scalar stands for a list of one: `dvc exp run -S snr=10` writes a scalar."""
     return value if isinstance(value, list | tuple) else [value]
@@ -58,8 +66,12 @@ Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Points = Annotated[Count, _multiple_of(FACES)]
 Weight = Annotated[Real, Field(ge=0, le=1e9)]  # float32 holds it times a gradient
 Truth = Annotated[bool, Field(strict=True)]
+SourceName = Annotated[str, Field(strict=True), AfterValidator(_known)]
 Positive = Annotated[Real, Field(gt=0)]
 Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
+
+
+LABELLED = [name for name, source in SOURCES.items() if source.pieces]  # of which a label says something
 
 
 class _Loader(yaml.SafeLoader):
@@ -120,7 +132,8 @@ class Params(Settings):
         description="a section with steps, batch_size, learning_rate, repeats, kl_weight, "
         "gaussianity_weight, on_divergence"
     )
-    conditional: Truth = Field(description="true or false")
+    source: SourceName = Field(description=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}")
+    conditional: Truth = Field(description=f"true or false (true: {' or '.join(LABELLED)} only)")
     noise: Annotated[tuple[Literal["isotropic", "learned"], ...], BeforeValidator(_listed)] = Field(
         min_length=1, description="isotropic, learned, or a list of both"
     )
@@ -134,6 +147,19 @@ class Params(Settings):
         max_length=MOST_SNRS,
         description=f"a number from 1e-6 to 1e12 (linear, not dB), or a list of at most {MOST_SNRS} such",
     )
+
+    @property
+    def kinds(self) -> int:
+        """Labels that codecs are told apart: 0 where they are told none."""
+        return len(SOURCES[self.source].labels) if self.conditional else 0
+
+    @field_validator("conditional")
+    @classmethod
+    def _label_means_something(cls, conditional: bool, info: ValidationInfo) -> bool:
+        source = info.data.get("source")
+        if conditional and source is not None and SOURCES[source].pieces is None:
+            raise PydanticCustomError("faces", "source {source} has no faces", {"source": source})
+        return conditional
 
     @field_validator("noise", "latent_dim", "snr")
     @classmethod
@@ -168,7 +194,8 @@ def from_yaml(text: str) -> Params:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError(
-            "not a set of keys: expected seed, data, network, train, conditional, noise, latent_dim, snr"
+            "not a set of keys: expected seed, data, network, train, source, conditional, noise, "
+            "latent_dim, snr"
         )
     try:
         return Params.model_validate(tree)
@@ -192,7 +219,7 @@ def _line(fault: ErrorDetails) -> str:
     match kind:
         case "missing":
             what = "missing"
-        case "labels":
+        case "labels" | "faces":
             what = fault["msg"]
         case "batch":
             what = f"{value} is more than data.train_points {fault['ctx']['points']}"

@@ -56,11 +56,11 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class OnDemand:
-    """Points that a conditional cell generated for a face each, against the faces.
+    """Points that a conditional cell generated for a face each, against the faces (the source's pieces).
 
     share        of the points, to which no face is nearer than the one asked for
     ratio        generation_ratio of a face's points, mean over the faces
-    worst_ratio  the largest of the six
+    worst_ratio  the largest of them
     face         which face [n] was asked for of one draw's points
     """
 
@@ -75,13 +75,15 @@ class OnDemand:
 class Generation:
     """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3].
 
-    p_value    of the hypothesis that those are independent points of the surface
+    p_value    of the hypothesis that those are independent points of the source
     on_demand  where the cell is conditional: of faces drawn at random
+
+    None: distances of a source that lives everywhere, and the error of shares of one without faces.
     """
 
-    surface_distance: float
-    surface_p95: float
-    face_error: float
+    surface_distance: float | None
+    surface_p95: float | None
+    face_error: float | None
     ratio: Estimate
     p_value: float
     coverage: float

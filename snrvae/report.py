@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from snrvae.params import Params
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import DIMENSION
 
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
 PATHS = re.compile(r'(?<= d=")[^"]+')
@@ -84,10 +86,15 @@ def markdown(
     environment = templates(autoescape=False)
     environment.filters |= {"label": "{:g}".format}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
+    source = SOURCES[params.source]
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     grids = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
     return environment.get_template("report.md").render(
         params=params,
+        source=source,
+        unit=source.unit,
+        surface=source.distance is not None,
+        closed=source.distance is not None and source.components == DIMENSION,
         on_demand=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,

@@ -3,33 +3,41 @@
 x → encoder → μ → channel(SNR) → z → decoder → x̂:  D = E|x − x̂|² ≥ D(R), R = I(x; z) ≤ C.
 
 Rates are in bits, D is the squared error of a point (three times the mean squared error of its
-coordinates), slopes are bits per unit of D. Every slope of the table certifies a line below R(D);
-up to some slope they come from a search over the law of y (rate_distortion), above from a closed form,
-which holds at any rate: that for faces, edges and corners (cube_edges) or, where encoder and decoder
-know the face, that for a square (square). D(R) is then the conditional one, and R = I(x; z | face).
+coordinates), slopes are bits per unit of D. Every slope of the table certifies a line below R(D). Some
+sources have R(D) in closed form (sources). Of the others, lines up to some slope come from a search over
+the law of y (rate_distortion), and above from bounds that hold at any rate: those for faces, edges and
+corners (cube_edges), and those for a square (segments). Where encoder and decoder know the face, D(R) is
+the conditional one, of a square, and R = I(x; z | face).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from math import e, floor, log, log1p, log2, pi, sqrt
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from snrvae import cube_edges, square, tables
+from snrvae import cube_edges, segments, tables
 from snrvae.quadrature import Array, cube_surface, node_count
 from snrvae.rate_distortion import Bound, Lines, blahut_arimoto
+from snrvae.sources import cube, square
+from snrvae.sources.source import Source
 
 PER_BIT = 1e6  # the table's steps of rate in a bit
 
 
 @dataclass(frozen=True)
 class Law:
-    """A law of x on flat pieces, whose R(D) is bracketed: by a search, and in closed form at high rate.
+    """The R(D) of a source in a bracket: by a search, and in closed form at high rate or at any.
 
+    dimension, volume
+                  of the set that the source is spread over, the volume 2 to the power of its entropy in bits:
+                  at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m), m the dimension
+    dims          latent dimensions of which the best codes for one point at a time are known at a high SNR
     spacing       slopes per octave up to a slope, from `first` on: between two tangents R(D) is up to
                   (0.3/per octave)² bits above both, more where D falls fast with the slope (near rate 0)
     last_searched the time of a search grows with the slope
@@ -37,7 +45,9 @@ class Law:
     Slopes in bits per unit of squared error.
     """
 
-    area: float
+    dimension: int
+    volume: float
+    dims: tuple[int, ...]
     zero_rate: Bound  # the mean alone, a line that is exact in floating point
     first: float
     spacing: tuple[tuple[float, int], ...]
@@ -46,6 +56,7 @@ class Law:
     closed: Callable[[float], Bound]
     closed_intercept: Callable[[float], float]
     smallest_closed: float
+    method: str = "edge"  # what the table calls the closed form
 
     @property
     def slopes(self) -> list[float]:
@@ -57,8 +68,15 @@ class Law:
         return slopes
 
 
+def _steep_slope(dimension: int, volume: float, rate_bits: ArrayLike) -> Array:
+    """The slope m/(2D ln 2) that R(D) has where D is as at a high rate."""
+    return np.asarray(pi * e * (2.0 ** np.minimum(rate_bits, 1000.0) / volume) ** (2 / dimension) / log(2))
+
+
 CUBE_SURFACE = Law(
+    2,
     6.0,
+    (1, 2, 3),
     Bound(5.184, 2.16, 5 / 12, 0.0),  # up to λ = 18/5 the mean alone is optimal
     5.25,
     ((9.0, 32), (500.0, 8), (1e7, 16)),
@@ -68,22 +86,54 @@ CUBE_SURFACE = Law(
     cube_edges.edge_intercept,
     cube_edges.SMALLEST_SLOPE,
 )
-KNOWN_FACE = Law(
+UNIT_SQUARE = Law(
+    2,
     1.0,
+    (1, 2),
     Bound(8.4, 1.4, 1 / 6, 0.0),  # up to λ = 6
     9.0,
     ((16.0, 32), (2e4, 8), (6e7, 16)),
     2e4,  # R ≈ 10.7 bits
-    square.searched,
-    square.bound,
-    square.intercept,
-    square.SMALLEST_SLOPE,
+    segments.searched,
+    segments.bound,
+    segments.intercept,
+    segments.SMALLEST_SLOPE,
 )
 
 
-def law(conditional: bool) -> Law:
-    """What is left to say of a point of the cube's surface: all, or what its face does not tell."""
-    return KNOWN_FACE if conditional else CUBE_SURFACE
+LAWS = {cube.SOURCE: CUBE_SURFACE, square.SOURCE: UNIT_SQUARE}
+MOST_BITS = 22  # the table's
+
+
+@cache
+def law(source: Source) -> Law:
+    """R(D) of a source. Raises ValueError where it is neither given in closed form nor known here."""
+    if source in LAWS:
+        return LAWS[source]
+    if source.exact is None:
+        raise ValueError(f"no R(D) is known of {source.title}")
+    exact, variance = source.exact, source.components * source.variance
+    flat = floor(1e4 / (2 * source.variance * log(2))) / 1e4  # up to here the mean alone is optimal
+
+    def bound(slope: float) -> Bound:
+        distortion, nats = exact.tangent(slope * log(2))
+        return Bound(slope, nats / log(2) + slope * distortion, distortion, nats / log(2))
+
+    steepest = float(_steep_slope(exact.dimension, exact.volume, MOST_BITS))
+    return Law(
+        exact.dimension,
+        exact.volume,
+        ((1, 2) if exact.dimension == 2 else ()) + ((3,) if source.components == 3 else ()),
+        Bound(flat, floor(flat * variance * PER_BIT) / PER_BIT, variance, 0.0),
+        float(f"{flat * 1.01:.5g}"),
+        ((flat * 2, 32), (steepest, 16)),
+        0.0,  # nothing to search
+        lambda _: iter(()),
+        bound,
+        lambda slope: bound(slope).intercept,
+        flat,
+        "exact",
+    )
 
 
 def capacity_bits(latent_dim: int, snr: float) -> float:
@@ -98,7 +148,7 @@ def capacity_bits(latent_dim: int, snr: float) -> float:
 
 @dataclass(frozen=True)
 class RateDistortionTable:
-    """R(D) of the cube surface, by ascending slope: the columns of reports/rate_distortion.csv.
+    """R(D) of a source, by ascending slope: the columns of reports/rate_distortion.csv.
 
     Each row certifies R(D) ≥ intercept − slope·D for every D. At the row's own distortion R lies
     between rate_lower_bits, the best of all rows' lines there, and rate_upper_bits.
@@ -109,7 +159,7 @@ class RateDistortionTable:
     distortion: Array
     rate_lower_bits: Array
     rate_upper_bits: Array
-    method: tuple[str, ...]  # "mean", "blahut-arimoto" or "edge"
+    method: tuple[str, ...]  # "mean", "blahut-arimoto", "edge" or "exact"
 
     @property
     def lines(self) -> Lines:
@@ -141,7 +191,7 @@ def rate_distortion_table(law: Law = CUBE_SURFACE) -> RateDistortionTable:
     searched = [s for s in slopes if s <= law.last_searched]
     bounds = [zero, *law.searched(searched), *(law.closed(s) for s in slopes[len(searched) :])]
     method = ["mean", *["blahut-arimoto"] * len(searched)]
-    method += ["edge"] * (len(bounds) - len(method))
+    method += [law.method] * (len(bounds) - len(method))
 
     slope = np.array([b.slope for b in bounds])
     intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
@@ -190,9 +240,9 @@ def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFA
     if not np.all((rate >= 0) & np.isfinite(rate)):
         raise ValueError("rates are finite and ≥ 0 bits")
     least = np.array(lines.distortion(rate))
-    # A line touches an R(D) of slope −1/(D ln 2) at λD = 1, log2(e) bits below its intercept.
-    beyond = rate > np.max(lines.intercept) - log2(e)
-    slope = pi * e / law.area * 2.0 ** np.minimum(rate, 1000.0) / log(2)
+    # A line touches an R(D) of slope −m/(2D ln 2) at λD = m/2, m/2·log2(e) bits below its intercept.
+    beyond = rate > np.max(lines.intercept) - law.dimension / 2 * log2(e)
+    slope = _steep_slope(law.dimension, law.volume, rate)
     usable = beyond & (slope >= law.smallest_closed)
     for i in np.ndindex(rate.shape):
         if usable[i]:
@@ -207,24 +257,22 @@ ASYMPTOTE_BELOW = 0.02  # for the whole surface, asymptotes mean little above th
 
 
 def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFACE) -> float:
-    """High-SNR asymptote of the best codes for one point at a time, d = 1, 2 or, for the whole cube, 3.
+    """High-SNR asymptote of the best codes for one point at a time.
 
-    For flat pieces of the area A:
+    For a surface of the area A:
     d = 1: a curve in strands Δ apart, D = Δ²/12 + 3A²/(4π²sΔ²), at its least Δ⁴ = 9A²/(π²s).
     d = 2: a flat map with the density of latents ∝ 6P − |z|², D = 2Aσ²∫q² (no flat map can have
            it everywhere, so real codes stay a little above).
-    d = 3: the unfolded cube in R³; a folded map can do better.
+    For what spreads over m dimensions and lies in space:
+    d = 3: sent as it is, D = m·σ² at P = E|x − E x|²/3; a surface that is folded can do better.
     """
-    if latent_dim not in point_by_point_dims(law) or not snr > 0:
-        dims = ", ".join(map(str, point_by_point_dims(law)))
+    if latent_dim not in law.dims or not snr > 0:
+        dims = ", ".join(map(str, law.dims))
         raise ValueError(f"need a latent_dim of {dims} and snr > 0, not {latent_dim} and {snr}")
-    share = law.area / 6
-    return {1: 3 * share / (pi * sqrt(snr)), 2: 8 * share / (3 * pi * snr), 3: 5 / (18 * snr)}[latent_dim]
-
-
-def point_by_point_dims(law: Law) -> tuple[int, ...]:
-    """The latent dimensions of which an asymptote is known."""
-    return (1, 2, 3) if law is CUBE_SURFACE else (1, 2)
+    if latent_dim == 3:
+        return law.dimension * law.zero_rate.distortion / (3 * snr)
+    share = law.volume / 6
+    return 3 * share / (pi * sqrt(snr)) if latent_dim == 1 else 8 * share / (3 * pi * snr)
 
 
 def point_by_point_curve(latent_dim: int, most_bits: float, law: Law = CUBE_SURFACE) -> tuple[Array, Array]:
@@ -232,5 +280,5 @@ def point_by_point_curve(latent_dim: int, most_bits: float, law: Law = CUBE_SURF
     snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
     bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])
     distortion = np.array([point_by_point_distortion(latent_dim, float(snr), law) for snr in snrs])
-    holds = distortion < ASYMPTOTE_BELOW * law.area / 6
+    holds = distortion < ASYMPTOTE_BELOW * law.volume / 6
     return bits[holds], distortion[holds]

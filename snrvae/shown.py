@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae import cube, npz
+from snrvae import dataset, npz
 from snrvae.grid import Cell
 from snrvae.records import Fidelity, Generation
+from snrvae.sources.source import DIMENSION
 
 POINTS = 3000  # of a cloud
 LATENTS = 6000  # of a histogram
@@ -20,10 +21,11 @@ def to_bytes(
     selected: Sequence[Fidelity],
     generated: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
+    kinds: int = 0,
 ) -> bytes:
     """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d].
 
-    Conditional cells also have the faces asked for, one-hot: requested [n, 6].
+    Cells told `kinds` labels apart also have those asked for, one-hot: requested [n, l].
     """
     arrays = {}
     for result in selected:
@@ -31,7 +33,7 @@ def to_bytes(
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
         if (asked := generated[result.cell].on_demand) is not None:
-            arrays[f"{name}/requested"] = cube.one_hot(asked.face[:POINTS])
+            arrays[f"{name}/requested"] = dataset.one_hot(asked.face[:POINTS], kinds)
         if result.cell in fitted:
             arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
@@ -41,11 +43,14 @@ def to_bytes(
 
 
 def from_bytes(
-    data: bytes, cells: Iterable[Cell], count: int, conditional: bool = False
+    data: bytes, cells: Iterable[Cell], count: int, kinds: int = 0
 ) -> dict[str, NDArray[np.float32]]:
-    """The arrays of these cells on `count` test points. Raises ValueError where `data` is anything else."""
+    """The arrays of these cells, told `kinds` labels apart, on `count` test points.
+
+    Raises ValueError where `data` is anything else.
+    """
     arrays = npz.from_bytes(data)
-    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, conditional, count).items()}
+    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, kinds, count).items()}
     if set(arrays) != set(shapes):
         raise ValueError(f"expected other arrays ({min(set(arrays) ^ set(shapes))!r})")
     for name, array in arrays.items():
@@ -58,16 +63,16 @@ def from_bytes(
     return arrays
 
 
-def _shapes(cell: Cell, conditional: bool, count: int) -> dict[str, tuple[int, int]]:
+def _shapes(cell: Cell, kinds: int, count: int) -> dict[str, tuple[int, int]]:
     """Shape of every array of a cell, by name."""
     name, points, latents = f"{cell.model}/{cell.key}", min(count, POINTS), min(count, LATENTS)
     shapes = {
-        f"{name}/reconstructed": (points, cube.DIMENSION),
-        f"{name}/generated": (points, cube.DIMENSION),
+        f"{name}/reconstructed": (points, DIMENSION),
+        f"{name}/generated": (points, DIMENSION),
         f"{name}/latents": (latents, cell.latent_dim),
     }
-    if conditional:
-        shapes[f"{name}/requested"] = (points, cube.FACES)
+    if kinds:
+        shapes[f"{name}/requested"] = (points, kinds)
     if cell.noise == "learned":
         return shapes | {f"{name}/noise_share": (latents, cell.latent_dim)}
-    return shapes | {f"{name}/fitted": (points, cube.DIMENSION)}
+    return shapes | {f"{name}/fitted": (points, DIMENSION)}

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snrvae import codec, cube, network, objective
+from snrvae import codec, network, objective
 from snrvae.channel import Channel, IsotropicChannel, LearnedChannel
 from snrvae.codec import Codecs
 from snrvae.grid import Cell, Noise
@@ -16,6 +16,8 @@ from snrvae.network import Backpropagation
 from snrvae.params import Train
 from snrvae.randomness import stream_seed
 from snrvae.records import LOSSES, History
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import DIMENSION
 
 RECORDS = 60  # rows that a cell gets in the training table
 SEEN = 256  # points that a cell is initialised for
@@ -27,11 +29,12 @@ Progress = Callable[[int, float], None]  # (cell-steps done since the last call,
 
 @dataclass(frozen=True)
 class Recipe:
-    """How cells are trained: the networks' hidden units, layer by layer, the settings, the seed."""
+    """How cells are trained: hidden units by layer, settings, seed, name of the source."""
 
     hidden: tuple[int, ...]
     train: Train
     seed: int
+    source: str
 
 
 class DivergedError(ValueError):
@@ -67,10 +70,23 @@ def fit(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
     try:
-        return _fit(cells, inputs, recipe, progress)
+        return (_fit if len(cells) > 1 else _fit_alone)(cells, inputs, recipe, progress)
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
+
+
+def _fit_alone(
+    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe, progress: Progress
+) -> tuple[Codecs, History]:
+    """A block of one cell, trained beside itself: some processors' libraries round one product otherwise
+    than each of several."""
+
+    def half(cell_steps: int, mse: float) -> None:
+        progress(cell_steps // 2, mse)
+
+    codecs, history = _fit(cells * 2, inputs, recipe, half)
+    return codecs.select([0]), replace(history, cells=cells, losses=history.losses[:, :1])
 
 
 def _fit(
@@ -177,10 +193,11 @@ class _Block:
     """Cells of one shape in training: their parameters, gradients and Adam's moments, each flat."""
 
     def __init__(self, cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe):
-        self.cells, self.train = cells, recipe.train
+        self.cells, self.train, self.source = cells, recipe.train, recipe.source
+        self._bounds = SOURCES[recipe.source].bounds
         self.noise: Noise = cells[0].noise
         self.latent_dim, count = cells[0].latent_dim, len(cells)
-        labels = inputs.shape[1] - cube.DIMENSION
+        labels = inputs.shape[1] - DIMENSION
         widths = (
             codec.encoder_widths(self.noise, self.latent_dim, recipe.hidden, labels),
             codec.decoder_widths(self.latent_dim, recipe.hidden, labels),
@@ -209,13 +226,13 @@ class _Block:
 
     def step(self, inputs: Tensor, noise: Tensor, rate: float, losses: Tensor) -> None:
         """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
-        x, label = inputs[:, : cube.DIMENSION], codec.label_of(inputs)
+        x, label = inputs[:, :DIMENSION], codec.label_of(inputs)
         output = self._encoder.forward(inputs)
         noisy = self.noise != "none"
         z = self._channel.forward(output, noise) if noisy else output
         # The gradient takes no notice of the projection (straight-through, Bengio et al., arXiv:1308.3432):
-        # its own would be 0 for an output beyond the cube, wherever x is.
-        error = codec.project(self._decoder.forward(codec.with_label(z, label))).sub_(x)
+        # its own would be 0 for an output beyond the bounds, wherever x is.
+        error = codec.project(self._decoder.forward(codec.with_label(z, label)), self._bounds).sub_(x)
         torch.mean(error.square(), (1, 2), out=losses[0])
         delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
         gradient = self._decoder.input_gradient(delta)[:, : self.latent_dim]
@@ -239,4 +256,5 @@ class _Block:
                 gain += head.double().exp().sum((1, 2))
         values = len(inputs) * self.latent_dim
         gain = (gain / values).log() if self.noise == "learned" else gain
-        return Codecs(self.cells, self.encoder, self.decoder, (power / values).float(), gain.float())
+        power, gain = (power / values).float(), gain.float()
+        return Codecs(self.cells, self.encoder, self.decoder, power, gain, self.source)

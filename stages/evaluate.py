@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, cube, evaluation, generation, metrics, shannon, shown, tables
+from snrvae import codec, dataset, evaluation, generation, metrics, shannon, shown, tables
 from snrvae.params import Params
 from snrvae.randomness import numpy_stream
+from snrvae.sources.known import SOURCES
 from stages import files
 
 
@@ -23,12 +24,13 @@ def evaluate(
     evaluation_path: Path,
 ) -> None:
     splits = files.read_cube(cube_path, params)
+    source, kinds = SOURCES[params.source], params.kinds
     train, validation, test = (
-        cube.inputs(splits[name], params.conditional) for name in ("train", "validation", "test")
+        dataset.inputs(splits[name], kinds) for name in ("train", "validation", "test")
     )
-    law, labels = shannon.law(params.conditional), cube.FACES if params.conditional else 0
-    models = files.read(ae_path, lambda data: codec.autoencoders_from_bytes(data, labels))
-    models += files.read(vae_path, lambda data: codec.snr_vaes_from_bytes(data, labels))
+    law = shannon.law(source.left_open(params.conditional))
+    models = files.read(ae_path, lambda data: codec.autoencoders_from_bytes(data, params.source, kinds))
+    models += files.read(vae_path, lambda data: codec.snr_vaes_from_bytes(data, params.source, kinds))
     every = {batch.cells[0]: batch for batch in evaluation.single(models)}
     codecs = {cell: batch for cell, batch in every.items() if not batch.diverged}
     lines = files.read(limit_path, lambda data: shannon.lines_from_csv(data, law))
@@ -37,7 +39,7 @@ def evaluate(
     torch.set_num_threads(1)  # a cell is measured on one core, whatever runs beside it
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         ideal = numpy_stream(params.seed, "ideal samples")
-        compared = pool.submit(generation.reference, splits["test"].points, ideal)
+        compared = pool.submit(generation.reference, source, splits["test"].points, ideal)
         results = list(
             pool.map(lambda c: evaluation.fidelity(c, validation, test, params.seed), codecs.values())
         )
@@ -67,12 +69,17 @@ def evaluate(
         )
     measured = {result.cell: result for result in results}
     table = metrics.cells(
-        {cell: measured.get(cell) for cell in every}, generated, fitted, limits, params.conditional
+        {cell: measured.get(cell) for cell in every},
+        generated,
+        fitted,
+        limits,
+        params.source,
+        params.conditional,
     )
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generated, fitted),
+        evaluation_path: shown.to_bytes(selected, generated, fitted, kinds),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)

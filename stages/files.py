@@ -10,9 +10,10 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import psutil
 
-from snrvae import cube, memory, params
-from snrvae.cube import Split
+from snrvae import dataset, memory, params
 from snrvae.params import Params
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import Split
 
 Content = TypeVar("Content")
 
@@ -68,8 +69,9 @@ def stream(path: Path, decode: Callable[[BinaryIO], Content]) -> Content:
 
 
 def read_cube(path: Path, settings: Params) -> dict[str, Split]:
-    """The splits of a cube.npz that has as many points as the settings say."""
-    return read(path, lambda data: cube.of_counts(data, settings.data.counts))
+    """The splits of a cube.npz of the settings' source, with as many points as they say."""
+    source = SOURCES[settings.source]
+    return read(path, lambda data: dataset.of_counts(source, data, settings.data.counts))
 
 
 def write(path: Path, content: bytes | str) -> None:

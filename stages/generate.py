@@ -1,14 +1,16 @@
-"""Draw the cube's points: params → data/cube.npz."""
+"""Draw the source's points: params → data/cube.npz."""
 
 from pathlib import Path
 
-from snrvae import cube
+from snrvae import dataset
 from snrvae.params import Params
+from snrvae.sources.known import SOURCES
 from stages import files
 
 
 def generate(params: Params, cube_path: Path) -> None:
-    files.write(cube_path, cube.to_bytes(cube.generate(params.data.counts, params.seed)))
+    splits = dataset.generate(SOURCES[params.source], params.data.counts, params.seed)
+    files.write(cube_path, dataset.to_bytes(splits))
 
 
 if __name__ == "__main__":

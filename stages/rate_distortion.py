@@ -1,14 +1,15 @@
-"""Compute Shannon's limit for the cube's surface, or for a known face: params → rate_distortion.csv."""
+"""Compute Shannon's limit for the source, or for what a label leaves open: params → rate_distortion.csv."""
 
 from pathlib import Path
 
 from snrvae import shannon
 from snrvae.params import Params
+from snrvae.sources.known import SOURCES
 from stages import files
 
 
 def rate_distortion(params: Params, table_path: Path) -> None:
-    law = shannon.law(params.conditional)
+    law = shannon.law(SOURCES[params.source].left_open(params.conditional))
     files.write(table_path, shannon.to_csv(shannon.rate_distortion_table(law)))
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from snrvae import figures, grid, metrics, page, report, shannon, shown, tables
 from snrvae.params import Params
+from snrvae.sources.known import SOURCES
 from stages import files
 
 
@@ -29,13 +30,14 @@ def render(
     page_path: Path,
 ) -> None:
     autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
-    conditional, law = params.conditional, shannon.law(params.conditional)
+    source, conditional = SOURCES[params.source], params.conditional
+    law = shannon.law(source.left_open(conditional))
     every, count = autoencoders + snr_vaes, params.data.test_points
     splits = files.read_cube(cube_path, params)
-    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, conditional))
+    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, params.source, conditional))
     diverged = tables.cells_of(cells[cells.diverged == 1])
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count, conditional))
+    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count, params.kinds))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     limit = pd.DataFrame(asdict(files.read(limit_path, lambda data: shannon.table_from_csv(data, law))))
     losses = pd.concat(
@@ -48,30 +50,30 @@ def render(
     asymptotes = {
         latent_dim: shannon.point_by_point_curve(latent_dim, 25, law)
         for latent_dim in params.latent_dim
-        if latent_dim in shannon.point_by_point_dims(law)
+        if latent_dim in law.dims
     }
     with figures.style():
         drawn = {  # in the order in which the report shows them
             "rate_distortion.svg": figures.rate_distortion(cells, limit, asymptotes),
-            "data.png": figures.data(splits["train"]),
+            "data.png": figures.data(splits["train"], source),
             "autoencoder_latents.svg": figures.autoencoder_latents(cells, clouds),
             "grid.svg": figures.grid(cells),
             "controlled_latents.svg": figures.controlled_latents(cells, clouds),
-            "clouds.png": figures.clouds(cells, clouds, splits["test"]),
+            "clouds.png": figures.clouds(cells, clouds, splits["test"], source),
         }
         if (cells.noise == "isotropic").any():
-            drawn["generated.png"] = figures.generated(cells, clouds, splits["test"])
+            drawn["generated.png"] = figures.generated(cells, clouds, splits["test"], source)
         if conditional:
-            drawn["requested.png"] = figures.requested(cells, clouds)
+            drawn["requested.png"] = figures.requested(cells, clouds, source)
         elif {1, 2} & set(params.latent_dim):
-            drawn["codes.png"] = figures.codes(cells, clouds, splits["test"])
+            drawn["codes.png"] = figures.codes(cells, clouds, splits["test"], source)
         if (cells.noise == "learned").any():
             drawn["learned_noise.svg"] = figures.learned_noise(cells, clouds)
         drawn["training.svg"] = figures.training(losses)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
     text = report.markdown(params, cells, tree, versions, digests, list(images))
-    content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], versions)
+    content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
     files.write(report_path, text)

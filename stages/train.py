@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from snrvae import codec, cube, tables, training
-from snrvae.cube import Points
+from snrvae import codec, dataset, tables, training
 from snrvae.grid import Cell
 from snrvae.params import Params
 from snrvae.pool import Alone, Pool, Trainer
+from snrvae.sources.known import SOURCES
+from snrvae.sources.source import Points
 from snrvae.training import Recipe
 from stages import files
 
@@ -26,9 +27,9 @@ def train(
 ) -> None:
     settings = params.train
     hidden = (params.network.hidden_units,) * params.network.hidden_layers
-    recipe = Recipe(hidden, settings, params.seed)
+    recipe = Recipe(hidden, settings, params.seed, params.source)
     total = settings.steps * len(cells)
-    inputs = partial(cube.training_inputs, params.data.train_points, params.conditional)
+    inputs = partial(dataset.training_inputs, SOURCES[params.source], params.data.train_points, params.kinds)
     with (
         # what is read has no name here, so that the trainer's copy is the only one
         _trainer(files.stream(cube_path, inputs), recipe) as trainer,

@@ -7,12 +7,13 @@ import hypothesis
 import pytest
 import torch
 
-from snrvae import cube, grid, shannon, training
+from snrvae import dataset, grid, shannon, training
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.params import Train
 from snrvae.rate_distortion import Lines
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 from snrvae.training import Recipe
 
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
@@ -42,14 +43,14 @@ def recipe() -> MakeRecipe:
             "gaussianity_weight": 3e-3,
             "on_divergence": "fail",
         }
-        return Recipe(hidden, Train.model_validate(standard | settings), seed)
+        return Recipe(hidden, Train.model_validate(standard | settings), seed, "cube")
 
     return make
 
 
 @pytest.fixture(scope="session")
 def splits() -> dict[str, Split]:
-    return cube.generate({"train": 1200, "validation": 600, "test": 900}, seed=0)
+    return dataset.generate(cube.SOURCE, {"train": 1200, "validation": 600, "test": 900}, seed=0)
 
 
 @pytest.fixture(scope="session")

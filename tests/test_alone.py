@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from snrvae import codec, grid, network, training
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.pool import Alone, Pool, Trainer
 from snrvae.records import History
+from snrvae.sources.source import Split
 from snrvae.training import Recipe
 
 MakeRecipe = Callable[..., Recipe]

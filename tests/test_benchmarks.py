@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import ours, peak, plain, vmapped
 from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.pool import Alone
+from snrvae.sources.source import Split
 from snrvae.training import Recipe
 
 MakeRecipe = Callable[..., Recipe]

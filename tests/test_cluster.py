@@ -16,10 +16,11 @@ import pytest
 import yaml
 from distributed import Client
 
-from snrvae import cluster, codec, cube
-from snrvae.cube import Split
+from snrvae import cluster, codec, dataset
 from snrvae.grid import Cell
 from snrvae.pool import Alone
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 from snrvae.training import DivergedError, Recipe
 from tests.repository import TINY
 
@@ -128,8 +129,8 @@ def stage_folder(folder: Path, steps: int) -> dict[str, str]:
         settings[key] = settings[key] | value if isinstance(value, dict) else value
     settings["train"]["steps"] = steps
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    splits = cube.generate(dict.fromkeys(cube.SPLITS, 600), seed=0)
-    (folder / "cube.npz").write_bytes(cube.to_bytes(splits))
+    splits = dataset.generate(cube.SOURCE, dict.fromkeys(dataset.SPLITS, 600), seed=0)
+    (folder / "cube.npz").write_bytes(dataset.to_bytes(splits))
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 

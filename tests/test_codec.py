@@ -12,8 +12,9 @@ from torch import Tensor
 
 from snrvae import codec
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 
 Change = Callable[[dict[str, Tensor], dict[str, Any]], object]
 
@@ -213,11 +214,11 @@ def test_latents_and_reconstructions_have_the_shapes_that_the_docstrings_say(
 
 def test_a_projected_point_is_no_farther_from_any_point_of_the_source(splits: dict[str, Split]) -> None:
     said = 3 * torch.randn(1, 3, 500, generator=torch.Generator().manual_seed(0))
-    answered = codec.project(said.clone())
+    answered = codec.project(said.clone(), cube.SOURCE.bounds)
     points = points_of(splits)
     assert (torch.cdist(answered[0].T, points) <= torch.cdist(said[0].T, points) + 1e-6).all()
-    assert torch.equal(codec.project(answered.clone()), answered)
-    assert torch.equal(codec.project(points.T.clone()), points.T)
+    assert torch.equal(codec.project(answered.clone(), cube.SOURCE.bounds), answered)
+    assert torch.equal(codec.project(points.T.clone(), cube.SOURCE.bounds), points.T)
     assert (answered != said).any(1).float().mean() > 0.9
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from snrvae import (
     codec,
-    cube,
+    dataset,
     evaluation,
     generation,
     information,
@@ -25,17 +25,20 @@ from snrvae import (
     memory,
     objective,
     params,
+    segments,
     shannon,
-    square,
     training,
 )
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell, Noise
-from snrvae.shannon import CUBE_SURFACE, KNOWN_FACE, RateDistortionTable
+from snrvae.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
+from snrvae.sources import cube, square
+from snrvae.sources.source import Split
 from stages import files
 
 ROOT = Path(__file__).parents[1]
+assert cube.SOURCE.pieces is not None
+FACES = cube.SOURCE.pieces
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -51,7 +54,7 @@ def labels(count: int, kinds: int = 6, cells: int = 1) -> Tensor:
 
 @pytest.fixture(scope="module")
 def inputs(splits: dict[str, Split]) -> Tensor:
-    return torch.from_numpy(cube.inputs(splits["train"], conditional=True))
+    return torch.from_numpy(dataset.inputs(splits["train"], 6))
 
 
 # The latent penalty
@@ -197,10 +200,10 @@ def test_labels_that_a_codec_was_not_trained_with_are_refused(
 def test_models_of_the_other_kind_are_refused(trained: dict[str, Codecs], codecs: list[Codecs]) -> None:
     conditional, plain = codec.to_bytes([trained["none"]]), codec.to_bytes(codecs[:1])
     with pytest.raises(ValueError, match=r"trained with 6 labels, but expected 0.*differ in conditional"):
-        codec.autoencoders_from_bytes(conditional)
+        codec.autoencoders_from_bytes(conditional, "cube")
     with pytest.raises(ValueError, match=r"trained with 0 labels, but expected 6.*differ in conditional"):
-        codec.autoencoders_from_bytes(plain, labels=6)
-    assert len(codec.autoencoders_from_bytes(conditional, labels=6)) == 1
+        codec.autoencoders_from_bytes(plain, "cube", 6)
+    assert len(codec.autoencoders_from_bytes(conditional, "cube", 6)) == 1
 
 
 def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(trained: dict[str, Codecs]) -> None:
@@ -217,18 +220,18 @@ def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(traine
 
 def test_inputs_are_points_with_their_faces_one_hot(splits: dict[str, Split]) -> None:
     split = splits["test"]
-    given = cube.inputs(split, conditional=True)
+    given = dataset.inputs(split, 6)
     assert given.dtype == np.float32
     assert np.array_equal(given[:, :3], split.points)
-    assert np.array_equal(given[:, 3:].argmax(1), split.face)
+    assert np.array_equal(given[:, 3:].argmax(1), split.label)
     assert np.array_equal(given[:, 3:].sum(1), np.ones(len(given)))
-    assert cube.inputs(split, conditional=False) is split.points
+    assert dataset.inputs(split, 0) is split.points
 
 
 def test_a_point_has_no_distance_to_its_own_face_and_its_heights_to_the_others() -> None:
-    (distances,) = cube.face_distances(np.array([[0.25, 0.5, 0.0]]))
+    (distances,) = FACES.distances(np.array([[0.25, 0.5, 0.0]]))
     assert distances == pytest.approx([0.25, 0.75, 0.5, 0.5, 0.0, 1.0])
-    (beyond,) = cube.face_distances(np.array([[0.5, 0.5, 3.0]]))
+    (beyond,) = FACES.distances(np.array([[0.5, 0.5, 3.0]]))
     assert beyond[5] == pytest.approx(2)
     assert beyond[0] == pytest.approx(math.hypot(0.5, 2))
 
@@ -238,7 +241,7 @@ def test_a_point_has_no_distance_to_its_own_face_and_its_heights_to_the_others()
 
 @pytest.fixture(scope="module")
 def table() -> RateDistortionTable:
-    return shannon.rate_distortion_table(KNOWN_FACE)
+    return shannon.rate_distortion_table(UNIT_SQUARE)
 
 
 def test_the_bracket_of_a_face_is_narrow_at_every_rate(table: RateDistortionTable) -> None:
@@ -254,12 +257,12 @@ def test_the_limit_of_a_face_is_between_shannons_lower_bound_and_a_normal_source
 ) -> None:
     """h(X) - log2(πeD) from below; normal coordinates of variance 1/12 from above (Berger, section 4.3)."""
     rates = np.linspace(0.1, 22, 50)
-    least = shannon.distortion_at_rate(table.lines, rates, KNOWN_FACE)
+    least = shannon.distortion_at_rate(table.lines, rates, UNIT_SQUARE)
     assert (least >= 2.0**-rates / (math.pi * math.e) * (1 - 1e-3)).all()
     assert (least <= 2.0**-rates / 6).all()
     assert least[-1] == pytest.approx(2.0**-22 / (math.pi * math.e), rel=1e-3)
-    assert shannon.distortion_at_rate(table.lines, 0.0, KNOWN_FACE) == pytest.approx(1 / 6)
-    far = float(shannon.distortion_at_rate(table.lines, 40.0, KNOWN_FACE))
+    assert shannon.distortion_at_rate(table.lines, 0.0, UNIT_SQUARE) == pytest.approx(1 / 6)
+    far = float(shannon.distortion_at_rate(table.lines, 40.0, UNIT_SQUARE))
     assert far == pytest.approx(2.0**-40 / (math.pi * math.e), rel=1e-9)
 
 
@@ -274,15 +277,15 @@ def test_the_label_is_worth_at_most_its_own_bits(table: RateDistortionTable) -> 
 
 
 def test_the_search_and_the_closed_form_agree_where_they_meet() -> None:
-    *_, found = square.searched(9.0 * 2.0 ** np.arange(12))
+    *_, found = segments.searched(9.0 * 2.0 ** np.arange(12))
     slope = found.slope
-    closed = square.bound(slope)
+    closed = segments.bound(slope)
     assert 0 <= found.intercept - closed.intercept < 0.012
     top, other = (b.rate_upper_bits + slope * b.distortion for b in (found, closed))
     assert top <= other + 1e-9
     assert other - top < 1e-3
     with pytest.raises(ValueError, match="needs a slope ≥ 200"):
-        square.bound(100.0)
+        segments.bound(100.0)
 
 
 def test_the_constant_certificate_of_a_segment_never_exceeds_one() -> None:
@@ -292,14 +295,14 @@ def test_the_constant_certificate_of_a_segment_never_exceeds_one() -> None:
         load = (erf(math.sqrt(lam) * (1 - y)) + erf(math.sqrt(lam) * y)) / 2
         assert load.max() <= 1
         slope = lam / math.log(2)
-        assert square.intercept(slope) == pytest.approx(2 * math.log2(math.sqrt(lam / math.pi)))
+        assert segments.intercept(slope) == pytest.approx(2 * math.log2(math.sqrt(lam / math.pi)))
 
 
 def test_the_mean_alone_is_optimal_up_to_the_first_slope() -> None:
     """G(y) = exp(-λy²)·sinh(λy)/(λy) ≤ 1 where λ ≤ 6: the zero-rate line's λ is less."""
-    zero = KNOWN_FACE.zero_rate
+    zero = UNIT_SQUARE.zero_rate
     lam = zero.slope * math.log(2)
-    assert lam < 6 < KNOWN_FACE.first * math.log(2)
+    assert lam < 6 < UNIT_SQUARE.first * math.log(2)
     y = np.linspace(1e-3, 1, 1000)
     assert (np.exp(-lam * y**2) * np.sinh(lam * y) / (lam * y)).max() <= 1
     assert zero.intercept == pytest.approx(zero.slope * zero.distortion)
@@ -307,35 +310,35 @@ def test_the_mean_alone_is_optimal_up_to_the_first_slope() -> None:
 
 def test_a_table_is_read_back_and_another_laws_is_refused(table: RateDistortionTable) -> None:
     data = shannon.to_csv(table).encode()
-    back = shannon.table_from_csv(data, KNOWN_FACE)
+    back = shannon.table_from_csv(data, UNIT_SQUARE)
     assert np.array_equal(back.intercept, table.intercept)
     with pytest.raises(ValueError, match="another's"):
         shannon.table_from_csv(data, CUBE_SURFACE)
     with pytest.raises(ValueError, match="another's"):
-        shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes(), KNOWN_FACE)
+        shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes(), UNIT_SQUARE)
 
 
 def test_asymptotes_scale_with_the_area() -> None:
     for latent_dim in (1, 2):
         whole = shannon.point_by_point_distortion(latent_dim, 1e6)
-        assert shannon.point_by_point_distortion(latent_dim, 1e6, KNOWN_FACE) == pytest.approx(whole / 6)
-        bits, distortion = shannon.point_by_point_curve(latent_dim, 20, KNOWN_FACE)
+        assert shannon.point_by_point_distortion(latent_dim, 1e6, UNIT_SQUARE) == pytest.approx(whole / 6)
+        bits, distortion = shannon.point_by_point_curve(latent_dim, 20, UNIT_SQUARE)
         least = 2.0**-bits / (math.pi * math.e)
         loss = 10 * math.log10(distortion[-1] / least[-1])
         assert loss == pytest.approx({1: 1.33, 2: 0.82}[latent_dim], abs=0.02)
     with pytest.raises(ValueError, match="latent_dim of 1, 2"):
-        shannon.point_by_point_distortion(3, 10, KNOWN_FACE)
+        shannon.point_by_point_distortion(3, 10, UNIT_SQUARE)
 
 
 def test_the_linear_codec_of_a_known_face_is_that_of_two_uniform_coordinates(
     splits: dict[str, Split],
 ) -> None:
-    on_face = splits["train"].points[splits["train"].face == 4][:, :2].astype(np.float64)
+    on_face = splits["train"].points[splits["train"].label == 4][:, :2].astype(np.float64)
     assert np.cov(on_face.T) == pytest.approx(np.eye(2) / 12, abs=0.02)
-    assert measures.linear_mse(3, None, conditional=True) == 0
-    assert measures.linear_mse(1, None, conditional=True) == pytest.approx(1 / 36)
-    assert measures.linear_mse(2, 10.0, conditional=True) == pytest.approx(2 / 36 / 11)
-    assert measures.linear_mse(3, 10.0, conditional=True) == pytest.approx(2 / 36 / 16)
+    assert measures.linear_mse(3, None, square.SOURCE) == 0
+    assert measures.linear_mse(1, None, square.SOURCE) == pytest.approx(1 / 36)
+    assert measures.linear_mse(2, 10.0, square.SOURCE) == pytest.approx(2 / 36 / 11)
+    assert measures.linear_mse(3, 10.0, square.SOURCE) == pytest.approx(2 / 36 / 16)
 
 
 # Measures
@@ -371,32 +374,32 @@ def test_the_mean_distance_to_a_face_is_that_of_its_points() -> None:
     points = rng.uniform(-0.5, 1.5, (5, 3))
     on_face = rng.random((400_000, 3))
     on_face[:, 0] = 1.0
-    for point, found in zip(points, generation.mean_distance_to_face(points, 1), strict=True):
+    for point, found in zip(points, square.mean_distance(cube.to_square(points, 1)), strict=True):
         assert found == pytest.approx(np.linalg.norm(on_face - point, axis=1).mean(), abs=2e-3)
     root = math.sqrt(2)
-    assert generation.mean_distance_within_face() == pytest.approx((2 + root + 5 * math.log(1 + root)) / 15)
+    assert square.SOURCE.within == pytest.approx((2 + root + 5 * math.log(1 + root)) / 15)
 
 
 def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> None:
     rng, ratios = np.random.default_rng(0), []
     for _ in range(40):
-        split = cube.sample(1200, rng)
-        ratios.append(generation.face_ratios(split.points, split.face))
+        split = cube.SOURCE.sample(1200, rng)
+        ratios.append(generation.piece_ratios(split.points, split.label, FACES))
     means = np.array(ratios).mean(1)
     assert abs(means.mean() - 1) < 4 * means.std() / math.sqrt(len(means))
-    split = cube.sample(1200, rng)
+    split = cube.SOURCE.sample(1200, rng)
     inward = 0.5 + 0.8 * (split.points - 0.5)
-    assert generation.face_ratios(inward, split.face).min() > 3
+    assert generation.piece_ratios(inward, split.label, FACES).min() > 3
 
 
 def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
-    split = cube.sample(6000, np.random.default_rng(0))
-    found = evaluation.on_demand([split.points] * 2, [split.face] * 2)
+    split = cube.SOURCE.sample(6000, np.random.default_rng(0))
+    found = evaluation.on_demand([split.points] * 2, [split.label] * 2, FACES)
     assert found.distance == pytest.approx(0, abs=1e-7)
     assert found.share == 1
     assert found.ratio.value == pytest.approx(1, abs=0.6)
     assert found.worst_ratio >= found.ratio.value
-    wrong = evaluation.on_demand([split.points] * 2, [(split.face + 1) % 6] * 2)
+    wrong = evaluation.on_demand([split.points] * 2, [(split.label + 1) % 6] * 2, FACES)
     assert wrong.distance > 0.4
     assert wrong.share < 0.01
     assert wrong.ratio.value > 100
@@ -405,14 +408,14 @@ def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
 def test_a_codec_that_knows_the_faces_generates_on_demand(
     trained: dict[str, Codecs], splits: dict[str, Split]
 ) -> None:
-    reference = generation.reference(splits["test"].points, np.random.default_rng(0))
+    reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
     found = evaluation.generate(trained["isotropic"], reference, 0)
     assert found.on_demand is not None
     assert found.on_demand.share > 0.9
     assert found.on_demand.distance < 0.05
     assert found.on_demand.face.shape == (len(found.points),)
     assert len(np.unique(found.on_demand.face)) == 6
-    nearest = cube.nearest_face(found.points)
+    nearest = cube.SOURCE.nearest(found.points)
     assert (nearest == found.on_demand.face).mean() > 0.85
     again = evaluation.generate(trained["isotropic"], reference, 0)
     assert np.array_equal(again.points, found.points)
@@ -421,15 +424,15 @@ def test_a_codec_that_knows_the_faces_generates_on_demand(
 def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
     trained: dict[str, Codecs], splits: dict[str, Split], table: RateDistortionTable
 ) -> None:
-    validation, test = (cube.inputs(splits[name], conditional=True) for name in ("validation", "test"))
+    validation, test = (dataset.inputs(splits[name], 6) for name in ("validation", "test"))
     for name in ("isotropic", "learned"):
         result = evaluation.fidelity(trained[name], validation, test, 0)
         limit = evaluation.limit(trained[name], result, test, table.lines, 0)
-        assert result.linear_mse == measures.linear_mse(2, 100.0, conditional=True)
+        assert result.linear_mse == measures.linear_mse(2, 100.0, square.SOURCE)
         assert limit.gap_db.value > 0
         assert limit.information_bits.value < result.kl_bits.value + 0.05
         rate = limit.capacity_bits if name == "isotropic" else result.kl_bits.value
-        least = shannon.distortion_at_rate(table.lines, rate, KNOWN_FACE) / 3
+        least = shannon.distortion_at_rate(table.lines, rate, UNIT_SQUARE) / 3
         assert limit.shannon_mse == pytest.approx(float(least))
 
 
@@ -522,5 +525,5 @@ def test_conditional_is_true_or_false(value: object) -> None:
 
 
 def test_the_law_of_a_run_follows_from_conditional() -> None:
-    assert shannon.law(True) is KNOWN_FACE
-    assert shannon.law(False) is CUBE_SURFACE
+    assert shannon.law(cube.SOURCE.left_open(True)) is UNIT_SQUARE
+    assert shannon.law(cube.SOURCE.left_open(False)) is CUBE_SURFACE

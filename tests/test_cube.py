@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from snrvae import cube
-from snrvae.cube import FACES, Split
+from snrvae import dataset
+from snrvae.sources import cube
+from snrvae.sources.cube import FACES
+from snrvae.sources.source import Split
 
 COUNT = 60_000
 SIGMAS = 5  # a tolerance in standard errors
@@ -25,12 +27,12 @@ GRID = 81  # nodes along each edge of the brute-force surface
 
 @pytest.fixture(scope="module")
 def sample() -> Split:
-    return cube.sample(COUNT, np.random.default_rng(1))
+    return cube.SOURCE.sample(COUNT, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Split]:
-    return cube.generate({"train": 48, "validation": 12, "test": 24}, seed=3)
+    return dataset.generate(cube.SOURCE, {"train": 48, "validation": 12, "test": 24}, seed=3)
 
 
 def on_face(face: int, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -48,18 +50,18 @@ def surface() -> list[cKDTree]:
 
 
 def test_each_face_gets_exactly_a_sixth_of_the_points(sample: Split) -> None:
-    assert np.bincount(sample.face).tolist() == [COUNT // FACES] * FACES
+    assert np.bincount(sample.label).tolist() == [COUNT // FACES] * FACES
 
 
 @pytest.mark.parametrize("count", [1, 599, 601])
 def test_a_count_that_does_not_divide_among_the_faces_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=str(count)):
-        cube.sample(count, np.random.default_rng(0))
+        cube.SOURCE.sample(count, np.random.default_rng(0))
 
 
 def test_the_fixed_coordinate_is_exactly_0_or_1_as_the_face_says(sample: Split) -> None:
     for face, name in enumerate(cube.FACE_NAMES):
-        points = sample.points[sample.face == face]
+        points = sample.points[sample.label == face]
         axis, _, side = name.partition(" = ")
         assert (points[:, "xyz".index(axis)] == float(side)).all()
         assert np.delete(points, "xyz".index(axis), axis=1).std(axis=0).min() > 0.2
@@ -68,7 +70,7 @@ def test_the_fixed_coordinate_is_exactly_0_or_1_as_the_face_says(sample: Split) 
 
 def test_the_two_free_coordinates_of_a_face_are_uniform_and_independent(sample: Split) -> None:
     for face in range(FACES):
-        free = np.delete(sample.points[sample.face == face].astype(np.float64), face // 2, axis=1)
+        free = np.delete(sample.points[sample.label == face].astype(np.float64), face // 2, axis=1)
         assert min(stats.kstest(column, "uniform").pvalue for column in free.T) > 1e-4
         assert abs(stats.pearsonr(*free.T).statistic) < SIGMAS / np.sqrt(len(free))
 
@@ -77,35 +79,35 @@ def test_each_coordinate_has_mean_one_half_and_variance_5_over_36_without_correl
     centred = sample.points.astype(np.float64) - 0.5
     products = centred[:, :, None] * centred[:, None, :]  # [n, 3, 3]
     tolerance = SIGMAS * products.std(axis=0) / np.sqrt(COUNT)
-    assert pytest.approx(1 / 3 * 1 / 4 + 2 / 3 * 1 / 12) == cube.VARIANCE
+    assert pytest.approx(1 / 3 * 1 / 4 + 2 / 3 * 1 / 12) == cube.SOURCE.variance
     assert (abs(products.mean(axis=0) - np.eye(3) * 5 / 36) < tolerance).all()
     assert (abs(centred.mean(axis=0)) < SIGMAS * np.sqrt(5 / 36 / COUNT)).all()
 
 
 def test_points_come_shuffled_with_their_faces(sample: Split) -> None:
-    half = np.bincount(sample.face[: COUNT // 2])
+    half = np.bincount(sample.label[: COUNT // 2])
     spread = np.sqrt(COUNT / 2 * (1 / 6) * (5 / 6) / 2)  # without replacement
     assert (abs(half - COUNT / 12) < SIGMAS * spread).all()
-    same_as_next = (sample.face[:-1] == sample.face[1:]).mean()
+    same_as_next = (sample.label[:-1] == sample.label[1:]).mean()
     assert abs(same_as_next - 1 / 6) < SIGMAS * np.sqrt(5 / 36 / COUNT)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> None:
     counts = {"train": 60, "validation": 12, "test": 12}
-    once, twice, other = (cube.to_bytes(cube.generate(counts, seed)) for seed in (5, 5, 6))
+    once, twice, other = (dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed)) for seed in (5, 5, 6))
     assert once == twice != other
 
 
 def test_the_size_of_one_split_never_moves_another() -> None:
-    small = cube.generate({"train": 60, "validation": 12, "test": 12}, seed=0)
-    large = cube.generate({"train": 6000, "test": 12}, seed=0)
+    small = dataset.generate(cube.SOURCE, {"train": 60, "validation": 12, "test": 12}, seed=0)
+    large = dataset.generate(cube.SOURCE, {"train": 6000, "test": 12}, seed=0)
     assert np.array_equal(small["test"].points, large["test"].points)
-    assert np.array_equal(small["test"].face, large["test"].face)
+    assert np.array_equal(small["test"].label, large["test"].label)
 
 
 def test_no_two_splits_share_a_point() -> None:
-    counts = dict.fromkeys(cube.SPLITS, 600)
-    splits = cube.generate(counts, seed=0)
+    counts = dict.fromkeys(dataset.SPLITS, 600)
+    splits = dataset.generate(cube.SOURCE, counts, seed=0)
     together = np.concatenate([split.points for split in splits.values()])
     assert len(np.unique(together, axis=0)) == sum(counts.values())
 
@@ -144,13 +146,13 @@ def test_no_other_face_lies_nearer_than_the_nearest(
     surface: list[cKDTree], points: NDArray[np.float64]
 ) -> None:
     searched = np.stack([tree.query(points)[0] for tree in surface], axis=1)
-    found = searched[np.arange(len(points)), cube.nearest_face(points)]
+    found = searched[np.arange(len(points)), cube.SOURCE.nearest(points)]
     assert (found <= searched.min(axis=1) + np.sqrt(0.5) / (GRID - 1)).all()
 
 
 def test_the_nearest_face_of_a_point_of_the_surface_is_its_own(sample: Split) -> None:
-    assert np.array_equal(cube.nearest_face(sample.points), sample.face)
-    assert cube.nearest_face(sample.points).dtype == np.uint8
+    assert np.array_equal(cube.SOURCE.nearest(sample.points), sample.label)
+    assert cube.SOURCE.nearest(sample.points).dtype == np.uint8
 
 
 def test_where_faces_tie_the_lowest_number_is_the_nearest() -> None:
@@ -161,39 +163,39 @@ def test_where_faces_tie_the_lowest_number_is_the_nearest() -> None:
         (0.5, 0.0, 1.0): 2,
         (0.5, 1.5, 1.5): 3,
     }
-    assert cube.nearest_face(np.array(list(ties))).tolist() == list(ties.values())
+    assert cube.SOURCE.nearest(np.array(list(ties))).tolist() == list(ties.values())
 
 
 def test_the_file_gives_back_what_was_put_in(splits: dict[str, Split]) -> None:
-    read = cube.from_bytes(cube.to_bytes(splits))
-    assert list(read) == list(cube.SPLITS)
+    read = dataset.from_bytes(cube.SOURCE, dataset.to_bytes(splits))
+    assert list(read) == list(dataset.SPLITS)
     for name, split in splits.items():
         assert read[name].points.dtype == np.float32
-        assert read[name].face.dtype == np.uint8
+        assert read[name].label.dtype == np.uint8
         assert np.array_equal(read[name].points, split.points)
-        assert np.array_equal(read[name].face, split.face)
+        assert np.array_equal(read[name].label, split.label)
 
 
 def refusal(data: bytes) -> str:
     with pytest.raises(ValueError) as caught:
-        cube.from_bytes(data)
+        dataset.from_bytes(cube.SOURCE, data)
     (line,) = str(caught.value).splitlines()
     return line
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(splits: dict[str, Split]) -> None:
-    data = cube.to_bytes(splits)
+    data = dataset.to_bytes(splits)
     for size in range(0, len(data), 13):
         refusal(data[:size])
 
 
 def test_a_damaged_byte_is_refused_or_harmless(splits: dict[str, Split]) -> None:
-    data = cube.to_bytes(splits)
+    data = dataset.to_bytes(splits)
     for place in range(0, len(data), 3):
         damaged = bytearray(data)
         damaged[place] ^= 0xFF
         try:
-            read = cube.from_bytes(bytes(damaged))
+            read = dataset.from_bytes(cube.SOURCE, bytes(damaged))
         except ValueError:
             continue
         assert all(np.array_equal(read[name].points, split.points) for name, split in splits.items())
@@ -222,8 +224,8 @@ def zipped(members: dict[str, bytes]) -> bytes:
         npy(np.zeros((6, 3), np.float32)),
         zipped({}),
         zipped({"other.npy": npy(np.zeros(3))}),
-        zipped({f"{name}{part}": b"text" for name, part in product(cube.SPLITS, ("", "_face"))}),
-        zipped({f"{name}{part}.npy": b"text" for name, part in product(cube.SPLITS, ("", "_face"))}),
+        zipped({f"{name}{part}": b"text" for name, part in product(dataset.SPLITS, ("", "_face"))}),
+        zipped({f"{name}{part}.npy": b"text" for name, part in product(dataset.SPLITS, ("", "_face"))}),
     ],
     ids=[
         "empty",
@@ -273,7 +275,7 @@ def test_a_pickled_array_is_refused_and_never_unpickled(splits: dict[str, Split]
 def test_an_array_of_the_wrong_kind_is_refused_by_name(
     splits: dict[str, Split], array: str, change: Callable[[NDArray[np.generic]], NDArray[np.generic]]
 ) -> None:
-    with np.load(io.BytesIO(cube.to_bytes(splits))) as archive:
+    with np.load(io.BytesIO(dataset.to_bytes(splits))) as archive:
         arrays = dict(archive)
     arrays[array] = change(arrays[array])
     name = array.removesuffix("_face")
@@ -282,8 +284,8 @@ def test_an_array_of_the_wrong_kind_is_refused_by_name(
 
 def test_an_empty_split_is_refused_by_name(splits: dict[str, Split]) -> None:
     empty = Split(np.zeros((0, 3), np.float32), np.zeros(0, np.uint8))
-    assert refusal(cube.to_bytes(splits | {"test": empty})).startswith("test: ")
+    assert refusal(dataset.to_bytes(splits | {"test": empty})).startswith("test: ")
 
 
 def test_a_missing_split_is_refused_by_name(splits: dict[str, Split]) -> None:
-    assert "validation" in refusal(cube.to_bytes({"train": splits["train"], "test": splits["test"]}))
+    assert "validation" in refusal(dataset.to_bytes({"train": splits["train"], "test": splits["test"]}))

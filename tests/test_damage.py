@@ -21,8 +21,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snrvae import codec, cube, grid, metrics, npz, params, report, shannon, shown, tables
+from snrvae import codec, dataset, grid, metrics, npz, params, report, shannon, shown, tables
 from snrvae.params import Params
+from snrvae.sources import cube
 from stages import files
 from tests.repository import ROOT, TINY
 
@@ -438,9 +439,9 @@ def decoders(settings: Params) -> dict[str, Decode]:
     every = grid.autoencoders(settings) + grid.snr_vaes(settings)
     count = settings.data.test_points
     return {
-        CUBE: lambda data: cube.of_counts(data, settings.data.counts),
-        AE: codec.autoencoders_from_bytes,
-        VAE: codec.snr_vaes_from_bytes,
+        CUBE: lambda data: dataset.of_counts(cube.SOURCE, data, settings.data.counts),
+        AE: lambda data: codec.autoencoders_from_bytes(data, settings.source),
+        VAE: lambda data: codec.snr_vaes_from_bytes(data, settings.source),
         CLOUDS: lambda data: shown.from_bytes(data, every, count),
         CELLS: lambda data: metrics.from_csv(data, every),
         LIMIT: shannon.table_from_csv,

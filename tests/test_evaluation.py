@@ -10,12 +10,13 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import channel, cube, evaluation, generation, information, measures, network, shannon, training
+from snrvae import channel, evaluation, generation, information, measures, network, shannon, training
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Limit
+from snrvae.sources import cube
+from snrvae.sources.source import Source, Split
 
 SEED = 11
 
@@ -32,7 +33,7 @@ def results(alone: list[Codecs], splits: dict[str, Split]) -> list[Fidelity]:
 
 @pytest.fixture(scope="module")
 def reference(splits: dict[str, Split]) -> generation.Reference:
-    return generation.reference(splits["test"].points, np.random.default_rng(0))
+    return generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
 
 
 def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> Fidelity:
@@ -153,7 +154,7 @@ def test_only_learned_noise_has_shares(results: list[Fidelity]) -> None:
 
 def test_the_linear_reference_is_that_of_the_cell(results: list[Fidelity]) -> None:
     for result in results:
-        assert result.linear_mse == measures.linear_mse(result.cell.latent_dim, result.cell.snr)
+        assert result.linear_mse == measures.linear_mse(result.cell.latent_dim, result.cell.snr, cube.SOURCE)
 
 
 def test_a_cell_is_measured_the_same_whatever_was_measured_before(
@@ -235,7 +236,7 @@ def constant(point: tuple[float, float, float]) -> Codecs:
     """A codec whose decoder says the same point whatever it gets."""
     nets = [network.view(torch.zeros(network.parameter_count(1, w)), 1, w) for w in ((3, 16, 2), (2, 16, 3))]
     nets[1].biases[-1].copy_(torch.tensor(point).view(1, 3, 1))
-    return Codecs((Cell("isotropic", 2, 10.0, 0),), *nets, torch.ones(1), torch.zeros(1))
+    return Codecs((Cell("isotropic", 2, 10.0, 0),), *nets, torch.ones(1), torch.zeros(1), "cube")
 
 
 @pytest.mark.parametrize(
@@ -267,10 +268,11 @@ def test_what_is_generated_is_decoded_from_standard_normal_latents(
     error = distance.std() * math.sqrt(1 / own + 1 / len(points))
     assert abs(found.surface_distance - distance.mean()) < 5 * error
     assert found.surface_p95 == pytest.approx(float(np.quantile(distance, 0.95)), rel=0.1)
-    assert found.face_error == pytest.approx(measures.face_error(points), abs=0.15)
+    assert found.face_error == pytest.approx(measures.face_error(points, cube.SOURCE), abs=0.15)
     assert found.points.shape == test.points.shape
     count = len(test.points)
-    ratios = [generation.generation_ratio(generation.excess(part), count) for part in np.split(points, 20)]
+    excess = [generation.excess(part, cube.SOURCE) for part in np.split(points, 20)]
+    ratios = [generation.generation_ratio(each, count) for each in excess]
     spread = np.std(ratios) * math.sqrt(1 / evaluation.GENERATIONS + 1 / 20)
     assert abs(found.ratio.value - np.mean(ratios)) < 5 * spread
     assert found.ratio.stderr == pytest.approx(np.std(ratios) / math.sqrt(evaluation.GENERATIONS), rel=0.8)
@@ -296,7 +298,7 @@ def test_a_fitted_density_generates_what_the_codec_reconstructs(
     """The latents of training points, decoded, are its ideal: no density of them can do better."""
     codec, train = of(alone, "none"), splits["train"].points
     reconstructed = evaluation.fidelity(codec, train, train, SEED).reconstructed
-    ideal = generation.generation_ratio(generation.excess(reconstructed), len(reconstructed))
+    ideal = generation.generation_ratio(generation.excess(reconstructed, cube.SOURCE), len(reconstructed))
     prior, fitted = (
         evaluation.generate(codec, reference, SEED),
         evaluation.generate_fitted(codec, train, reference, SEED),
@@ -321,7 +323,7 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 ) -> None:
     draws: list[np.ndarray] = []
 
-    def excess(points: np.ndarray) -> float:
+    def excess(points: np.ndarray, _: Source) -> float:
         draws.append(points)
         return float(len(draws))
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from snrvae import cube, figures, report, tables
-from snrvae.cube import Split
+from snrvae import dataset, figures, report, tables
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 
 ROOT = Path(__file__).parents[1]
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
@@ -25,7 +26,7 @@ def styled() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return cube.generate({"test": 600}, seed=0)["test"]
+    return dataset.generate(cube.SOURCE, {"test": 600}, seed=0)["test"]
 
 
 def shown(test: Split, model: str = "snr_vae", snr: float = 1000) -> dict[str, np.ndarray]:
@@ -55,7 +56,7 @@ def titles(figure: Figure) -> list[str]:
 def test_the_codes_have_a_panel_for_each_small_d_that_was_run(
     dims: tuple[int, ...], panels: list[str], split: Split
 ) -> None:
-    figure = figures.codes(grid_of(dims), shown(split), split)
+    figure = figures.codes(grid_of(dims), shown(split), split, cube.SOURCE)
     assert [title.split(":")[0] for title in titles(figure)] == panels
 
 
@@ -64,7 +65,7 @@ def test_of_each_d_the_codec_that_generates_best_stands_beside_real_points(split
     names = [
         f"snr_vae/d{d}-snr{s}/{kind}" for d, s in ((1, 1), (3, 1000)) for kind in ("generated", "fitted")
     ]
-    figure = figures.generated(cells, dict.fromkeys(names, split.points), split)
+    figure = figures.generated(cells, dict.fromkeys(names, split.points), split, cube.SOURCE)
     assert [axes.texts[-1].get_text() for axes in figure.axes if axes.texts] == [
         "generation ratio 20",
         "generation ratio 3",
@@ -76,18 +77,18 @@ def test_of_each_d_the_codec_that_generates_best_stands_beside_real_points(split
 
 
 def test_where_every_cell_diverged_the_figure_of_generated_points_says_so(split: Split) -> None:
-    (axes,) = figures.generated(grid_of((1,)).assign(diverged=1), {}, split).axes
+    (axes,) = figures.generated(grid_of((1,)).assign(diverged=1), {}, split, cube.SOURCE).axes
     assert [text.get_text() for text in axes.texts] == [figures.DIVERGED]
 
 
 def test_the_codes_are_those_of_the_highest_snr_whatever_noise_was_run(split: Split) -> None:
     cells = grid_of((1, 2), "learned", (0.5, 7.5))
-    figure = figures.codes(cells, shown(split, "snr_vae_learned", 7.5), split)
+    figure = figures.codes(cells, shown(split, "snr_vae_learned", 7.5), split, cube.SOURCE)
     assert "SNR 7.5" in figure.get_suptitle()
 
 
 def test_the_curve_joins_reconstructions_in_the_order_of_z(split: Split) -> None:
-    figure = figures.codes(grid_of((1,)), shown(split), split)
+    figure = figures.codes(grid_of((1,)), shown(split), split, cube.SOURCE)
     (pieces,) = (
         c for c in figure.axes[0].collections if hasattr(c, "_segments3d") and len(c._segments3d) == 299
     )
@@ -97,7 +98,7 @@ def test_the_curve_joins_reconstructions_in_the_order_of_z(split: Split) -> None
 
 
 def test_the_map_names_each_face_where_it_lies(split: Split) -> None:
-    figure = figures.codes(grid_of((2,)), shown(split), split)
+    figure = figures.codes(grid_of((2,)), shown(split), split, cube.SOURCE)
     places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     assert set(places) == set(cube.FACE_NAMES)
     assert places["x = 0"][0] == 0

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import safetensors.torch
 import torch
 import yaml
 
-from snrvae import codec, cube, training
+from snrvae import codec, dataset, training
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
 from snrvae.params import Train
+from snrvae.sources import cube
 from snrvae.training import Recipe
 from stages import files
 
@@ -34,6 +36,7 @@ TREE: dict[str, Any] = {
         "gaussianity_weight": 3e-3,
         "on_divergence": "fail",
     },
+    "source": "cube",
     "conditional": False,
     "noise": "isotropic",
     "latent_dim": 1,
@@ -62,8 +65,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def filled(folder: Path, codecs: list[Codecs]) -> Path:
     """The folder with a cube, models and the table of the limit too."""
-    counts = {name: TREE["data"][f"{name}_points"] for name in cube.SPLITS}
-    files.write(folder / CUBE, cube.to_bytes(cube.generate(counts, seed=0)))
+    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    files.write(folder / CUBE, dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed=0)))
     files.write(folder / AE, codec.to_bytes([batch for batch in codecs if batch.noise == "none"]))
     files.write(folder / VAE, codec.to_bytes([batch for batch in codecs if batch.noise != "none"]))
     files.write(folder / LIMIT, (ROOT / LIMIT).read_bytes())
@@ -154,7 +157,7 @@ def test_a_file_is_never_seen_half_written(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_missing_file_is_named_with_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dvc repro") as caught:
-        files.read(tmp_path / "cube.npz", cube.from_bytes)
+        files.read(tmp_path / "cube.npz", partial(dataset.from_bytes, cube.SOURCE))
     assert str(caught.value).startswith(f"{tmp_path / 'cube.npz'}: No such file")
 
 
@@ -179,16 +182,16 @@ def test_generate_writes_the_cube_and_says_nothing(folder: Path) -> None:
     second = run("generate")
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, "", "") == (0, "", "")
     assert (folder / CUBE).read_bytes() == data
-    counts = {name: TREE["data"][f"{name}_points"] for name in cube.SPLITS}
-    assert data == cube.to_bytes(cube.generate(counts, seed=5))
+    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    assert data == dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed=5))
 
 
 def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_terminal(filled: Path) -> None:
     (filled / AE).unlink()
     done = run("train_ae")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    points = torch.from_numpy(cube.from_bytes((filled / CUBE).read_bytes())["train"].points)
-    recipe = Recipe((16,), Train.model_validate(TREE["train"]), seed=5)
+    points = torch.from_numpy(dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points)
+    recipe = Recipe((16,), Train.model_validate(TREE["train"]), seed=5, source="cube")
     expected, _ = training.fit((Cell("none", 1, None, 0),), points, recipe, lambda *_: None)
     assert (filled / AE).read_bytes() == codec.to_bytes([expected])
     assert (filled / "reports" / "training_ae.csv").read_text().count("\n") == 1 + TREE["train"]["steps"]

@@ -10,7 +10,8 @@ from scipy import stats
 from scipy.integrate import dblquad
 from scipy.spatial.distance import pdist
 
-from snrvae import cube, generation
+from snrvae import generation
+from snrvae.sources import cube
 
 Array = NDArray[np.floating]
 
@@ -22,7 +23,7 @@ def surface_points(count: int, seed: int = 0) -> Array:
 
 
 def ratio(points: Array) -> float:
-    return generation.generation_ratio(generation.excess(points), len(points))
+    return generation.generation_ratio(generation.excess(points, cube.SOURCE), len(points))
 
 
 def quadrature(point: tuple[float, float, float]) -> float:
@@ -61,20 +62,20 @@ def quadrature(point: tuple[float, float, float]) -> float:
 def test_the_mean_distance_to_the_law_is_that_of_adaptive_quadrature(
     point: tuple[float, float, float],
 ) -> None:
-    (found,) = generation.mean_distance_to_surface_law(np.array([point]))
+    (found,) = cube.mean_distance(np.array([point]))
     assert found == pytest.approx(quadrature(point), abs=1e-5)
 
 
 def test_the_mean_distance_to_the_law_is_that_of_many_points_of_it() -> None:
     points, law = np.random.default_rng(1).uniform(-0.5, 1.5, (8, 3)), surface_points(100_000)
-    for point, found in zip(points, generation.mean_distance_to_surface_law(points), strict=True):
+    for point, found in zip(points, cube.mean_distance(points), strict=True):
         distance = np.linalg.norm(law - point, axis=1)
         assert abs(found - distance.mean()) < 5 * stats.sem(distance)
 
 
 def test_the_mean_distance_from_a_corner_is_exact_on_the_three_faces_it_belongs_to() -> None:
     far = np.sqrt(1 + (surface_points(1, 0)[:, :2] ** 2).sum(1))  # at least 1 on the other three
-    (found,) = generation.mean_distance_to_surface_law(np.zeros((1, 3)))
+    (found,) = cube.mean_distance(np.zeros((1, 3)))
     others, _ = dblquad(lambda y, x: math.sqrt(1 + x * x + y * y), 0, 1, 0, 1)
     assert found == pytest.approx((CORNER_TO_SQUARE + others) / 2, abs=1e-9)
     assert far.min() >= 1
@@ -87,35 +88,35 @@ def test_the_mean_distance_has_the_symmetries_of_the_cube() -> None:
         for order in permutations(range(3))
         for flips in product((False, True), repeat=3)
     ]
-    found = generation.mean_distance_to_surface_law(np.array(images))
+    found = cube.mean_distance(np.array(images))
     assert np.ptp(found) < 1e-12
 
 
 def test_from_far_away_the_surface_is_a_point_with_a_spread() -> None:
     direction = np.array([0.6, 0.0, 0.8])
-    (found,) = generation.mean_distance_to_surface_law((0.5 + 50 * direction)[None])
-    assert found == pytest.approx(50 + 2 * cube.VARIANCE / (2 * 50), abs=1e-5)
+    (found,) = cube.mean_distance((0.5 + 50 * direction)[None])
+    assert found == pytest.approx(50 + 2 * cube.SOURCE.variance / (2 * 50), abs=1e-5)
 
 
 def test_the_mean_distance_within_the_law_is_that_of_independent_pairs() -> None:
     distance = np.linalg.norm(surface_points(1_000_000, 1) - surface_points(1_000_000, 2), axis=1)
-    found = generation.mean_distance_within_surface_law()
+    found = cube.SOURCE.within
     assert abs(found - distance.mean()) < 5 * stats.sem(distance)
-    assert found == pytest.approx(
-        generation.mean_distance_to_surface_law(surface_points(20_000)).mean(), rel=1e-3
-    )
+    assert found == pytest.approx(cube.mean_distance(surface_points(20_000)).mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("count", [2, 63, 64, 65, 300])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
 def test_the_mean_pair_distance_is_that_of_every_pair(count: int, spread: float) -> None:
     points = 0.3 + spread * np.random.default_rng(count).normal(size=(count, 3))
-    assert generation.mean_pair_distance(points) == pytest.approx(pdist(points).mean(), rel=1e-4)
-    assert generation.mean_pair_distance(points, rows=7) == pytest.approx(pdist(points).mean(), rel=1e-4)
+    assert generation.mean_pair_distance(points, cube.SOURCE) == pytest.approx(pdist(points).mean(), rel=1e-4)
+    assert generation.mean_pair_distance(points, cube.SOURCE, rows=7) == pytest.approx(
+        pdist(points).mean(), rel=1e-4
+    )
 
 
 def test_equal_points_have_no_distance() -> None:
-    assert generation.mean_pair_distance(np.full((100, 3), 0.7)) < 1e-3
+    assert generation.mean_pair_distance(np.full((100, 3), 0.7), cube.SOURCE) < 1e-3
 
 
 def test_the_ratio_of_a_perfect_generator_is_one() -> None:
@@ -149,24 +150,27 @@ def test_the_ratio_grows_as_the_points_leave_the_law() -> None:
 
 @pytest.fixture(scope="module")
 def ideal() -> Array:
-    return generation.ideal_excesses(np.random.default_rng(5))
+    return generation.ideal_excesses(cube.SOURCE, np.random.default_rng(5))
 
 
 def test_the_excess_of_ideal_samples_has_one_distribution_whatever_their_size(ideal: Array) -> None:
-    found = [generation.excess(surface_points(3000, seed)) for seed in range(200)]
+    found = [generation.excess(surface_points(3000, seed), cube.SOURCE) for seed in range(200)]
     assert stats.ks_2samp(found, ideal).pvalue > 0.01
     assert abs(ideal.mean()) < 4 * stats.sem(ideal)
 
 
 def test_the_p_value_of_a_perfect_generator_is_uniform(ideal: Array) -> None:
-    found = [generation.p_value(generation.excess(surface_points(1000, seed)), ideal) for seed in range(300)]
+    found = [
+        generation.p_value(generation.excess(surface_points(1000, seed), cube.SOURCE), ideal)
+        for seed in range(300)
+    ]
     assert stats.kstest(found, "uniform").pvalue > 0.01
 
 
 def test_the_p_value_of_points_of_another_law_is_small_once_there_are_enough(ideal: Array) -> None:
     for count, least, most in ((300, 0.02, 1), (12_000, 0.001, 0.001)):
         points = 0.5 + 0.96 * (surface_points(count) - 0.5)
-        assert least <= generation.p_value(generation.excess(points), ideal) <= most
+        assert least <= generation.p_value(generation.excess(points, cube.SOURCE), ideal) <= most
 
 
 def test_the_p_value_counts_the_samples_that_are_at_least_as_far_and_the_one_that_is_asked() -> None:

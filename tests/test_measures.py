@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from snrvae import cube, measures
+from snrvae import measures
+from snrvae.sources import cube
 
 COUNT = 12_000
 COVARIANCE = np.eye(3) * 5 / 36  # of the source
@@ -52,7 +53,7 @@ def linear_distortion(encoder: Array, snr: float) -> float:
 @pytest.mark.parametrize("snr", [0.1, 1.0, 10.0, 1000.0])
 def test_the_linear_reference_is_pca_with_the_best_linear_decoder(latent_dim: int, snr: float) -> None:
     encoder = np.eye(3)[np.arange(latent_dim) % 3]  # components in turn, each over as many uses
-    assert measures.linear_mse(latent_dim, snr) == pytest.approx(linear_distortion(encoder, snr))
+    assert measures.linear_mse(latent_dim, snr, cube.SOURCE) == pytest.approx(linear_distortion(encoder, snr))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 3, 4, 5])
@@ -60,7 +61,7 @@ def test_the_linear_reference_is_pca_with_the_best_linear_decoder(latent_dim: in
 def test_no_linear_codec_beats_the_linear_reference_and_a_search_reaches_it(
     latent_dim: int, snr: float
 ) -> None:
-    reference = measures.linear_mse(latent_dim, snr)
+    reference = measures.linear_mse(latent_dim, snr, cube.SOURCE)
     starts = rng(1).normal(size=(40, latent_dim, 3))
     assert min(linear_distortion(start, snr) for start in starts) >= reference - 1e-12
     best = min(
@@ -72,20 +73,20 @@ def test_no_linear_codec_beats_the_linear_reference_and_a_search_reaches_it(
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 3])
 def test_least_squares_on_transmitted_points_reaches_the_linear_reference(latent_dim: int) -> None:
-    snr, points = 5.0, cube.sample(60_000, rng(2)).points.astype(np.float64) - 0.5
+    snr, points = 5.0, cube.SOURCE.sample(60_000, rng(2)).points.astype(np.float64) - 0.5
     sent = points[:, :latent_dim]
     received = sent + np.sqrt((sent**2).mean() / snr) * rng(3).normal(size=sent.shape)
     residual = points - received @ np.linalg.lstsq(received, points, rcond=None)[0]
     error = measures.estimate((residual**2).mean(axis=1))
-    assert abs(measures.linear_mse(latent_dim, snr) - error.value) < 5 * error.stderr
+    assert abs(measures.linear_mse(latent_dim, snr, cube.SOURCE) - error.value) < 5 * error.stderr
 
 
 @given(st.integers(1, 8))
 def test_the_linear_reference_goes_from_the_variance_to_what_is_not_sent(latent_dim: int) -> None:
-    unsent = cube.VARIANCE * (1 - min(latent_dim, 3) / 3)
-    assert measures.linear_mse(latent_dim, 1e-9) == pytest.approx(cube.VARIANCE, rel=1e-6)
-    assert measures.linear_mse(latent_dim, 1e12) == pytest.approx(unsent, abs=1e-9)
-    assert measures.linear_mse(latent_dim, None) == pytest.approx(unsent, abs=1e-15)
+    unsent = cube.SOURCE.variance * (1 - min(latent_dim, 3) / 3)
+    assert measures.linear_mse(latent_dim, 1e-9, cube.SOURCE) == pytest.approx(cube.SOURCE.variance, rel=1e-6)
+    assert measures.linear_mse(latent_dim, 1e12, cube.SOURCE) == pytest.approx(unsent, abs=1e-9)
+    assert measures.linear_mse(latent_dim, None, cube.SOURCE) == pytest.approx(unsent, abs=1e-15)
 
 
 # The law of latents
@@ -174,13 +175,17 @@ def test_the_kl_of_the_shape_is_that_of_the_standardised_law() -> None:
 
 
 def test_equal_shares_of_the_faces_are_no_error() -> None:
-    assert measures.face_error(cube.sample(600, rng()).points) == pytest.approx(0, abs=1e-12)
+    assert measures.face_error(cube.SOURCE.sample(600, rng()).points, cube.SOURCE) == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_the_face_error_is_the_largest_relative_error_of_a_share() -> None:
-    points = cube.sample(600, rng()).points
-    face = cube.nearest_face(points)
+    points = cube.SOURCE.sample(600, rng()).points
+    face = cube.SOURCE.nearest(points)
     missing = points[face != 4]
-    assert measures.face_error(missing) == pytest.approx(1)
-    assert measures.face_error(points[face == 2]) == pytest.approx(5)
-    assert measures.face_error(np.concatenate([points, points[face == 0]])) == pytest.approx(12 / 7 - 1)
+    assert measures.face_error(missing, cube.SOURCE) == pytest.approx(1)
+    assert measures.face_error(points[face == 2], cube.SOURCE) == pytest.approx(5)
+    assert measures.face_error(np.concatenate([points, points[face == 0]]), cube.SOURCE) == pytest.approx(
+        12 / 7 - 1
+    )

@@ -11,8 +11,9 @@ import psutil
 import pytest
 import yaml
 
-from snrvae import cube, density, evaluation, grid, memory, params, training
+from snrvae import dataset, density, evaluation, grid, memory, params, training
 from snrvae.params import Params
+from snrvae.sources import cube
 from tests.repository import ROOT
 
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -137,8 +138,8 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
     paths = ["cube.npz", "ae.safetensors", "training.csv"]
     if stage != "generate":
-        splits = cube.generate(chosen.data.counts, 0)
-        (tmp_path / "cube.npz").write_bytes(cube.to_bytes(splits))
+        splits = dataset.generate(cube.SOURCE, chosen.data.counts, 0)
+        (tmp_path / "cube.npz").write_bytes(dataset.to_bytes(splits))
         del splits
     seen = peak(
         [sys.executable, "-m", f"stages.{stage}", *paths[: 1 if stage == "generate" else 3]], tmp_path

@@ -12,13 +12,14 @@ import pytest
 
 from snrvae import evaluation, generation, metrics, tables
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 
 COLUMNS = {
-    *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "selected", "diverged"),
+    *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "source", "selected", "diverged"),
     *("mse", "mse_stderr", "kl_bits", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse"),
     *("generated_surface_distance", "generated_surface_p95", "generated_face_error"),
     *("generation_ratio", "generation_ratio_stderr", "generation_p_value", "coverage"),
@@ -33,7 +34,7 @@ OF_LIMIT = OF_ISOTROPIC | {
 OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
 OF_FITTED = {name for name in COLUMNS if name.startswith("fitted")}
 OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"} | OF_FITTED
-TEXTS = {"model", "noise", "information_saturated"}
+TEXTS = {"model", "noise", "source", "information_saturated"}
 
 Generations = dict[Cell, Generation]
 Measured = tuple[dict[Cell, Fidelity | None], Generations, Generations, dict[Cell, Limit]]
@@ -44,7 +45,7 @@ def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Me
     test, validation = splits["test"], splits["validation"].points
     alone = {codec.cells[0]: codec for codec in evaluation.single(codecs)}
     results = [evaluation.fidelity(codec, validation, test.points, 0) for codec in alone.values()]
-    reference = generation.reference(test.points, np.random.default_rng(0))
+    reference = generation.reference(cube.SOURCE, test.points, np.random.default_rng(0))
     chosen = evaluation.select(results)
     return (
         {result.cell: result for result in results},

@@ -9,11 +9,12 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from benchmarks import models
-from snrvae import cube, generation, params
+from snrvae import generation, params
 from snrvae.codec import Latents
-from snrvae.cube import Split
 from snrvae.params import Params
 from snrvae.rate_distortion import Lines
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,7 +73,7 @@ def test_every_kind_learns_and_a_heavier_weight_brings_latents_nearer_to_the_pri
     heavy, *_, light = found[:3]
     assert light["kl_bits"] > heavy["kl_bits"] > 0
     assert light["gap_db"] > 0 < heavy["gap_db"]
-    assert max(row["mse"] for row in found) < 0.5 * cube.VARIANCE
+    assert max(row["mse"] for row in found) < 0.5 * cube.SOURCE.variance
     light, *_, heavy = found[3:]
     assert heavy["latent_kl_bits"] < light["latent_kl_bits"]
 
@@ -90,7 +91,7 @@ def test_the_table_has_a_line_for_every_model_in_its_order(
 
 
 def test_a_model_is_measured_as_a_codec_is(settings: Params, splits: dict[str, Split], lines: Lines) -> None:
-    reference = generation.reference(splits["test"].points, np.random.default_rng(0))
+    reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
     points = torch.from_numpy(splits["train"].points)
     model = models.train("WAE-MMD", 2, points, settings).select(0)
     row = models.measure(model, splits, reference, lines, 0)

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from snrvae import cube, metrics, page, params, shannon, tables
+from snrvae import dataset, metrics, page, params, shannon, tables
 from snrvae.grid import MODELS, Cell
+from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 6_000_000  # bytes
@@ -39,7 +40,8 @@ def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
         tables.from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes()),
         {latent_dim: shannon.point_by_point_curve(latent_dim, 25) for latent_dim in (1, 2, 3)},
         clouds,
-        cube.generate({"test": 3000}, seed=0)["test"],
+        dataset.generate(cube.SOURCE, {"test": 3000}, seed=0)["test"],
+        cube.SOURCE,
         {"torch": version},
     )
 
@@ -118,11 +120,11 @@ def test_text_never_becomes_markup() -> None:
 
 def test_points_come_back_within_half_a_step_and_those_outside_are_counted() -> None:
     points = np.array([[0, 1, 0.5], [0.123456, 1.29, -0.29], [0, 0, 1.31], [-9, 0, 0]], np.float32)
-    cloud = page._cloud(points, np.arange(4, dtype=np.uint8))
-    low, high = page.FRAME
+    low, high = page._frame(cube.SOURCE)
+    cloud = page._cloud(points, np.arange(4, dtype=np.uint8), (low, high))
     steps = np.frombuffer(base64.b64decode(cloud["points"]), "<u2").reshape(3, -1).T
     assert low + steps * (high - low) / 65535 == pytest.approx(points[:2], abs=(high - low) / 65535)
-    assert base64.b64decode(cloud["face"]) == b"\x00\x01"
+    assert base64.b64decode(cloud["label"]) == b"\x00\x01"
     assert cloud["outside"] == "50.0%"
 
 

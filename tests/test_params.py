@@ -29,6 +29,7 @@ TREE: dict[str, Any] = {
         "gaussianity_weight": 3e-3,
         "on_divergence": "fail",
     },
+    "source": "cube",
     "conditional": False,
     "noise": ["isotropic"],
     "latent_dim": [1, 2],
@@ -50,6 +51,7 @@ weight = st.floats(min_value=0, max_value=1e9)
 def trees(draw: st.DrawFn) -> dict[str, Any]:
     """Valid contents of params.yaml."""
     train_points = 6 * draw(st.integers(3, 10**6))
+    source = draw(st.sampled_from(["cube", "sphere", "square", "gaussian"]))
     return {
         "seed": draw(st.integers(0, 2**32 - 1)),
         "data": {
@@ -70,7 +72,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "gaussianity_weight": draw(weight),
             "on_divergence": draw(st.sampled_from(["fail", "keep"])),
         },
-        "conditional": draw(st.booleans()),
+        "source": source,
+        "conditional": draw(st.booleans()) if source == "cube" else False,
         "noise": draw(st.lists(st.sampled_from(["isotropic", "learned"]), min_size=1, unique=True)),
         "latent_dim": draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=5, unique=True)),
         "snr": draw(st.lists(ratio, min_size=1, max_size=5, unique_by="{:g}".format)),
@@ -101,6 +104,12 @@ def faults(text: str) -> list[str]:
 
 def test_the_committed_settings_are_valid() -> None:
     assert params.from_yaml(COMMITTED.read_text()).train.steps > 0
+
+
+@pytest.mark.parametrize("source", ["sphere", "square", "gaussian"])
+def test_a_source_without_faces_cannot_be_conditional(source: str) -> None:
+    (line,) = faults(yaml.safe_dump(TREE | {"source": source, "conditional": True}))
+    assert line == f"conditional: source {source} has no faces; expected true or false (true: cube only)"
 
 
 @given(trees())
@@ -140,6 +149,11 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         *(("train.repeats", wrong, "≥ 1") for wrong in (0, 2.0, True)),
         *(("train.kl_weight", wrong, "from 0 to 1e9") for wrong in (-1e-9, math.inf, math.nan, "", False)),
         *(("train.gaussianity_weight", wrong, "from 0 to 1e9") for wrong in (-1, -math.inf, math.nan, True)),
+        *(
+            ("source", wrong, "cube, sphere, square or gaussian")
+            for wrong in ("torus", "Cube", "", 1, None, ["cube"], True)
+        ),
+        *(("conditional", wrong, "true or false") for wrong in (1, 0, "yes", None, [True])),
         *(("noise", wrong, "isotropic, learned") for wrong in ("none", "Isotropic", 1, None)),
         *(("latent_dim", wrong, "whole number ≥ 1") for wrong in (0, -1, 2.0, "2", True, None)),
         *(
@@ -258,7 +272,7 @@ def test_every_fault_gets_a_line_of_its_own() -> None:
 @pytest.mark.parametrize("text", ["", "3", "just words", "- 1\n- 2", "null"])
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(text: str) -> None:
     (line,) = faults(text)
-    assert "seed, data, network, train, conditional, noise, latent_dim, snr" in line
+    assert "seed, data, network, train, source, conditional, noise, latent_dim, snr" in line
 
 
 def test_a_long_wrong_value_is_shown_short() -> None:

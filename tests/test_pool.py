@@ -18,12 +18,13 @@ import psutil
 import pytest
 import torch
 
-from snrvae import codec, cube, grid, training
+from snrvae import codec, dataset, grid, training
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell
 from snrvae.pool import Alone, Pool
 from snrvae.records import History
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 from snrvae.training import DivergedError, Recipe
 from stages import files
 
@@ -117,10 +118,10 @@ SIZE = POINTS * 3 * 4  # bytes
 
 
 def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
-    points, face = np.full((POINTS, 3), 0.5, np.float32), np.zeros(POINTS, np.uint8)
-    files.write(tmp_path / "cube.npz", cube.to_bytes(dict.fromkeys(cube.SPLITS, Split(points, face))))
+    points, face = np.full((POINTS, 3), [0, 0.5, 0.5], np.float32), np.zeros(POINTS, np.uint8)
+    files.write(tmp_path / "cube.npz", dataset.to_bytes(dict.fromkeys(dataset.SPLITS, Split(points, face))))
     tracemalloc.start()
-    read = files.stream(tmp_path / "cube.npz", partial(cube.training_inputs, POINTS, False))
+    read = files.stream(tmp_path / "cube.npz", partial(dataset.training_inputs, cube.SOURCE, POINTS, 0))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.array_equal(read, points)
@@ -162,7 +163,7 @@ if __name__ == "__main__":
     rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
     train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)
     try:
-        with Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0), 2) as pool:
+        with Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0, "cube"), 2) as pool:
             print("ready", flush=True)
             pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
     except KeyboardInterrupt:

@@ -19,9 +19,10 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from snrvae import codec, cube, evaluation, shannon
+from snrvae import codec, dataset, evaluation, shannon
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
+from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
@@ -164,7 +165,7 @@ def models() -> list[Codecs]:
 
 @needs_models
 def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codecs]) -> None:
-    points = cube.from_bytes(CUBE.read_bytes())["train"].points
+    points = dataset.from_bytes(cube.SOURCE, CUBE.read_bytes())["train"].points
     assert models
     for model in models:
         (cell,), power = model.cells, float(model.signal_power[0])
@@ -191,7 +192,7 @@ def test_on_the_test_points_the_reported_e_kl_is_near_its_closed_form(
 @needs_models
 def test_the_models_are_those_that_were_reported(models: list[Codecs], isotropic: pd.DataFrame) -> None:
     """Decoding their own noisy latents anew gives the reported mse within its error."""
-    test = cube.from_bytes(CUBE.read_bytes())["test"].points
+    test = dataset.from_bytes(cube.SOURCE, CUBE.read_bytes())["test"].points
     rows = isotropic.set_index(["latent_dim", "snr", "repeat"])
     tried = 0
     for model in models:
@@ -425,7 +426,7 @@ TABLES = sorted(REPORTS.glob("*.csv"))
 def test_no_committed_table_says_nan_or_infinite(path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
     assert rows
-    texts = {"model", "noise", "information_saturated", "method"}
+    texts = {"model", "noise", "source", "information_saturated", "method"}
     for row in rows:
         for name, text in row.items():
             assert text is not None, "a row is shorter than the header"

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from snrvae import cube, params
-from snrvae.cube import Split
+from snrvae import dataset, params
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 from stages import files
 from tests.repository import LIMIT, ROOT
 
@@ -36,17 +37,17 @@ def run(stages: Iterable[str]) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], ...]:
-    """Outputs with the test points as generated, and with others: all of them in a corner of the cube."""
+    """Outputs with the test points as generated, and with others: all of them in a corner of one face."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
         files.write(Path(LIMIT), (ROOT / LIMIT).read_bytes())
         run(["generate"])
         data = Path("data/cube.npz")
-        splits = cube.from_bytes(data.read_bytes())
-        corner = Split((splits["test"].points * 0.1).astype(np.float32), splits["test"].face)
+        splits = dataset.from_bytes(cube.SOURCE, data.read_bytes())
+        corner = Split(splits["test"].points * np.float32([0, 0.1, 0.1]), np.zeros_like(splits["test"].label))
         found = []
         for each in (splits, splits | {"test": corner}):
-            data.write_bytes(cube.to_bytes(each))
+            data.write_bytes(dataset.to_bytes(each))
             run(["train_ae", "train_vae", "evaluate"])
             found.append({name: Path(name).read_bytes() for name in (*MODELS, "reports/cells.csv")})
         return tuple(found)

@@ -11,12 +11,13 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import codec, cube, training
+from snrvae import codec, training
 from snrvae.codec import Codecs
-from snrvae.cube import Split
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
 from snrvae.records import History
+from snrvae.sources import cube
+from snrvae.sources.source import Split
 from snrvae.training import Adam, DivergedError, Recipe
 
 MakeRecipe = Callable[..., Recipe]
@@ -293,7 +294,7 @@ def test_training_lowers_the_loss_below_that_of_the_mean_point(
     _, history = fit(cells_of(noise), points, recipe(steps=300))
     mse = history.losses[:, :, 0]
     assert (mse[-1] < mse[0] / 2).all()
-    assert (mse[-1] < cube.VARIANCE).all()
+    assert (mse[-1] < cube.SOURCE.variance).all()
 
 
 def test_a_strong_kl_weight_pins_the_kl_at_the_capacity_of_the_channel(

@@ -6,13 +6,9 @@ const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
 const clouds = {}; // what each canvas shows: x, y, z and colours of its points
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 const CLOUDS = ["original", "reconstructed", "generated"];
-const EYE = 5; // distance from the middle of the cube, in its sides
-const VIEW = 0.98; // from the middle of a picture to its nearest side, as far away as the middle of the cube
+const EYE = 4.2; // distance from the middle of what is shown, in its widths
+const VIEW = 0.82; // from the middle of a picture to its nearest side, as far away as the middle
 const DOT = 1.7; // radius of a point, in pixels
-const EDGES = [ // of the cube: lines from corner to corner
-  [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 1]],
-  [[1, 0, 0], [1, 0, 1]], [[1, 1, 0], [1, 1, 1]], [[0, 1, 0], [0, 1, 1]],
-];
 
 function byId(id) {
   return document.getElementById(id);
@@ -151,9 +147,9 @@ function cloud(kind, cell) {
   return kind === "original" ? page.original : cell[kind];
 }
 
-function decoded({ points, face }) {
+function decoded({ points, label }) {
   const [x, y, z] = coordinates(points);
-  return { x, y, z, colours: Array.from(bytes(face), k => page.faces[k].colour) };
+  return { x, y, z, colours: Array.from(bytes(label), k => page.labels[k].colour) };
 }
 
 /**
@@ -165,8 +161,9 @@ function perspective(width, height) {
   const [turn, tilt] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180];
   const [ct, st, ce, se] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
   const scale = Math.min(width, height) / 2 / VIEW;
-  return (x, y, z) => {
-    const [a, b, c] = [x - 0.5, y - 0.5, z - 0.5];
+  const [low, high] = page.view;
+  return (...point) => {
+    const [a, b, c] = point.map(value => (value - low) / (high - low) - 0.5);
     const size = EYE / (EYE - ce * (ct * a + st * b) - se * c);
     const right = ct * b - st * a;
     const up = ce * c - se * (ct * a + st * b);
@@ -186,7 +183,7 @@ function drawCloud(canvas, { x, y, z, colours }, line) {
   pen.scale(sharpness, sharpness);
   const place = perspective(width, height);
   pen.strokeStyle = line;
-  for (const corners of EDGES) {
+  for (const corners of page.outline) {
     pen.beginPath();
     for (const corner of corners) pen.lineTo(...place(...corner));
     pen.stroke();

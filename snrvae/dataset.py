@@ -1,0 +1,77 @@
+"""The splits of a run: drawn from a source, and as the file that the other stages read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae import npz
+from snrvae.randomness import numpy_stream
+from snrvae.sources.source import DIMENSION, Labels, Points, Source, Split
+
+SPLITS = ("train", "validation", "test")
+
+
+def generate(source: Source, counts: Mapping[str, int], seed: int) -> dict[str, Split]:
+    """One split per name, each from its own stream: the size of one never moves another."""
+    return {name: source.sample(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
+
+
+def inputs(split: Split, kinds: int) -> Points:
+    """What an encoder is given: points [n, 3]; one told `kinds` > 0 labels apart [n, 3 + l], one-hot."""
+    return np.concatenate([split.points, one_hot(split.label, kinds)], 1) if kinds else split.points
+
+
+def one_hot(label: Labels, kinds: int) -> Points:
+    """Labels [n] as [n, l], 1 at the label's own place."""
+    return np.eye(kinds, dtype=np.float32)[label]
+
+
+def to_bytes(splits: Mapping[str, Split]) -> bytes:
+    """The splits as an npz: `train` [n, 3] float32, `train_face` [n] uint8 (the labels), and so on."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, split in splits.items():
+        arrays |= {name: split.points, f"{name}_face": split.label}
+    return npz.to_bytes(arrays)
+
+
+def of_counts(source: Source, data: bytes, counts: Mapping[str, int]) -> dict[str, Split]:
+    """from_bytes, but ValueError also where a split has not as many points as params.yaml says."""
+    return {name: _counted(name, split, counts[name]) for name, split in from_bytes(source, data).items()}
+
+
+def from_bytes(source: Source, data: bytes) -> dict[str, Split]:
+    """Inverse of to_bytes. Raises ValueError where `data` is anything else, or not of the source."""
+    return _splits(source, npz.from_bytes(data), SPLITS)
+
+
+def training_inputs(source: Source, count: int, kinds: int, file: BinaryIO) -> Points:
+    """`inputs` of the training split alone, of a file with what to_bytes gives. Raises as of_counts."""
+    splits = _splits(source, npz.from_file(file, ("train", "train_face")), ("train",))
+    return inputs(_counted("train", splits["train"], count), kinds)
+
+
+def _counted(name: str, split: Split, count: int) -> Split:
+    if len(split.points) != count:
+        raise ValueError(f"{name}: {len(split.points)} points, but params.yaml says {count}")
+    return split
+
+
+def _splits(source: Source, arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Split]:
+    expected = {key for name in names for key in (name, f"{name}_face")}
+    if set(arrays) != expected:
+        raise ValueError(f"expected the arrays {', '.join(sorted(expected))}")
+    return {name: _checked(source, name, arrays[name], arrays[f"{name}_face"]) for name in names}
+
+
+def _checked(source: Source, name: str, points: NDArray[Any], label: NDArray[Any]) -> Split:
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != DIMENSION or not len(points):
+        raise ValueError(f"{name}: expected float32 [n, 3], found {points.dtype} {list(points.shape)}")
+    if label.dtype != np.uint8 or label.shape != points.shape[:1]:
+        raise ValueError(
+            f"{name}_face: expected uint8 [{len(points)}], found {label.dtype} {list(label.shape)}"
+        )
+    if not source.holds(points) or label.max() >= len(source.labels):
+        raise ValueError(f"{name}: points that are not of {source.title}, or labels that it has not")
+    return Split(points, label)

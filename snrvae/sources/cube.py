@@ -1,0 +1,80 @@
+"""Points uniform on the surface of the unit cube, labelled by face: six unit squares."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae.sources import square
+from snrvae.sources.source import Array, Pieces, Source, Split
+
+FACES = 6
+FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
+
+
+def stratified(count: int, rng: np.random.Generator) -> Split:
+    """`count` points, a sixth of them on each face, shuffled once.
+
+    Face by face one coordinate is fixed at 0 or 1 and the other two are uniform on [0, 1].
+    """
+    if count % FACES:
+        raise ValueError(f"{count} points do not divide among {FACES} faces")
+    points = rng.random((FACES, count // FACES, 3), dtype=np.float32)
+    for face in range(FACES):
+        points[face, :, face // 2] = face % 2
+    order = rng.permutation(count)
+    face_of = np.repeat(np.arange(FACES, dtype=np.uint8), count // FACES)
+    return Split(points.reshape(count, 3)[order], face_of[order])
+
+
+def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """`count` independent points [n, 3] of the surface: which faces they are on is drawn too."""
+    points, face = rng.random((count, 3)), rng.integers(FACES, size=count)
+    points[np.arange(count), face // 2] = face % 2
+    return points
+
+
+def surface_distance(points: Array) -> NDArray[np.float64]:
+    """Euclidean distance [n] of points [n, 3] to the cube's surface, from inside or outside."""
+    beyond = np.abs(points.astype(np.float64) - 0.5) - 0.5  # [n, 3], negative inside
+    outside = np.linalg.norm(np.maximum(beyond, 0), axis=1)
+    inside = np.maximum(-beyond.max(axis=1), 0)
+    return outside + inside
+
+
+def to_square(points: Array, face: int) -> NDArray[np.float64]:
+    """Points [n, 3] moved as a face has to be to lie where the module `square` has its square."""
+    points, axis = np.asarray(points, np.float64), face // 2
+    u, v = (points[:, other] for other in range(3) if other != axis)
+    return np.stack([u, v, points[:, axis] - face % 2], 1)
+
+
+def mean_distance(points: Array) -> NDArray[np.float64]:
+    """E|p - X| [n] over X uniform on the cube's surface, for points p [n, 3], in closed form."""
+    total = np.zeros(len(points))
+    for face in range(FACES):
+        total += square.mean_distance(to_square(points, face))
+    return total / FACES
+
+
+SOURCE = Source(
+    title="the surface of the unit cube",
+    noun="cube",
+    unit="edge",
+    bounds=(0.0, 1.0),
+    mean=(0.5, 0.5, 0.5),
+    components=3,
+    variance=5 / 36,
+    independent=independent,
+    mean_distance=mean_distance,
+    within=0.8588926181724995,  # the mean of mean_distance over a face, by Gauss–Legendre
+    view=(-0.1, 1.1),
+    outline=(
+        ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
+         (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),
+        ((1, 0, 0), (1, 0, 1)),
+        ((1, 1, 0), (1, 1, 1)),
+        ((0, 1, 0), (0, 1, 1)),
+    ),
+    distance=surface_distance,
+    pieces=Pieces(FACE_NAMES, to_square, square.SOURCE),
+    stratified=stratified,
+)  # fmt: skip

@@ -1,0 +1,131 @@
+"""What a source is: the law of a point x in space, and all that the pipeline asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+Points = NDArray[np.float32]  # [n, 3]
+Labels = NDArray[np.uint8]  # [n]
+Rng = np.random.Generator
+Place = tuple[float, float, float]
+
+DIMENSION = 3
+CHECKED = 2**16  # points at a time
+
+
+@dataclass(frozen=True)
+class Split:
+    """Points [n, 3] of a source and the label [n] that each was drawn with."""
+
+    points: Points
+    label: Labels
+
+
+@dataclass(frozen=True)
+class Exact:
+    """R(D) in closed form.
+
+    tangent    λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where the
+               slope is −λ
+    dimension  of the set that the law is spread over, m, and
+    volume     2 to the power of its differential entropy in bits there: at a high rate
+               D ≈ m/(2πe)·(volume/2^R)^(2/m)
+    """
+
+    tangent: Callable[[float], tuple[float, float]]
+    dimension: int
+    volume: float
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Labelled pieces of a source: equally likely, and equal but for where they lie.
+
+    names  one for each label
+    place  (points [n, 3], label) → the points moved as the piece has to be to lie where `each` does
+    each   the law of a point on a piece
+    """
+
+    names: tuple[str, ...]
+    place: Callable[[Array, int], NDArray[np.float64]]
+    each: Source
+
+    def distances(self, points: Array) -> NDArray[np.float64]:
+        """Distance [n, l] of each of points [n, 3] to each piece."""
+        assert self.each.distance is not None
+        return np.stack([self.each.distance(self.place(points, i)) for i in range(len(self.names))], 1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The law of x. Coordinates are uncorrelated; those that vary come first and have the same variance.
+
+    title          what points are drawn from, in a sentence;  noun  what a heading calls it
+    unit           of length
+    bounds         of every coordinate: decoders answer within them
+    mean           of each coordinate
+    components     how many of them vary;  variance  of each that does
+    independent    (n, rng) → n independent points [n, 3]
+    mean_distance  points p [n, 3] → E|p − X| [n], in closed form
+    within         E|X − X′| of two independent points
+    view           of every coordinate, what pictures show;  outline  lines that pictures draw
+    distance       points [n, 3] → their distance [n] from where the law lives; None: it lives everywhere
+    exact          R(D), where it has a closed form
+    pieces         what a point's label says; None: on which side of the mean each coordinate lies
+    stratified     (n, rng) → a split with each label in its exact share; None: independent points
+    """
+
+    title: str
+    noun: str
+    unit: str
+    bounds: tuple[float, float]
+    mean: Place
+    components: int
+    variance: float
+    independent: Callable[[int, Rng], NDArray[np.float64]]
+    mean_distance: Callable[[Array], NDArray[np.float64]]
+    within: float
+    view: tuple[float, float]
+    outline: tuple[tuple[Place, ...], ...] = ()
+    distance: Callable[[Array], NDArray[np.float64]] | None = None
+    exact: Exact | None = None
+    pieces: Pieces | None = None
+    stratified: Callable[[int, Rng], Split] | None = None
+
+    def sample(self, count: int, rng: Rng) -> Split:
+        """`count` points and their labels."""
+        if self.stratified is not None:
+            return self.stratified(count, rng)
+        points = self.independent(count, rng).astype(np.float32)
+        return Split(points, self.nearest(points))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels: of pieces, or else of sides, the first coordinate changing fastest."""
+        if self.pieces:
+            return self.pieces.names
+        return tuple(" ".join(reversed(sides)) for sides in product("−+", repeat=self.components))
+
+    def nearest(self, points: Array) -> Labels:
+        """The label [n] that each of points [n, 3] would have (the lowest where some tie)."""
+        if self.pieces:
+            return self.pieces.distances(points).argmin(axis=1).astype(np.uint8)
+        beyond = (points > np.array(self.mean))[:, : self.components]
+        return (beyond @ 2 ** np.arange(self.components)).astype(np.uint8)
+
+    def left_open(self, labelled: bool) -> Source:
+        """The law of what a point's label, if it is told, leaves open: that of its piece, or the whole."""
+        return self.pieces.each if labelled and self.pieces else self
+
+    def holds(self, points: Points, tolerance: float = 1e-5) -> bool:
+        """Whether points [n, 3] are finite and lie where the law lives, as nearly as float32 can say."""
+        chunks = np.array_split(points, -(-len(points) // CHECKED))
+        return bool(np.isfinite(points).all()) and (
+            self.distance is None or all((self.distance(chunk) <= tolerance).all() for chunk in chunks)
+        )
