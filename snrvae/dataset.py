@@ -72,6 +72,9 @@ def _checked(source: Source, name: str, points: NDArray[Any], label: NDArray[Any
         raise ValueError(
             f"{name}_face: expected uint8 [{len(points)}], found {label.dtype} {list(label.shape)}"
         )
-    if not source.holds(points) or label.max() >= len(source.labels):
-        raise ValueError(f"{name}: points that are not of {source.title}, or labels that it has not")
-    return Split(points, label)
+    split = Split(points, label)
+    if not source.holds(split):
+        raise ValueError(
+            f"{name}: points or labels that are not those of {source.title}, which params.yaml says"
+        )
+    return split

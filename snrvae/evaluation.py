@@ -14,7 +14,7 @@ from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
 from snrvae.sources.known import SOURCES
-from snrvae.sources.source import DIMENSION, Labels, Pieces, Source
+from snrvae.sources.source import DIMENSION, Faces, Labels, Source
 
 NOISE_DRAWS = 4  # transmissions of each test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
@@ -96,7 +96,7 @@ def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Referen
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
         clouds[0],
-        on_demand(clouds, asked, source.pieces) if codec.labels and source.pieces else None,
+        on_demand(clouds, asked, source.faces) if codec.labels and source.faces else None,
     )
 
 
@@ -111,12 +111,12 @@ def _decoded(codec: Codecs, z: Tensor, asked: Labels) -> Points:
     return torch.cat(parts, 1)[0].numpy()
 
 
-def on_demand(clouds: Sequence[Points], labels: Sequence[Labels], pieces: Pieces) -> OnDemand:
-    """Several draws of points [n, 3] against the pieces [n] that they were asked to lie on."""
-    distances, asked = pieces.distances(np.concatenate(clouds)), np.concatenate(labels)
+def on_demand(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces) -> OnDemand:
+    """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
+    distances, asked = faces.distances(np.concatenate(clouds)), np.concatenate(labels)
     own = distances[np.arange(len(asked)), asked]
     ratios = np.array(
-        [generation.piece_ratios(*draw, pieces) for draw in zip(clouds, labels, strict=True)]
+        [generation.face_ratios(*draw, faces) for draw in zip(clouds, labels, strict=True)]
     )  # [draw, l]
     return OnDemand(
         float(own.mean()),

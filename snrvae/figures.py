@@ -20,7 +20,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
-from snrvae.sources.source import Source, Split
+from snrvae.sources.source import Labels, Source, Split
 
 Array = NDArray[np.floating]
 Arrays = Mapping[str, Array]
@@ -63,22 +63,37 @@ def style() -> Iterator[None]:
 def data(split: Split, source: Source) -> Figure:
     """The points, coloured by label, from two opposite corners; of faces those that a corner sees."""
     figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
-    figure.suptitle(f"The data: points of {source.title}, from two opposite corners")
+    figure.suptitle(f"The data: points drawn from {source.title}, from two opposite corners")
+    drawn = slice(CLOUD * len(source.labels))
+    points, labels = split.points[drawn], split.label[drawn]
     for position, (azimuth, elevation) in enumerate(CORNERS, 1):
         axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
-        seen = range(2 - position, len(source.labels), 2) if source.pieces else range(len(source.labels))
-        for label in seen:
-            points = split.points[split.label == label][:CLOUD]
-            axes.scatter(*points.T, s=5, color=LABELS[label], linewidth=0, depthshade=False)
+        seen = _seen_from(azimuth, elevation, points, labels, source)
+        colours = np.array(LABELS)[labels[seen]]
+        axes.scatter(*points[seen].T, s=5, c=colours, linewidth=0, depthshade=False)
         axes.view_init(elev=elevation, azim=azimuth)
         ends = [round(end) for end in source.view]
         axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=ends, yticks=ends, zticks=ends)
         axes.set(xlim=source.view, ylim=source.view, zlim=source.view)
-        if source.pieces:
+        if source.faces:
             axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
         axes.set_box_aspect((1, 1, 1))
-    _legend_of_labels(figure, source, "face" if source.pieces else "side of the mean in x, y, z")
+    sides = f"side of the mean in {', '.join('xyz'[: source.components])}"
+    _legend_of_labels(figure, source, "face" if source.faces else sides)
     return figure
+
+
+def _seen_from(
+    azimuth: float, elevation: float, points: Array, labels: Labels, source: Source
+) -> NDArray[np.bool_]:
+    """Which of points [n, 3] a corner sees: of faces and of a closed surface, the side towards it."""
+    if source.faces:
+        return labels % 2 == (azimuth < 180)
+    if source.dimension < source.components == 3:
+        turn, tilt = np.radians(azimuth), np.radians(elevation)
+        towards = [np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)]
+        return (points - np.array(source.mean)) @ towards > 0
+    return np.ones(len(points), bool)
 
 
 def autoencoder_latents(cells: pd.DataFrame, shown: Arrays) -> Figure:
@@ -277,7 +292,9 @@ def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> N
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
         axes.text(place[0], place[1], source.labels[number], fontsize=9, ha="center", va="center", bbox=box)
     axes.set(xlabel="latent value z₁", ylabel="latent value z₂", aspect="equal")
-    axes.set_title(f"d = 2: the {'six faces' if source.pieces else source.noun}, laid out flat")
+    shape = "six faces" if source.faces else source.noun
+    flat = source.dimension == 2
+    axes.set_title(f"d = 2: the {shape}, laid out flat" if flat else "d = 2: octants in the plane")
 
 
 def rate_distortion(

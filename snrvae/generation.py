@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from snrvae.sources.source import Pieces, Source
+from snrvae.sources.source import Faces, Source
 
 Array = NDArray[np.floating]
 NEIGHBOURS = 5
@@ -68,12 +68,12 @@ def generation_ratio(excess: float, count: int) -> float:
     return 1 + REFERENCE_POINTS / count * excess
 
 
-def piece_ratios(points: Array, label: NDArray[np.integer], pieces: Pieces) -> NDArray[np.float64]:
-    """For each of l pieces the ratio [l] of the points [n, 3] that were to lie on it, N being its share."""
-    ratios, kinds = [], len(pieces.names)
+def face_ratios(points: Array, label: NDArray[np.integer], faces: Faces) -> NDArray[np.float64]:
+    """For each of l faces the ratio [l] of the points [n, 3] that were to lie on it, N being its share."""
+    ratios, kinds = [], len(faces.names)
     for number in range(kinds):
-        own = pieces.place(points[label == number], number)
-        ratios.append(1 + REFERENCE_POINTS / kinds / len(own) * excess(own, pieces.each))
+        own = faces.place(points[label == number], number)
+        ratios.append(1 + REFERENCE_POINTS / kinds / len(own) * excess(own, faces.each))
     return np.array(ratios)
 
 

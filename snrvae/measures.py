@@ -73,8 +73,8 @@ def latent_shape_kl_bits(latents: Array) -> float:
 
 
 def face_error(points: Array, source: Source) -> float | None:
-    """Largest relative error of the shares of points [n, 3], each counted at its nearest piece, if any."""
-    if source.pieces is None:
+    """Largest relative error of the shares of points [n, 3], each counted at its nearest face, if any."""
+    if source.faces is None:
         return None
     kinds = len(source.labels)
     shares = np.bincount(source.nearest(points), minlength=kinds) / len(points)

@@ -112,7 +112,7 @@ def from_csv(
     selected = selected[selected.diverged == 0]
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
     uniform, none = selected[selected.noise != "learned"], selected[:0]
-    surface, faces = SOURCES[source].distance is not None, SOURCES[source].pieces is not None
+    surface, faces = SOURCES[source].distance is not None, SOURCES[source].faces is not None
     present = (
         (selected, FIDELITY + GENERATION),
         (selected if surface else none, DISTANCE),

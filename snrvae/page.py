@@ -55,17 +55,19 @@ def content(
     count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
     dims, snrs = sorted({row["latent_dim"] for row in every}), sorted({row["snr"] for row in every} - {None})
     frame = _frame(source)
-    drawn = [_cell(row, shown, test, source, count) for row in rows]
+    drawn = [_cell(row, shown, test, source, frame, count) for row in rows]
     return {
         "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
+        "apart": source.distance is not None,
         "summary": metrics["summary"],
         "conditional": params.conditional,
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "test_points": params.data.test_points,
         "versions": dict(versions),
-        "faces": source.pieces is not None,
+        "faces": source.faces is not None,
         "labels": [
-            {"name": name, "colour": colour} for name, colour in zip(source.labels, LABELS, strict=False)
+            {"name": name, "colour": colour}
+            for name, colour in zip(source.labels, LABELS[: len(source.labels)], strict=True)
         ],
         "frame": frame,
         "view": source.view,
@@ -103,7 +105,9 @@ def _frame(source: Source) -> tuple[float, float]:
     return low - (high - low) / 6, high + (high - low) / 6
 
 
-def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, source: Source, count: int) -> dict[str, Any]:
+def _cell(
+    row: Mapping[str, Any], shown: Arrays, test: Split, source: Source, frame: tuple[float, float], count: int
+) -> dict[str, Any]:
     cell = Cell(row["noise"], row["latent_dim"], row["snr"], row["repeat"])
     name = f"{cell.model}/{cell.key}"
     reconstructed, generated = (shown[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
@@ -130,8 +134,8 @@ def _cell(row: Mapping[str, Any], shown: Arrays, test: Split, source: Source, co
             "generation_ratio": significant(row["generation_ratio"]),
             "coverage": f"{row['coverage']:.1%}",
         },
-        "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], _frame(source)),
-        "generated": _cloud(generated, _label(shown, name, generated, source), _frame(source)),
+        "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], frame),
+        "generated": _cloud(generated, _label(shown, name, generated, source), frame),
         "latents": _densities(shown[f"{name}/latents"]),
     }
 

@@ -71,7 +71,7 @@ Positive = Annotated[Real, Field(gt=0)]
 Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
 
 
-LABELLED = [name for name, source in SOURCES.items() if source.pieces]  # of which a label says something
+LABELLED = [name for name, source in SOURCES.items() if source.faces]  # of which a label says something
 
 
 class _Loader(yaml.SafeLoader):
@@ -157,7 +157,7 @@ class Params(Settings):
     @classmethod
     def _label_means_something(cls, conditional: bool, info: ValidationInfo) -> bool:
         source = info.data.get("source")
-        if conditional and source is not None and SOURCES[source].pieces is None:
+        if conditional and source is not None and SOURCES[source].faces is None:
             raise PydanticCustomError("faces", "source {source} has no faces", {"source": source})
         return conditional
 

@@ -56,7 +56,7 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class OnDemand:
-    """Points that a conditional cell generated for a face each, against the faces (the source's pieces).
+    """Points that a conditional cell generated for a face each, against the faces.
 
     share        of the points, to which no face is nearer than the one asked for
     ratio        generation_ratio of a face's points, mean over the faces

@@ -34,10 +34,6 @@ PER_BIT = 1e6  # the table's steps of rate in a bit
 class Law:
     """The R(D) of a source in a bracket: by a search, and in closed form at high rate or at any.
 
-    dimension, volume
-                  of the set that the source is spread over, the volume 2 to the power of its entropy in bits:
-                  at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m), m the dimension
-    dims          latent dimensions of which the best codes for one point at a time are known at a high SNR
     spacing       slopes per octave up to a slope, from `first` on: between two tangents R(D) is up to
                   (0.3/per octave)² bits above both, more where D falls fast with the slope (near rate 0)
     last_searched the time of a search grows with the slope
@@ -45,9 +41,7 @@ class Law:
     Slopes in bits per unit of squared error.
     """
 
-    dimension: int
-    volume: float
-    dims: tuple[int, ...]
+    source: Source
     zero_rate: Bound  # the mean alone, a line that is exact in floating point
     first: float
     spacing: tuple[tuple[float, int], ...]
@@ -67,16 +61,21 @@ class Law:
                 slopes.append(float(f"{slopes[-1] * 2 ** (1 / per_octave):.5g}"))
         return slopes
 
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Latent dimensions of which the best codes for one point at a time are known at a high SNR."""
+        surface, in_space = self.source.dimension == 2, self.source.components == 3
+        return ((1, 2) if surface else ()) + ((3,) if in_space else ())
 
-def _steep_slope(dimension: int, volume: float, rate_bits: ArrayLike) -> Array:
+
+def _steep_slope(source: Source, rate_bits: ArrayLike) -> Array:
     """The slope m/(2D ln 2) that R(D) has where D is as at a high rate."""
-    return np.asarray(pi * e * (2.0 ** np.minimum(rate_bits, 1000.0) / volume) ** (2 / dimension) / log(2))
+    rate = np.minimum(rate_bits, 500.0 * source.dimension)  # beyond, floats overflow
+    return np.asarray(pi * e * (2.0**rate / source.volume) ** (2 / source.dimension) / log(2))
 
 
 CUBE_SURFACE = Law(
-    2,
-    6.0,
-    (1, 2, 3),
+    cube.SOURCE,
     Bound(5.184, 2.16, 5 / 12, 0.0),  # up to λ = 18/5 the mean alone is optimal
     5.25,
     ((9.0, 32), (500.0, 8), (1e7, 16)),
@@ -87,9 +86,7 @@ CUBE_SURFACE = Law(
     cube_edges.SMALLEST_SLOPE,
 )
 UNIT_SQUARE = Law(
-    2,
-    1.0,
-    (1, 2),
+    square.SOURCE,
     Bound(8.4, 1.4, 1 / 6, 0.0),  # up to λ = 6
     9.0,
     ((16.0, 32), (2e4, 8), (6e7, 16)),
@@ -101,8 +98,8 @@ UNIT_SQUARE = Law(
 )
 
 
-LAWS = {cube.SOURCE: CUBE_SURFACE, square.SOURCE: UNIT_SQUARE}
-MOST_BITS = 22  # the table's
+LAWS = {law.source: law for law in (CUBE_SURFACE, UNIT_SQUARE)}
+BITS_PER_DIMENSION = 11  # of a table of tangents
 
 
 @cache
@@ -110,20 +107,20 @@ def law(source: Source) -> Law:
     """R(D) of a source. Raises ValueError where it is neither given in closed form nor known here."""
     if source in LAWS:
         return LAWS[source]
-    if source.exact is None:
-        raise ValueError(f"no R(D) is known of {source.title}")
-    exact, variance = source.exact, source.components * source.variance
+    if source.tangent is None:
+        raise ValueError(
+            f"no R(D) is known of {source.title}; give its Source a tangent, or shannon.LAWS a bracket"
+        )
+    tangent, variance = source.tangent, source.components * source.variance
     flat = floor(1e4 / (2 * source.variance * log(2))) / 1e4  # up to here the mean alone is optimal
 
     def bound(slope: float) -> Bound:
-        distortion, nats = exact.tangent(slope * log(2))
+        distortion, nats = tangent(slope * log(2))
         return Bound(slope, nats / log(2) + slope * distortion, distortion, nats / log(2))
 
-    steepest = float(_steep_slope(exact.dimension, exact.volume, MOST_BITS))
+    steepest = float(_steep_slope(source, BITS_PER_DIMENSION * source.dimension))
     return Law(
-        exact.dimension,
-        exact.volume,
-        ((1, 2) if exact.dimension == 2 else ()) + ((3,) if source.components == 3 else ()),
+        source,
         Bound(flat, floor(flat * variance * PER_BIT) / PER_BIT, variance, 0.0),
         float(f"{flat * 1.01:.5g}"),
         ((flat * 2, 32), (steepest, 16)),
@@ -182,7 +179,7 @@ def _round_up(value: float, digits: int) -> float:
 
 
 def rate_distortion_table(law: Law = CUBE_SURFACE) -> RateDistortionTable:
-    """The table from 0 to 22 bits. The same each time: nothing in it is random.
+    """The table from 0 bits to 11 a dimension of the source. The same each time: nothing in it is random.
 
     Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that what a CSV
     holds is as certified as what was computed.
@@ -212,13 +209,13 @@ def table_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> RateDistortionTable:
     table = tables.from_csv(data)
     names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
     tables.numbers(table, names)
-    rows = 1 + len(law.slopes)
-    if len(table) != rows or table.isna().to_numpy().any() or "method" not in table:
-        raise ValueError(f"expected {rows} whole rows: the table is cut short, or another's")
+    slopes = [law.zero_rate.slope, *law.slopes]
+    if table.slope.tolist() != slopes or table.isna().to_numpy().any() or "method" not in table:
+        raise ValueError(f"expected {len(slopes)} whole rows: the table is cut short, or another's")
     slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
-    rise = [np.diff(slope), np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
-    if slope[0] <= 0 or distortion[-1] <= 0 or min(step.min() for step in rise) <= 0 or (lower > upper).any():
-        raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
+    rise = [np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
+    if distortion[-1] <= 0 or min(step.min() for step in rise) <= 0 or (lower > upper).any():
+        raise ValueError("its intercepts and rates do not ascend, or its distortions do not descend")
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(map(str, table["method"])))
 
 
@@ -241,8 +238,8 @@ def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFA
         raise ValueError("rates are finite and ≥ 0 bits")
     least = np.array(lines.distortion(rate))
     # A line touches an R(D) of slope −m/(2D ln 2) at λD = m/2, m/2·log2(e) bits below its intercept.
-    beyond = rate > np.max(lines.intercept) - law.dimension / 2 * log2(e)
-    slope = _steep_slope(law.dimension, law.volume, rate)
+    beyond = rate > np.max(lines.intercept) - law.source.dimension / 2 * log2(e)
+    slope = _steep_slope(law.source, rate)
     usable = beyond & (slope >= law.smallest_closed)
     for i in np.ndindex(rate.shape):
         if usable[i]:
@@ -253,7 +250,7 @@ def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFA
 
 # --- point by point --------------------------------------------------------------------------
 
-ASYMPTOTE_BELOW = 0.02  # for the whole surface, asymptotes mean little above this distortion
+ASYMPTOTE_BELOW = 0.048  # of the distortion at rate 0; asymptotes mean little above
 
 
 def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFACE) -> float:
@@ -270,8 +267,8 @@ def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFA
         dims = ", ".join(map(str, law.dims))
         raise ValueError(f"need a latent_dim of {dims} and snr > 0, not {latent_dim} and {snr}")
     if latent_dim == 3:
-        return law.dimension * law.zero_rate.distortion / (3 * snr)
-    share = law.volume / 6
+        return law.source.dimension * law.zero_rate.distortion / (3 * snr)
+    share = law.source.volume / 6
     return 3 * share / (pi * sqrt(snr)) if latent_dim == 1 else 8 * share / (3 * pi * snr)
 
 
@@ -280,5 +277,5 @@ def point_by_point_curve(latent_dim: int, most_bits: float, law: Law = CUBE_SURF
     snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
     bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])
     distortion = np.array([point_by_point_distortion(latent_dim, float(snr), law) for snr in snrs])
-    holds = distortion < ASYMPTOTE_BELOW * law.volume / 6
+    holds = distortion < ASYMPTOTE_BELOW * law.zero_rate.distortion
     return bits[holds], distortion[holds]

@@ -37,8 +37,8 @@ from snrvae.sources.source import Split
 from stages import files
 
 ROOT = Path(__file__).parents[1]
-assert cube.SOURCE.pieces is not None
-FACES = cube.SOURCE.pieces
+assert cube.SOURCE.faces is not None
+FACES = cube.SOURCE.faces
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -384,12 +384,12 @@ def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> 
     rng, ratios = np.random.default_rng(0), []
     for _ in range(40):
         split = cube.SOURCE.sample(1200, rng)
-        ratios.append(generation.piece_ratios(split.points, split.label, FACES))
+        ratios.append(generation.face_ratios(split.points, split.label, FACES))
     means = np.array(ratios).mean(1)
     assert abs(means.mean() - 1) < 4 * means.std() / math.sqrt(len(means))
     split = cube.SOURCE.sample(1200, rng)
     inward = 0.5 + 0.8 * (split.points - 0.5)
-    assert generation.piece_ratios(inward, split.label, FACES).min() > 3
+    assert generation.face_ratios(inward, split.label, FACES).min() > 3
 
 
 def test_points_are_held_against_the_faces_that_were_asked_for() -> None:

@@ -310,7 +310,9 @@ def test_clouds_turn_together_by_hand_and_by_slider(opened: Page) -> None:
 @needs_browser
 def test_a_picture_is_what_an_eye_five_sides_away_sees(opened: Page) -> None:
     opened.evaluate("turnTo(0, 0)")
-    side = 100 / opened.evaluate("VIEW")
+    width = 1.2  # sides of the cube that a picture shows
+    side = 100 / opened.evaluate("VIEW") / width
+    assert opened.evaluate("EYE") * width == pytest.approx(5)
     placed = """[[0.5, 0.5, 0.5], [1, 0.5, 0.5], [0.5, 1, 0.5], [0.5, 0.5, 1], [0, 1, 0]]
         .map(point => perspective(300, 200)(...point))"""
     near, far = 5 / 4.5, 5 / 5.5

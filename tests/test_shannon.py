@@ -579,14 +579,15 @@ def changed(place: int, **cells: float) -> bytes:
     return table.to_csv(index=False).encode()
 
 
-@pytest.mark.parametrize(("place", "cells"), [(0, {"slope": 0.0}), (-1, {"distortion": 0.0})])
-def test_a_slope_or_a_distortion_of_0_is_refused(place: int, cells: dict[str, float]) -> None:
+def test_a_distortion_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="ascend"):
-        shannon.lines_from_csv(changed(place, **cells))
+        shannon.lines_from_csv(changed(-1, distortion=0.0))
 
 
-def test_a_first_slope_below_1_is_as_good_as_any() -> None:
-    assert shannon.lines_from_csv(changed(0, slope=0.5)).slope[0] == 0.5
+@pytest.mark.parametrize(("place", "slope"), [(0, 0.0), (0, 0.5), (7, 6.0), (-1, 1e8)])
+def test_a_table_of_other_slopes_is_refused(place: int, slope: float) -> None:
+    with pytest.raises(ValueError, match="cut short, or another's"):
+        shannon.lines_from_csv(changed(place, slope=slope))
 
 
 def test_a_table_that_is_cut_short_says_how_long_it_should_be(table: shannon.RateDistortionTable) -> None:
@@ -712,7 +713,8 @@ def test_the_curve_of_point_by_point_codes_is_the_asymptote_where_it_means_somet
     expected = [shannon.point_by_point_distortion(latent_dim, float(s)) for s in snr]
     np.testing.assert_allclose(distortion, expected, rtol=1e-9)
     step = distortion[0] / distortion[1]
-    assert shannon.ASYMPTOTE_BELOW / step <= distortion[0] < shannon.ASYMPTOTE_BELOW == 0.02
+    most = shannon.ASYMPTOTE_BELOW * 5 / 12
+    assert most / step <= distortion[0] < most == 0.02
     # it ends where the SNR is 2^(2·bits/d): a hair above the bits asked for
     assert bits[-1] == pytest.approx(25.0, abs=1e-3)
 

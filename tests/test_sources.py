@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from markupsafe import escape
 from numpy.typing import NDArray
 from scipy import stats
 
-from snrvae import codec, dataset, evaluation, grid, metrics, params, shannon
+from snrvae import codec, dataset, evaluation, grid, measures, metrics, params, shannon
 from snrvae.codec import Codecs
 from snrvae.pool import Alone
 from snrvae.sources import gaussian, sphere, square
 from snrvae.sources.known import SOURCES
-from snrvae.sources.source import Source
+from snrvae.sources.source import Source, Split
 from snrvae.training import Recipe
 from stages import files
 
@@ -31,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 COUNT = 200_000
 SIGMAS = 5  # a tolerance in standard errors
-EXACT = [name for name, source in SOURCES.items() if source.exact]
+EXACT = [name for name, source in SOURCES.items() if source.tangent]
 OTHERS = [name for name in SOURCES if name != "cube"]
 
 Array = NDArray[np.float64]
@@ -67,7 +69,7 @@ def test_a_sample_is_where_the_source_lives_with_every_label_equally_often(name:
     assert split.points.dtype == np.float32
     assert split.points.shape == (60_000, 3)
     assert split.label.dtype == np.uint8
-    assert source.holds(split.points)
+    assert source.holds(split)
     low, high = source.bounds
     assert ((split.points >= low - 1e-6) & (split.points <= high + 1e-6)).all()
     shares = np.bincount(split.label, minlength=len(source.labels))
@@ -78,14 +80,30 @@ def test_a_sample_is_where_the_source_lives_with_every_label_equally_often(name:
 @pytest.mark.parametrize("name", SOURCES)
 def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
     source = SOURCES[name]
-    points = source.sample(600, np.random.default_rng(2)).points
+    split = source.sample(600, np.random.default_rng(2))
     for wrong in (np.nan, np.inf):
-        damaged = points.copy()
+        damaged = split.points.copy()
         damaged[-1, 0] = wrong
-        assert not source.holds(damaged)
-    moved = points.copy()
-    moved[-1] += np.float32([0.001, 0.002, 0.003])
-    assert source.holds(moved) is (source.distance is None)
+        assert not source.holds(Split(damaged, split.label))
+    moved = split.points.copy()
+    moved[-1] += np.sign(moved[-1] - np.float32(source.mean)) * np.float32([0.001, 0.002, 0.003])
+    moved[-1] += np.float32([0, 0, 0.003]) * (source.components < 3)
+    assert source.holds(Split(moved, split.label)) is (source.distance is None)
+    labels = (split.label + 1) % len(source.labels)
+    assert not source.holds(Split(split.points, labels.astype(np.uint8)))
+    assert not source.holds(Split(split.points, split.label + np.uint8(len(source.labels))))
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [pair for pair in permutations(SOURCES, 2) if pair != ("gaussian", "square")],  # which might be drawn
+)
+def test_points_of_another_source_are_refused_in_a_line(name: str, other: str) -> None:
+    splits = dataset.generate(SOURCES[other], dict.fromkeys(dataset.SPLITS, 600), seed=0)
+    with pytest.raises(ValueError) as caught:
+        dataset.from_bytes(SOURCES[name], dataset.to_bytes(splits))
+    right = f"{SOURCES[name].title}, which params.yaml says"
+    assert str(caught.value) == f"train: points or labels that are not those of {right}"
 
 
 @pytest.mark.parametrize(
@@ -131,19 +149,19 @@ def test_the_mean_distance_within_the_law_is_the_mean_of_that_to_it(name: str) -
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_slope_of_a_closed_form_is_what_it_was_asked_for(name: str) -> None:
-    exact = SOURCES[name].exact
-    assert exact is not None
+    tangent = SOURCES[name].tangent
+    assert tangent is not None
     least = 1 / (2 * SOURCES[name].variance)
     for slope in least * np.array([1.01, 1.3, 2.0, 10.0, 1e3, 1e6]):
-        (near, rate), (far, less) = (exact.tangent(float(slope * factor)) for factor in (1 + 1e-5, 1 - 1e-5))
+        (near, rate), (far, less) = (tangent(float(slope * factor)) for factor in (1 + 1e-5, 1 - 1e-5))
         assert (rate - less) / (far - near) == pytest.approx(slope, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_no_bit_is_sent_where_the_mean_alone_is_best(name: str) -> None:
     source = SOURCES[name]
-    assert source.exact is not None
-    distortion, nats = source.exact.tangent((1 + 1e-4) / (2 * source.variance))
+    assert source.tangent is not None
+    distortion, nats = source.tangent((1 + 1e-4) / (2 * source.variance))
     assert distortion == pytest.approx(source.components * source.variance, rel=2e-3)
     assert 0 <= nats < 1e-3
 
@@ -165,37 +183,47 @@ def test_the_rate_of_a_sphere_is_certified_by_its_dual() -> None:
 
 @pytest.mark.parametrize("name", EXACT)
 def test_at_a_high_rate_a_closed_form_is_shannons_lower_bound(name: str) -> None:
-    exact = SOURCES[name].exact
-    assert exact is not None
-    distortion, nats = exact.tangent(1e5)
-    m = exact.dimension
-    bound = m / (2 * math.pi * math.e) * (exact.volume / math.exp(nats)) ** (2 / m)
+    tangent = SOURCES[name].tangent
+    assert tangent is not None
+    distortion, nats = tangent(1e5)
+    m, volume = SOURCES[name].dimension, SOURCES[name].volume
+    bound = m / (2 * math.pi * math.e) * (volume / math.exp(nats)) ** (2 / m)
     assert distortion == pytest.approx(bound, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", EXACT)
 def test_the_limit_from_the_table_is_the_closed_form_within_a_hundredth_of_a_decibel(name: str) -> None:
-    exact = SOURCES[name].exact
-    assert exact is not None
+    tangent = SOURCES[name].tangent
+    assert tangent is not None
     lines = shannon.lines_from_csv(
         shannon.to_csv(shannon.rate_distortion_table(law(name))).encode(), law(name)
     )
     least = 1 / (2 * SOURCES[name].variance)
     for slope in least * np.geomspace(1.02, 1e7, 60):
-        distortion, nats = exact.tangent(float(slope))
+        distortion, nats = tangent(float(slope))
         found = float(shannon.distortion_at_rate(lines, nats / math.log(2), law(name)))
         assert found <= distortion * (1 + 1e-6)
         assert 10 * math.log10(distortion / found) < 0.01
 
 
+@pytest.mark.parametrize("name", EXACT)
+def test_far_beyond_the_table_the_limit_is_still_a_bound_and_still_sharp(name: str) -> None:
+    lines = shannon.rate_distortion_table(law(name)).lines
+    m, volume = SOURCES[name].dimension, SOURCES[name].volume
+    for bits in (50.0, 100.0, 300.0):
+        bound = m / (2 * math.pi * math.e) * (volume / 2**bits) ** (2 / m)
+        found = float(shannon.distortion_at_rate(lines, bits, law(name)))
+        assert abs(found / bound - 1) < 1e-6
+
+
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_table_of_a_source_is_a_bracket_from_zero_to_22_bits(name: str) -> None:
+def test_the_table_of_a_source_is_a_bracket_from_zero_to_eleven_bits_a_dimension(name: str) -> None:
     table = shannon.rate_distortion_table(law(name))
     source = SOURCES[name]
     assert (table.rate_lower_bits <= table.rate_upper_bits).all()
     assert table.distortion[0] == pytest.approx(source.components * source.variance)
     assert table.rate_upper_bits[0] == 0
-    assert table.rate_upper_bits[-1] > 22
+    assert table.rate_upper_bits[-1] > 11 * source.dimension
     read = shannon.table_from_csv(shannon.to_csv(table).encode(), law(name))
     assert np.array_equal(read.slope, table.slope)
     with pytest.raises(ValueError, match="cut short, or another's"):
@@ -209,20 +237,20 @@ def test_the_limit_of_a_square_is_that_of_a_known_face() -> None:
 
 
 def test_a_source_of_which_no_rate_is_known_is_refused_by_name() -> None:
-    unknown = replace(sphere.SOURCE, title="a torus", exact=None)
+    unknown = replace(sphere.SOURCE, title="a torus", tangent=None)
     with pytest.raises(ValueError, match=r"no R\(D\) is known of a torus"):
         shannon.law(unknown)
 
 
 def test_a_linear_code_of_a_normal_source_reaches_the_limit_at_every_snr() -> None:
+    lines = shannon.rate_distortion_table(law("gaussian")).lines
     for snr in (0.1, 1.0, 30.0, 1e4):
-        assert shannon.point_by_point_distortion(3, snr, law("gaussian")) == pytest.approx(
-            3 * gaussian.VARIANCE / snr
-        )
         rate = shannon.capacity_bits(3, snr)
-        lines = shannon.rate_distortion_table(law("gaussian")).lines
         least = float(shannon.distortion_at_rate(lines, rate, law("gaussian")))
-        assert least == pytest.approx(3 * gaussian.VARIANCE / (1 + snr), rel=1e-3)
+        linear = 3 * measures.linear_mse(3, snr, gaussian.SOURCE)
+        assert 0 <= linear / least - 1 < 1e-3
+    asymptote = shannon.point_by_point_distortion(3, 1e6, law("gaussian"))
+    assert asymptote == pytest.approx(3 * measures.linear_mse(3, 1e6, gaussian.SOURCE), rel=1e-5)
 
 
 @pytest.mark.slow
@@ -300,14 +328,18 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
     source = SOURCES[name]
     text = (runs[name] / "reports" / "README.md").read_text()
     assert text.startswith(f"# How much of a {source.noun} survives a noisy bottleneck?")
-    assert f"A point of {source.title} is turned" in text
-    assert "cube" not in text.replace("data/cube.npz", "")
+    assert f"A point drawn from {source.title} is turned" in text
+    for right in ("data/cube.npz", "squared edge lengths of the cube", source.title):
+        text = text.replace(right, "")
+    assert "cube" not in text
     assert "face" not in text.replace("surface", "")
-    assert ("surface" in text.replace("surface of", "")) is (source.distance is not None)
+    assert ("surface" in text) is (source.distance is not None)
     page = (runs[name] / "reports" / "report.html").read_text()
     head, tail = page[: page.index("<script")], page[page.index("<noscript") :]
-    assert f"Take a point of {source.title}." in head
-    assert "cube" not in head + tail[: tail.index("<script")]
+    assert f"Take a point drawn from {escape(source.title)}." in head
+    shown = (head + tail[: tail.index("<script")]).replace(str(escape(source.title)), "")
+    assert "cube" not in shown
+    assert ("surface" in shown) is (source.distance is not None)
     for figure in (runs[name] / "reports" / "figures").iterdir():
         assert figure.stat().st_size < 300_000
 
@@ -325,9 +357,6 @@ def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) 
     assert len(metrics.from_csv(table, cells, "sphere")) == len(cells)
     with pytest.raises(ValueError, match=r"source: params.yaml says cube, and a row another"):
         metrics.from_csv(table, cells)
-    points = (folder / "data" / "cube.npz").read_bytes()
-    with pytest.raises(ValueError, match=r"train: points that are not of the surface of the unit cube"):
-        dataset.from_bytes(SOURCES["cube"], points)
 
 
 def test_a_codec_answers_within_the_bounds_of_its_source(codecs: list[Codecs]) -> None:
@@ -346,7 +375,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ellipe, i0e, i1e
 
-from snrvae.sources.source import Exact, Source
+from snrvae.sources.source import Source
 
 
 def independent(count, rng):
@@ -381,6 +410,8 @@ SOURCE = Source(
     title="the unit circle",
     noun="circle",
     unit="radius",
+    dimension=1,
+    volume=2 * pi,
     bounds=(-1.0, 1.0),
     mean=(0.0, 0.0, 0.0),
     components=2,
@@ -390,7 +421,7 @@ SOURCE = Source(
     within=4 / pi,
     view=(-1.2, 1.2),
     distance=distance,
-    exact=Exact(tangent, 1, 2 * pi),
+    tangent=tangent,
 )
 '''
 RUN = """

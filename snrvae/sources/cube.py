@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.sources import square
-from snrvae.sources.source import Array, Pieces, Source, Split
+from snrvae.sources.source import Array, Faces, Source, Split
 
 FACES = 6
 FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
@@ -59,6 +59,8 @@ SOURCE = Source(
     title="the surface of the unit cube",
     noun="cube",
     unit="edge",
+    dimension=2,
+    volume=6.0,
     bounds=(0.0, 1.0),
     mean=(0.5, 0.5, 0.5),
     components=3,
@@ -75,6 +77,6 @@ SOURCE = Source(
         ((0, 1, 0), (0, 1, 1)),
     ),
     distance=surface_distance,
-    pieces=Pieces(FACE_NAMES, to_square, square.SOURCE),
+    faces=Faces(FACE_NAMES, to_square, square.SOURCE),
     stratified=stratified,
 )  # fmt: skip

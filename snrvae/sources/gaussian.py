@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.sources import cube
-from snrvae.sources.source import DIMENSION, Array, Exact, Source
+from snrvae.sources.source import DIMENSION, Array, Source
 
 VARIANCE = cube.SOURCE.variance
 SIGMA = sqrt(VARIANCE)
@@ -37,9 +37,11 @@ def tangent(slope: float) -> tuple[float, float]:
 
 
 SOURCE = Source(
-    title="a normal distribution in space",
+    title="a normal distribution with the mean and variance of a unit cube's surface",
     noun="normal distribution",
     unit="edge",
+    dimension=DIMENSION,
+    volume=(2 * pi * e * VARIANCE) ** (DIMENSION / 2),
     bounds=(-np.inf, np.inf),
     mean=cube.SOURCE.mean,
     components=3,
@@ -48,5 +50,5 @@ SOURCE = Source(
     mean_distance=mean_distance,
     within=4 * SIGMA / sqrt(pi),
     view=(-1.0, 2.0),
-    exact=Exact(tangent, DIMENSION, (2 * pi * e * VARIANCE) ** (DIMENSION / 2)),
+    tangent=tangent,
 )

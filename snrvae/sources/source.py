@@ -17,6 +17,7 @@ Place = tuple[float, float, float]
 
 DIMENSION = 3
 CHECKED = 2**16  # points at a time
+TOLERANCE = 1e-5  # of lengths in float32
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,12 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Exact:
-    """R(D) in closed form.
-
-    tangent    λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where the
-               slope is −λ
-    dimension  of the set that the law is spread over, m, and
-    volume     2 to the power of its differential entropy in bits there: at a high rate
-               D ≈ m/(2πe)·(volume/2^R)^(2/m)
-    """
-
-    tangent: Callable[[float], tuple[float, float]]
-    dimension: int
-    volume: float
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Labelled pieces of a source: equally likely, and equal but for where they lie.
+class Faces:
+    """Labelled faces of a source: equally likely, and equal but for where they lie.
 
     names  one for each label
-    place  (points [n, 3], label) → the points moved as the piece has to be to lie where `each` does
-    each   the law of a point on a piece
+    place  (points [n, 3], label) → the points moved as the face has to be to lie where `each` does
+    each   the law of a point on a face
     """
 
     names: tuple[str, ...]
@@ -57,7 +42,7 @@ class Pieces:
     each: Source
 
     def distances(self, points: Array) -> NDArray[np.float64]:
-        """Distance [n, l] of each of points [n, 3] to each piece."""
+        """Distance [n, l] of each of points [n, 3] to each face."""
         assert self.each.distance is not None
         return np.stack([self.each.distance(self.place(points, i)) for i in range(len(self.names))], 1)
 
@@ -68,6 +53,9 @@ class Source:
 
     title          what points are drawn from, in a sentence;  noun  what a heading calls it
     unit           of length
+    dimension      of the set that the law is spread over, m (2: a surface), and
+    volume         2 to the power of its differential entropy in bits there, of a uniform law the set's own:
+                   at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m)
     bounds         of every coordinate: decoders answer within them
     mean           of each coordinate
     components     how many of them vary;  variance  of each that does
@@ -76,14 +64,17 @@ class Source:
     within         E|X − X′| of two independent points
     view           of every coordinate, what pictures show;  outline  lines that pictures draw
     distance       points [n, 3] → their distance [n] from where the law lives; None: it lives everywhere
-    exact          R(D), where it has a closed form
-    pieces         what a point's label says; None: on which side of the mean each coordinate lies
+    tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
+                   the slope is −λ; None: no closed form is known
+    faces          what a point's label says; None: on which side of the mean each coordinate lies
     stratified     (n, rng) → a split with each label in its exact share; None: independent points
     """
 
     title: str
     noun: str
     unit: str
+    dimension: int
+    volume: float
     bounds: tuple[float, float]
     mean: Place
     components: int
@@ -94,8 +85,8 @@ class Source:
     view: tuple[float, float]
     outline: tuple[tuple[Place, ...], ...] = ()
     distance: Callable[[Array], NDArray[np.float64]] | None = None
-    exact: Exact | None = None
-    pieces: Pieces | None = None
+    tangent: Callable[[float], tuple[float, float]] | None = None
+    faces: Faces | None = None
     stratified: Callable[[int, Rng], Split] | None = None
 
     def sample(self, count: int, rng: Rng) -> Split:
@@ -107,25 +98,32 @@ class Source:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the labels: of pieces, or else of sides, the first coordinate changing fastest."""
-        if self.pieces:
-            return self.pieces.names
+        """The names of the labels: of faces, or else of sides, the first coordinate changing fastest."""
+        if self.faces:
+            return self.faces.names
         return tuple(" ".join(reversed(sides)) for sides in product("−+", repeat=self.components))
 
     def nearest(self, points: Array) -> Labels:
         """The label [n] that each of points [n, 3] would have (the lowest where some tie)."""
-        if self.pieces:
-            return self.pieces.distances(points).argmin(axis=1).astype(np.uint8)
+        if self.faces:
+            return self.faces.distances(points).argmin(axis=1).astype(np.uint8)
         beyond = (points > np.array(self.mean))[:, : self.components]
         return (beyond @ 2 ** np.arange(self.components)).astype(np.uint8)
 
     def left_open(self, labelled: bool) -> Source:
-        """The law of what a point's label, if it is told, leaves open: that of its piece, or the whole."""
-        return self.pieces.each if labelled and self.pieces else self
+        """The law of what a point's label, if it is told, leaves open: that of its face, or the whole."""
+        return self.faces.each if labelled and self.faces else self
 
-    def holds(self, points: Points, tolerance: float = 1e-5) -> bool:
-        """Whether points [n, 3] are finite and lie where the law lives, as nearly as float32 can say."""
-        chunks = np.array_split(points, -(-len(points) // CHECKED))
-        return bool(np.isfinite(points).all()) and (
-            self.distance is None or all((self.distance(chunk) <= tolerance).all() for chunk in chunks)
-        )
+    def holds(self, split: Split) -> bool:
+        """Whether every point may be of the source, with its label, as nearly as float32 can say."""
+        parts = -(-len(split.points) // CHECKED)
+        chunks = zip(np.array_split(split.points, parts), np.array_split(split.label, parts), strict=True)
+        return all(self._hold(points, label) for points, label in chunks)
+
+    def _hold(self, points: Points, label: Labels) -> bool:
+        if not np.isfinite(points).all() or label.max() >= len(self.labels):
+            return False
+        if self.faces:
+            return bool((self.faces.distances(points)[np.arange(len(label)), label] <= TOLERANCE).all())
+        lies = self.distance is None or (self.distance(points) <= TOLERANCE).all()
+        return bool(lies and (label == self.nearest(points)).all())

@@ -6,12 +6,12 @@ Statistics, 2000, section 9.3.2), and y the mean of x where r = L(κ). As |x −
 slope is λ = κ/(2r); D = 1 − r²; and R is the divergence of that density from the uniform one.
 """
 
-from math import cos, exp, log, log1p, pi, sin, tanh
+from math import exp, log, log1p, pi
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.source import Array, Exact, Place, Source
+from snrvae.sources.source import Array, Place, Source
 
 
 def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -36,27 +36,32 @@ def tangent(slope: float) -> tuple[float, float]:
     """D, and R(D) in nats, where R(D) has the slope −λ, λ > 3/2 nats per unit of squared error."""
     kappa, before = 2 * slope, np.inf
     while kappa < before:  # Newton's method, down to the root of a convex function
-        before, r = kappa, _mean_resultant(kappa)
+        before, r = kappa, 1 - _short_of_one(kappa)
         kappa -= (kappa - 2 * slope * r) / (1 - 2 * slope * (1 - r**2 - 2 * r / kappa))
-    r = _mean_resultant(kappa)
-    return (1 - r) * (1 + r), kappa * r - (kappa + log1p(-exp(-2 * kappa)) - log(2 * kappa))
+    short = _short_of_one(kappa)
+    return short * (2 - short), log(2 * kappa) - log1p(-exp(-2 * kappa)) - kappa * short
 
 
-def _mean_resultant(kappa: float) -> float:
-    return 1 / tanh(kappa) - 1 / kappa
+def _short_of_one(kappa: float) -> float:
+    """1 - L(κ), whose difference a large κ would leave no digit."""
+    twice = exp(-2 * kappa)
+    return 1 / kappa - 2 * twice / (1 - twice)
 
 
-def _circle(axis: int, points: int = 73) -> tuple[Place, ...]:
-    """The great circle around an axis, as a line."""
-    turns = [2 * pi * k / (points - 1) for k in range(points)]
-    around = [(cos(t), sin(t), 0.0) for t in turns]
-    return tuple((p[-axis % 3], p[(1 - axis) % 3], p[(2 - axis) % 3]) for p in around)
+def _circle(first: int, second: int) -> tuple[Place, ...]:
+    """The great circle through two axes, as a line."""
+    around = np.zeros((73, 3))
+    turn = np.linspace(0, 2 * pi, len(around))
+    around[:, first], around[:, second] = np.cos(turn), np.sin(turn)
+    return tuple((x, y, z) for x, y, z in around.tolist())
 
 
 SOURCE = Source(
     title="the surface of the unit sphere",
     noun="sphere",
     unit="radius",
+    dimension=2,
+    volume=4 * pi,
     bounds=(-1.0, 1.0),
     mean=(0.0, 0.0, 0.0),
     components=3,
@@ -65,7 +70,7 @@ SOURCE = Source(
     mean_distance=mean_distance,
     within=4 / 3,
     view=(-1.2, 1.2),
-    outline=(_circle(0), _circle(1), _circle(2)),
+    outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0)),
     distance=distance,
-    exact=Exact(tangent, 2, 4 * pi),
+    tangent=tangent,
 )

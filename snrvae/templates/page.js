@@ -6,7 +6,7 @@ const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
 const clouds = {}; // what each canvas shows: x, y, z and colours of its points
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 const CLOUDS = ["original", "reconstructed", "generated"];
-const EYE = 4.2; // distance from the middle of what is shown, in its widths
+const EYE = 25 / 6; // distance from the middle of what is shown, in its widths
 const VIEW = 0.82; // from the middle of a picture to its nearest side, as far away as the middle
 const DOT = 1.7; // radius of a point, in pixels
 
@@ -242,7 +242,7 @@ function drawPlane(cell) {
     annotations: [note],
     xaxis: axis("bits", { range: [0, most], domain: [0, 0.88] }),
     xaxis2: axis("", { range: [-1, 1], domain: [0.91, 1], tickvals: [0], ticktext: ["AE"], showgrid: false }),
-    yaxis: axis("mse", { type: "log", range: [floor, Math.log10(0.2)], exponentformat: "power", dtick: 1 }),
+    yaxis: axis("mse", { type: "log", range: [floor, Math.log10(1.44 * page.limit.mse[0])], exponentformat: "power", dtick: 1 }),
   }), CONFIG);
 }
 
