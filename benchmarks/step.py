@@ -26,9 +26,8 @@ LABELS = {
 OPERATIONS = {
     "aten::baddbmm": "matrix products",
     "aten::bmm": "matrix products",
-    "aten::relu_": "ReLU and its gradient",
+    "aten::clamp_min": "ReLU and its gradient",
     "aten::threshold_backward": "ReLU and its gradient",
-    "aten::sum": "gradients of biases (sums)",
     "aten::_fused_adam_": "Adam (fused)",
 }
 REST = "mse, its gradient, and the rest"
@@ -96,10 +95,12 @@ def _part(event: FunctionEvent) -> str:
     return OPERATIONS.get(event.name, REST)
 
 
+@torch.inference_mode()
 def _block(cells: tuple[Cell, ...], setting: Setting) -> _Block:
     return _Block(cells, torch.from_numpy(setting.points), setting.recipe)
 
 
+@torch.inference_mode()
 def _train(block: _Block, cells: tuple[Cell, ...], setting: Setting) -> None:
     """Steps of a block as training.fit does them."""
     recipe, losses = setting.recipe, torch.zeros(3, len(cells))

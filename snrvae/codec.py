@@ -35,8 +35,7 @@ def decoder_widths(latent_dim: int, hidden: Sequence[int], labels: int = 0) -> l
 
 def label_of(inputs: Tensor) -> Tensor | None:
     """The one-hot labels [..., l, n] in inputs [..., 3 + l, n]; None where there are none."""
-    label = inputs[..., DIMENSION:, :]
-    return label if label.shape[-2] else None
+    return inputs[..., DIMENSION:, :] if inputs.shape[-2] > DIMENSION else None
 
 
 def with_label(z: Tensor, label: Tensor | None) -> Tensor:
@@ -103,7 +102,7 @@ class Codecs:
     @property
     def finite(self) -> Tensor:
         """Whether every number of a cell is finite [c]."""
-        return torch.stack([t.isfinite().view(len(t), -1).all(1) for t in self._tensors()]).all(0)
+        return torch.stack([t.isfinite().reshape(len(t), -1).all(1) for t in self._tensors()]).all(0)
 
     def give_up(self, index: Sequence[int]) -> None:
         """Mark some of the cells as diverged."""

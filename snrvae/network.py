@@ -49,22 +49,51 @@ def concatenate(networks: Sequence[Network]) -> Network:
     )
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A network's parameters as they are trained: a product with inputs above a row of ones adds the bias.
+
+    hidden        Wᵀ above bᵀ [c, i + 1, o], for each layer before a ReLU
+    weight, bias  of the last layer, [c, o, i] and [c, o, 1]: o is small there, and no row would be whole
+    """
+
+    hidden: tuple[Tensor, ...]
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def network(self) -> Network:
+        """Views of the parameters."""
+        return Network(
+            (*(packed[:, :-1].mT for packed in self.hidden), self.weight),
+            (*(packed[:, -1:].mT for packed in self.hidden), self.bias),
+        )
+
+
 def parameter_count(cells: int, widths: Sequence[int]) -> int:
-    """Length of the flat tensor that `view` lays a network over."""
-    return sum(_rows(cells * o * i) + _rows(cells * o) for i, o in pairwise(widths))
+    """Length of the flat tensor that `pack` lays a network over."""
+    return sum(_rows(math.prod(shape)) for shape in _shapes(cells, widths))
+
+
+def pack(flat: Tensor, cells: int, widths: Sequence[int]) -> Packed:
+    """Parameters that are views into `flat` [parameter_count], each on rows of its own."""
+    shapes = _shapes(cells, widths)
+    spaces = flat.split([_rows(math.prod(shape)) for shape in shapes])
+    *hidden, weight, bias = (
+        space[: math.prod(shape)].view(shape) for space, shape in zip(spaces, shapes, strict=True)
+    )
+    return Packed(tuple(hidden), weight, bias)
 
 
 def view(flat: Tensor, cells: int, widths: Sequence[int]) -> Network:
-    """A network whose parameters are views into `flat` [parameter_count], each on rows of its own."""
-    weights: list[Tensor] = []
-    biases: list[Tensor] = []
-    start = 0
-    for i, o in pairwise(widths):
-        for shape, into in (((cells, o, i), weights), ((cells, o, 1), biases)):
-            size = math.prod(shape)
-            into.append(flat[start : start + size].view(shape))
-            start += _rows(size)
-    return Network(tuple(weights), tuple(biases))
+    """A network whose parameters are views into `flat` [parameter_count]."""
+    return pack(flat, cells, widths).network
+
+
+def _shapes(cells: int, widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Shapes of what `Packed` holds."""
+    *hidden, (i, o) = pairwise(widths)
+    return [(cells, i + 1, o) for i, o in hidden] + [(cells, o, i), (cells, o, 1)]
 
 
 def initialise(network: Network, inputs: Sequence[Tensor], generators: Sequence[torch.Generator]) -> None:
@@ -79,7 +108,8 @@ def initialise(network: Network, inputs: Sequence[Tensor], generators: Sequence[
         x = activations
         for layer, (weights, biases) in enumerate(zip(network.weights, network.biases, strict=True)):
             weight, gain = weights[cell], 2 if layer else 1
-            weight.normal_(0, math.sqrt(gain / len(x)), generator=generator)
+            drawn = torch.empty(weight.shape, dtype=weight.dtype)  # in rows, as no view is
+            weight.copy_(drawn.normal_(0, math.sqrt(gain / len(x)), generator=generator))
             x = weight @ x
             through = torch.randint(x.shape[1], (len(x), 1), generator=generator)
             biases[cell] = -x.mean(1, keepdim=True) if layer == last else -x.gather(1, through)
@@ -88,73 +118,72 @@ def initialise(network: Network, inputs: Sequence[Tensor], generators: Sequence[
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer's parameters, its buffers, and their transposes: views that every step would make anew."""
+    """Buffers of a hidden layer, and the views that every step would make anew."""
 
-    weight: Tensor  # [c, o, i]
-    weight_t: Tensor
-    bias: Tensor  # [c, o, 1]
-    weight_gradient: Tensor
-    bias_gradient: Tensor
-    output: Tensor  # [c, o, b]
-    output_t: Tensor
-    delta: Tensor  # d loss / d input [c, i, b]
+    packed_t: Tensor  # [c, o, i + 1]
+    gradient: Tensor  # d loss / d packed [c, i + 1, o]
+    input: Tensor  # [c, i + 1, b]: the last row is ones
+    sum: Tensor  # [c, o, b]
+    output: Tensor  # the rows of the next layer's input that are not ones [c, o, b]
+    above_t: Tensor  # the next layer's Wᵀ
+    delta: Tensor  # d loss / d output [c, o, b], then d loss / d sum
+    delta_t: Tensor
 
 
 class Backpropagation:
     """Forward and backward passes of a network over buffers that are made once.
 
-    network   the parameters
-    gradient  a network of the same shape that receives d loss / d parameters
-    batch     the number of points b of every pass
-    scratch   two tensors that hold d loss / d activations, turn by turn: what is hot stays in the cache
+    parameters  of the network
+    gradient    receives d loss / d parameters
+    batch       the number of points b of every pass
+    scratch     two tensors for what no activation is, turn by turn: what is hot stays in the cache
     """
 
-    def __init__(self, network: Network, gradient: Network, batch: int, scratch: tuple[Tensor, Tensor]):
-        self.gradient = gradient
-        parts = zip(network.weights, network.biases, gradient.weights, gradient.biases, strict=True)
+    def __init__(self, parameters: Packed, gradient: Packed, batch: int, scratch: tuple[Tensor, Tensor]):
+        self.gradient = gradient.network
+        self._weight, self._bias, self._into = parameters.weight, parameters.bias, gradient
+        cells, outputs, _ = self._weight.shape
+        widths = self.gradient.widths[:-1]
+        inputs = [self._weight.new_ones(cells, width + 1, batch) for width in widths]
+        without_ones = [x[:, :-1] for x in inputs]
+        weights_t = [*(packed[:, :-1] for packed in parameters.hidden), self._weight.mT]
         self._layers = []
-        for number, (weight, bias, weight_gradient, bias_gradient) in enumerate(parts):
-            cells, outputs, inputs = weight.shape
-            output = weight.new_empty(cells, outputs, batch)
-            # the first layer's has a place of its own: it outlives the pass
-            space = scratch[number % 2] if number else weight.new_empty(cells * inputs * batch)
-            delta = space[: cells * inputs * batch].view(cells, inputs, batch)
-            views = weight, weight.mT, bias, weight_gradient, bias_gradient, output, output.mT, delta
-            self._layers.append(_Layer(*views))
-        self._hidden, self._last = self._layers[:-1], self._layers[-1]
-        self._backward = list(zip(reversed(self._layers[1:]), reversed(self._hidden), strict=True))
+        for number, (packed, into) in enumerate(zip(parameters.hidden, gradient.hidden, strict=True)):
+            output = without_ones[number + 1]
+            space = scratch[number % 2][: output.numel()].view(output.shape)
+            places = inputs[number], space, output, weights_t[number + 1], space, space.mT
+            self._layers.append(_Layer(packed.mT, into, *places))
+        self._input, self._last_input = without_ones[0], without_ones[-1]
+        self._last_input_t = self._last_input.mT
+        self._output = self._weight.new_empty(cells, outputs, batch)
+        self._first_t = weights_t[0]
+        self._input_gradient = self._input.new_empty(self._input.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs [c, o, b] for inputs [c, i, b]; the next pass overwrites them."""
-        self._inputs = x
-        for layer in self._hidden:
-            x = torch.baddbmm(layer.bias, layer.weight, x, out=layer.output).relu_()
-        return torch.baddbmm(self._last.bias, self._last.weight, x, out=self._last.output)
+        self._input.copy_(x)
+        for layer in self._layers:
+            torch.bmm(layer.packed_t, layer.input, out=layer.sum)
+            torch.clamp_min(layer.sum, 0, out=layer.output)
+        return torch.baddbmm(self._bias, self._weight, self._last_input, out=self._output)
 
     def backward(self, delta: Tensor) -> Tensor:
         """Gradients of the parameters, where d loss / d output is `delta` [c, o, b].
 
-        Returns `delta` carried back to the first layer's output [c, h, b]; `input_gradient` takes
-        it on to the input.
+        Returns `delta` carried back to the first layer's sum [c, h, b]; `input_gradient` takes it on to
+        the input.
         """
-        for layer, below in self._backward:
-            torch.bmm(delta, below.output_t, out=layer.weight_gradient)
-            torch.sum(delta, 2, keepdim=True, out=layer.bias_gradient)
-            torch.bmm(layer.weight_t, delta, out=layer.delta)
-            delta = _through_relu(layer.delta, below.output, 0, grad_input=layer.delta)
-        first = self._layers[0]
-        if self._inputs.shape[1] == 1:
-            # A product with a vector rounds differently for one cell than for many; a vector times a
-            # matrix does not.
-            torch.bmm(self._inputs, delta.mT, out=first.weight_gradient.mT)
-        else:
-            torch.bmm(delta, self._inputs.mT, out=first.weight_gradient)
-        torch.sum(delta, 2, keepdim=True, out=first.bias_gradient)
+        torch.bmm(delta, self._last_input_t, out=self._into.weight)
+        torch.sum(delta, 2, keepdim=True, out=self._into.bias)
+        for layer in reversed(self._layers):
+            torch.bmm(layer.above_t, delta, out=layer.delta)
+            delta = _through_relu(layer.delta, layer.output, 0, grad_input=layer.delta)
+            torch.bmm(layer.input, layer.delta_t, out=layer.gradient)
         return delta
 
     def input_gradient(self, delta: Tensor) -> Tensor:
         """d loss / d input [c, i, b] from what `backward` returned."""
-        return torch.bmm(self._layers[0].weight_t, delta, out=self._layers[0].delta)
+        return torch.bmm(self._first_t, delta, out=self._input_gradient)
 
 
 _through_relu = torch.ops.aten.threshold_backward.grad_input

@@ -15,7 +15,7 @@ def kl_nats(mean: Tensor, log_noise_power: Tensor) -> Tensor:
     return (mean.square() + excess).sum(1) / 2
 
 
-def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def gaussianity(z: Tensor, label: Tensor | None = None, space: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Distance T [c] of the law of latents z [c, d, b] from N(0, I), and dT/dz [c, d, b].
 
     T = ∫ |φ(t) - e^{-|t|²/2}|² N(t; 0, I) dt, φ the characteristic function of z (Baringhaus & Henze,
@@ -25,28 +25,39 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]
 
     label  where points have one, each equally often: one-hot [c, l, b]. T is then the mean over labels of
            that of their points, for latents that are N(0, I) taken together need not be so for each label.
+    space  where the pairs' kernel is put, from `pairs`: memory that is made anew at every step costs more
+           than what is reckoned in it
     """
     cells, dims, batch = z.shape
     groups = batch // _group(batch)
     if groups > 1:  # pairs are as many as points squared: some of them do
-        parts = gaussianity(_grouped(z, groups), None if label is None else _grouped(label, groups))
+        parts = gaussianity(_grouped(z, groups), None if label is None else _grouped(label, groups), space)
         value, gradient = (part.view(cells, groups, *part.shape[1:]) for part in parts)
         return value.mean(1), gradient.transpose(1, 2).reshape(z.shape) / groups
-    square = z.square().sum(1, keepdim=True)  # [c, 1, b]
-    half, one = square * -0.5, torch.ones_like(square)
-    # the exponent z·z′ - |z|²/2 - |z′|²/2 is one product of augmented points
-    kernel = torch.bmm(torch.cat([z, half, one], 1).mT, torch.cat([z, one, half], 1)).exp_()
-    pairs: float = batch * (batch - 1)
-    others = torch.full_like(square[:1], batch - 1)  # points that a point makes pairs with
+    square = (z * z).sum(1, keepdim=True)  # [c, 1, b]
+    # of the exponent z·z′ - (|z|² + |z′|²)/2
+    kernel = torch.add(square, square.mT, out=space).baddbmm_(z.mT, z, beta=-0.5).exp_()
+    to_normal = torch.exp(square * -0.25)
+    count: float = batch * (batch - 1)  # of pairs: here, and on average
+    here: Tensor | float = count
     if label is not None:
         same = torch.bmm(label.mT, label)
         kernel *= same
-        others, pairs = same.sum(1, keepdim=True) - 1, pairs / label.shape[1]
+        others = same.sum(1, keepdim=True) - 1  # points that a point makes pairs with
+        to_normal *= others / (batch - 1)
+        here, count = others.sum((1, 2)), count / label.shape[1]
     near = kernel.sum(1, keepdim=True)  # with the point itself, 1
-    target = torch.exp(square * -0.25).mul_(others * 2 ** (-dims / 2))
-    value = (near - 2 * target + others * 3 ** (-dims / 2)).sum((1, 2)).sub_(batch) / pairs
-    gradient = torch.baddbmm(z * (target - 2 * near), z, kernel, alpha=2)
-    return value, gradient.div_(pairs)
+    weight = (batch - 1) * 2 ** (-dims / 2)
+    excess = torch.sub(near, to_normal, alpha=2 * weight).sum((1, 2))
+    value = excess.add_(here * 3 ** (-dims / 2) - batch).div_(count)
+    outwards = torch.sub(near, to_normal, alpha=weight / 2)
+    return value, (z * outwards).baddbmm_(z, kernel, beta=-2 / count, alpha=2 / count)
+
+
+def pairs(cells: int, batch: int, like: Tensor) -> Tensor:
+    """Space for the pairs of points that `gaussianity` compares."""
+    group = _group(batch)
+    return like.new_empty(cells * batch // group, group, group)
 
 
 def _group(batch: int) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ def _ease(share: float) -> float:
     return (1 - math.cos(math.pi * share)) / 2
 
 
+@torch.inference_mode()
 def fit(
     cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe, progress: Progress
 ) -> tuple[Codecs, History]:
@@ -70,23 +71,10 @@ def fit(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
     try:
-        return (_fit if len(cells) > 1 else _fit_alone)(cells, inputs, recipe, progress)
+        return _fit(cells, inputs, recipe, progress)
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
-
-
-def _fit_alone(
-    cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe, progress: Progress
-) -> tuple[Codecs, History]:
-    """A block of one cell, trained beside itself: some processors' libraries round one product otherwise
-    than each of several."""
-
-    def half(cell_steps: int, mse: float) -> None:
-        progress(cell_steps // 2, mse)
-
-    codecs, history = _fit(cells * 2, inputs, recipe, half)
-    return codecs.select([0]), replace(history, cells=cells, losses=history.losses[:, :1])
 
 
 def _fit(
@@ -204,10 +192,11 @@ class _Block:
         )
         sizes = [network.parameter_count(count, w) for w in widths]
         flat, gradient = torch.zeros(sum(sizes)), torch.zeros(sum(sizes))
-        self.encoder, self.decoder = (
-            network.view(part, count, w) for part, w in zip(flat.split(sizes), widths, strict=True)
+        encoder, decoder = (
+            network.pack(part, count, w) for part, w in zip(flat.split(sizes), widths, strict=True)
         )
-        into = (network.view(part, count, w) for part, w in zip(gradient.split(sizes), widths, strict=True))
+        into = (network.pack(part, count, w) for part, w in zip(gradient.split(sizes), widths, strict=True))
+        self.encoder, self.decoder = encoder.network, decoder.network
         generators = [_generator(recipe.seed, "weights", cell.name) for cell in cells]
         seen = [inputs[torch.randint(len(inputs), (SEEN,), generator=g)].T for g in generators]
         latents = [torch.randn(self.latent_dim, SEEN, generator=g) for g in generators]
@@ -216,31 +205,36 @@ class _Block:
         network.initialise(self.decoder, received, generators)
         batch = recipe.train.batch_size
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
-        self._encoder = Backpropagation(self.encoder, next(into), batch, scratch)
-        self._decoder = Backpropagation(self.decoder, next(into), batch, scratch)
+        self._encoder = Backpropagation(encoder, next(into), batch, scratch)
+        self._decoder = Backpropagation(decoder, next(into), batch, scratch)
         self._adam = Adam(flat, gradient)
+        self._mean = flat.new_tensor(1 / (DIMENSION * batch))
+        self._twice_mean = 2 * self._mean
         if self.noise == "none":
             return
         kind = IsotropicChannel if self.noise == "isotropic" else LearnedChannel
-        self._channel: Channel = kind(codec.snrs(cells))
+        self._pairs = objective.pairs(count, batch, flat)
+        self._channel: Channel = kind(codec.snrs(cells), self.latent_dim, batch, recipe.train.kl_weight)
 
     def step(self, inputs: Tensor, noise: Tensor, rate: float, losses: Tensor) -> None:
         """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
-        x, label = inputs[:, :DIMENSION], codec.label_of(inputs)
+        label = codec.label_of(inputs)
+        x = inputs if label is None else inputs[:, :DIMENSION]
         output = self._encoder.forward(inputs)
         noisy = self.noise != "none"
         z = self._channel.forward(output, noise) if noisy else output
         # The gradient takes no notice of the projection (straight-through, Bengio et al., arXiv:1308.3432):
         # its own would be 0 for an output beyond the bounds, wherever x is.
         error = codec.project(self._decoder.forward(codec.with_label(z, label)), self._bounds).sub_(x)
-        torch.mean(error.square(), (1, 2), out=losses[0])
-        delta = self._decoder.backward(error.mul_(2 / error[0].numel()))
-        gradient = self._decoder.input_gradient(delta)[:, : self.latent_dim]
+        torch.mul((error * error).sum((1, 2)), self._mean, out=losses[0])
+        gradient = self._decoder.input_gradient(self._decoder.backward(error.mul_(self._twice_mean)))
+        if label is not None:
+            gradient = gradient[:, : self.latent_dim]
         if noisy:
             losses[1] = self._channel.kl_nats()
-            losses[2], pull = objective.gaussianity(z, label)
+            losses[2], pull = objective.gaussianity(z, label, self._pairs)
             gradient.add_(pull, alpha=self.train.gaussianity_weight)
-            gradient = self._channel.backward(gradient, self.train.kl_weight)
+            gradient = self._channel.backward(gradient)
         self._encoder.backward(gradient)
         self._adam.step(rate)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from snrvae import network
-from snrvae.network import Backpropagation, Network
+from snrvae.network import Backpropagation, Network, Packed
 from snrvae.params import ROW
 
 CELLS, BATCH = 3, 20
@@ -19,13 +19,18 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 widths_of = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 
 
-def make(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Network:
-    """A network whose cell number k is drawn from a generator of its own, seeded first + k."""
-    net = network.view(torch.zeros(network.parameter_count(cells, widths), dtype=dtype), cells, widths)
+def pack(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Packed:
+    """Parameters of which those of cell number k are drawn from a generator of its own, seeded first + k."""
+    packed = network.pack(torch.zeros(network.parameter_count(cells, widths), dtype=dtype), cells, widths)
     generators = [torch.Generator().manual_seed(first + cell) for cell in range(cells)]
     inputs = [torch.randn(widths[0], 40, generator=generator, dtype=dtype) for generator in generators]
-    network.initialise(net, inputs, generators)
-    return net
+    network.initialise(packed.network, inputs, generators)
+    return packed
+
+
+def make(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Network:
+    """The network of these parameters."""
+    return pack(cells, widths, dtype, first).network
 
 
 def plain(net: Network, cell: int) -> nn.Sequential:
@@ -38,10 +43,9 @@ def plain(net: Network, cell: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def backpropagation(net: Network, gradient: Network) -> Backpropagation:
-    return Backpropagation(
-        net, gradient, BATCH, network.scratch(CELLS, max(net.widths), BATCH, net.weights[0])
-    )
+def backpropagation(packed: Packed, gradient: Packed) -> Backpropagation:
+    widest = max(packed.network.widths)
+    return Backpropagation(packed, gradient, BATCH, network.scratch(CELLS, widest, BATCH, packed.weight))
 
 
 def parameters(net: Network) -> list[Tensor]:
@@ -59,10 +63,11 @@ def close(found: Tensor, expected: Tensor) -> bool:
 def test_forward_loss_and_every_gradient_equal_those_of_a_plain_module_per_cell(
     widths: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    net = make(CELLS, widths, dtype)
+    packed = pack(CELLS, widths, dtype)
+    net = packed.network
     net.weights[0][0, 0], net.biases[0][0, 0] = 0, 0  # a unit that lies exactly on the kink
-    gradient = make(CELLS, widths, dtype, first=99)  # what stood there before must not stay
-    passes = backpropagation(net, gradient)
+    into = pack(CELLS, widths, dtype, first=99)  # what stood there before must not stay
+    passes, gradient = backpropagation(packed, into), into.network
     generator = torch.Generator().manual_seed(5)
     for _ in range(2):  # buffers are used again
         x = torch.randn(CELLS, widths[0], BATCH, generator=generator, dtype=dtype)
@@ -70,7 +75,7 @@ def test_forward_loss_and_every_gradient_equal_those_of_a_plain_module_per_cell(
         output = passes.forward(x).clone()
         delta = passes.backward((output - target) * (2 / target[0].numel()))
         for_input = passes.input_gradient(delta)
-        assert torch.equal(output, net(x))
+        assert close(output, net(x))
         for cell in range(CELLS):
             module, at = plain(net, cell), x[cell].T.clone().requires_grad_()
             expected = module(at)
@@ -80,33 +85,33 @@ def test_forward_loss_and_every_gradient_equal_those_of_a_plain_module_per_cell(
             assert close((output[cell] - target[cell]).square().mean(), loss)
             assert close(for_input[cell], at.grad.T)
             for found, parameter in zip(parameters(gradient), module.parameters(), strict=True):
-                assert close(found[cell].view_as(parameter), parameter.grad)
+                assert close(found[cell].reshape(parameter.shape), parameter.grad)
 
 
 @pytest.mark.parametrize("hidden", [(16,), (16, 32), (32, 16, 16)])
 def test_networks_on_the_same_scratch_pass_a_gradient_back_in_turn(hidden: tuple[int, ...]) -> None:
     widths = (3, *hidden, 2), (2, *hidden, 3)
-    encoder, decoder = (make(CELLS, w, torch.float64, first) for first, w in enumerate(widths))
-    scratch = network.scratch(CELLS, 32, BATCH, encoder.weights[0])
-    gradients = [make(CELLS, w, torch.float64) for w in widths]
+    encoder, decoder = (pack(CELLS, w, torch.float64, first) for first, w in enumerate(widths))
+    scratch = network.scratch(CELLS, 32, BATCH, encoder.weight)
+    gradients = [pack(CELLS, w, torch.float64) for w in widths]
     first, second = (
-        Backpropagation(net, into, BATCH, scratch)
-        for net, into in zip((encoder, decoder), gradients, strict=True)
+        Backpropagation(packed, into, BATCH, scratch)
+        for packed, into in zip((encoder, decoder), gradients, strict=True)
     )
     x = torch.randn(CELLS, 3, BATCH, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     output = second.forward(first.forward(x))
     first.backward(second.input_gradient(second.backward(2 * output)))
     for cell in range(CELLS):
-        module = nn.Sequential(plain(encoder, cell), plain(decoder, cell))
+        module = nn.Sequential(plain(encoder.network, cell), plain(decoder.network, cell))
         module(x[cell].T).square().sum().backward()
-        found = [gradient[cell] for net in gradients for gradient in parameters(net)]
+        found = [gradient[cell] for into in gradients for gradient in parameters(into.network)]
         for mine, parameter in zip(found, module.parameters(), strict=True):
-            assert close(mine.view_as(parameter), parameter.grad)
+            assert close(mine.reshape(parameter.shape), parameter.grad)
 
 
 def test_a_network_leaves_its_input_and_its_parameters_as_they_were() -> None:
-    net = make(CELLS, WIDTHS)
-    passes = backpropagation(net, make(CELLS, WIDTHS))
+    packed = pack(CELLS, WIDTHS)
+    net, passes = packed.network, backpropagation(packed, pack(CELLS, WIDTHS))
     x = torch.randn(CELLS, WIDTHS[0], BATCH)
     before = [x.clone(), *(p.clone() for p in parameters(net))]
     net(x)
@@ -117,7 +122,8 @@ def test_a_network_leaves_its_input_and_its_parameters_as_they_were() -> None:
 @given(st.integers(1, 6), widths_of)
 def test_views_start_on_rows_of_their_own_and_fill_the_flat_tensor(cells: int, widths: list[int]) -> None:
     flat = torch.zeros(network.parameter_count(cells, widths))
-    views = parameters(network.view(flat, cells, widths))
+    packed = network.pack(flat, cells, widths)
+    views = [*packed.hidden, packed.weight, packed.bias]
     for number, view in enumerate(views, start=1):
         assert view.is_contiguous()
         assert view.storage_offset() % ROW == 0
@@ -127,6 +133,19 @@ def test_views_start_on_rows_of_their_own_and_fill_the_flat_tensor(cells: int, w
     used = sum(-(-view.numel() // ROW) for view in views)
     assert len(flat) == used * ROW
     assert int((flat != 0).sum()) == sum(view.numel() for view in views)
+
+
+@given(st.integers(1, 6), widths_of)
+def test_a_network_is_all_of_its_packed_parameters(cells: int, widths: list[int]) -> None:
+    flat = torch.zeros(network.parameter_count(cells, widths))
+    packed = network.pack(flat, cells, widths)
+    for number, parameter in enumerate(parameters(packed.network), start=1):
+        parameter.add_(number)
+    assert all(
+        bool((parameter == number).all())
+        for number, parameter in enumerate(parameters(packed.network), start=1)
+    )
+    assert int((flat != 0).sum()) == sum(parameter.numel() for parameter in parameters(packed.network))
 
 
 @given(st.integers(1, 6), widths_of)
