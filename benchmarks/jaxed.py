@@ -18,7 +18,7 @@ from jax import Array, lax, nn, random
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae import grid
+from snrvae import grid, training
 from snrvae.params import Train
 
 DEVICES = os.cpu_count() or 1
@@ -57,9 +57,9 @@ def gaussianity(z: Array) -> Array:
 
 
 def losses(
-    codec: tuple[Layers, Layers], x: Array, snr: Array, key: Array, train: Train
+    codec: tuple[Layers, Layers], x: Array, snr: Array, key: Array, kl_weight: float, weight: Array
 ) -> tuple[Array, Array]:
-    """What is minimised on points x [b, 3], and the mse in it."""
+    """What is minimised on points x [b, 3], the latent penalty having this weight, and the mse in it."""
     encoder, decoder = codec
     mean = mlp(encoder, x)
     power = jnp.square(mean).mean()
@@ -67,7 +67,7 @@ def losses(
     z = mean + jnp.sqrt(noise_power) * random.normal(key, mean.shape)
     kl = mean.shape[1] / 2 * (power + noise_power - 1 - jnp.log(noise_power))
     mse = jnp.square(mlp(decoder, z) - x).mean()
-    return mse + train.kl_weight * kl + train.gaussianity_weight * gaussianity(z), mse
+    return mse + kl_weight * kl + weight * gaussianity(z), mse
 
 
 def train_cell(
@@ -79,17 +79,23 @@ def train_cell(
     )
     optimiser = optax.adam(schedule)
 
-    def step(state: tuple[Any, Any], key: Array) -> tuple[tuple[Any, Any], Array]:
+    weights = jnp.array(
+        [training.gaussianity_weight(k, train.steps, train.gaussianity_weight) for k in range(train.steps)]
+    )
+
+    def step(state: tuple[Any, Any], of_step: tuple[Array, Array]) -> tuple[tuple[Any, Any], Array]:
         codec, moments = state
+        key, weight = of_step
         points_key, losses_key = random.split(key)
         x = points[random.randint(points_key, (train.batch_size,), 0, len(points))]
-        gradient, mse = jax.grad(losses, has_aux=True)(codec, x, snr, losses_key, train)
+        gradient, mse = jax.grad(losses, has_aux=True)(codec, x, snr, losses_key, train.kl_weight, weight)
         updates, moments = optimiser.update(gradient, moments)
         return (optax.apply_updates(codec, updates), moments), mse
 
     encoder_key, decoder_key, steps_key = random.split(key, 3)
     codec = (initial(encoder_key, (3, *hidden, latent_dim)), initial(decoder_key, (latent_dim, *hidden, 3)))
-    _, mses = lax.scan(step, (codec, optimiser.init(codec)), random.split(steps_key, train.steps))
+    of_steps = random.split(steps_key, train.steps), weights
+    _, mses = lax.scan(step, (codec, optimiser.init(codec)), of_steps)
     return mses[-1]
 
 

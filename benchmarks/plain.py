@@ -49,11 +49,13 @@ def gaussianity(z: Tensor) -> Tensor:
     return pairs - 2 * 2 ** (-dims / 2) * torch.exp(-square / 4).mean() + 3 ** (-dims / 2)
 
 
-def losses(codec_output: tuple[Tensor, Tensor, Tensor], x: Tensor, train: Train) -> tuple[Tensor, Tensor]:
-    """What is minimised, and the mse in it."""
+def losses(
+    codec_output: tuple[Tensor, Tensor, Tensor], x: Tensor, kl_weight: float, weight: float
+) -> tuple[Tensor, Tensor]:
+    """What is minimised, the latent penalty having this weight, and the mse in it."""
     reconstructed, z, kl = codec_output
     mse = nn.functional.mse_loss(reconstructed, x)
-    return mse + train.kl_weight * kl + train.gaussianity_weight * gaussianity(z), mse
+    return mse + kl_weight * kl + weight * gaussianity(z), mse
 
 
 def train_cell(cell: Cell, points: Tensor, hidden: tuple[int, ...], train: Train, fused: bool) -> float:
@@ -62,7 +64,8 @@ def train_cell(cell: Cell, points: Tensor, hidden: tuple[int, ...], train: Train
     optimiser = torch.optim.Adam(codec.parameters(), fused=fused)
     for step in range(train.steps):
         x = points[torch.randint(len(points), (train.batch_size,))]
-        loss, mse = losses(codec(x), x, train)
+        weight = training.gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        loss, mse = losses(codec(x), x, train.kl_weight, weight)
         optimiser.param_groups[0]["lr"] = training.learning_rate(step, train.steps, train.learning_rate)
         optimiser.zero_grad()
         loss.backward()

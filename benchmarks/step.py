@@ -104,13 +104,15 @@ def _block(cells: tuple[Cell, ...], setting: Setting) -> _Block:
 def _train(block: _Block, cells: tuple[Cell, ...], setting: Setting) -> None:
     """Steps of a block as training.fit does them."""
     recipe, losses = setting.recipe, torch.zeros(3, len(cells))
-    peak, steps = recipe.train.learning_rate, recipe.train.steps
+    train = recipe.train
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     draws = _labelled_draws(_draws(cells, torch.from_numpy(setting.points), recipe))
     for step, (x, noise) in enumerate(draws):
-        block.step(x, noise, training.learning_rate(step, steps, peak), losses)
+        rate = training.learning_rate(step, train.steps, train.learning_rate)
+        weight = training.gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        block.step(x, noise, rate, weight, losses)
     torch.set_flush_denormal(False)
     torch.set_num_threads(threads)
 

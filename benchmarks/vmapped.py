@@ -24,14 +24,16 @@ def train_cells(
     parameters, buffers = stack_module_state(codecs)
     skeleton = copy.deepcopy(codecs[0]).to("meta")  # the module's code, without its parameters
 
-    def losses(parameters: State, buffers: State, x: Tensor) -> tuple[Tensor, Tensor]:
-        return plain.losses(functional_call(skeleton, (parameters, buffers), (x,)), x, train)
+    def losses(parameters: State, buffers: State, x: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        output = functional_call(skeleton, (parameters, buffers), (x,))
+        return plain.losses(output, x, train.kl_weight, weight)
 
-    gradients = vmap(grad(losses, has_aux=True), randomness="different")
+    gradients = vmap(grad(losses, has_aux=True), (0, 0, 0, None), randomness="different")
     optimiser = torch.optim.Adam(parameters.values(), fused=True)
     for step in range(train.steps):
         x = points[torch.randint(len(points), (len(cells), train.batch_size))]
-        gradient, mse = gradients(parameters, buffers, x)
+        weight = training.gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        gradient, mse = gradients(parameters, buffers, x, weight)
         for name, parameter in parameters.items():
             parameter.grad = gradient[name]
         optimiser.param_groups[0]["lr"] = training.learning_rate(step, train.steps, train.learning_rate)

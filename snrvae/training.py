@@ -23,6 +23,7 @@ RECORDS = 60  # rows that a cell gets in the training table
 SEEN = 256  # points that a cell is initialised for
 MEASURED = 2048  # points that a trained block is measured on at once
 CHUNK = 50  # steps whose points and noise are drawn at once
+EARLY = 100  # times its last weight that the latent penalty has more of at the first step
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
 
@@ -47,6 +48,14 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     if step < warm:
         return start + (peak - start) * _ease(step / warm)
     return peak + (end - peak) * _ease((step - warm) / (steps - warm))
+
+
+def gaussianity_weight(step: int, steps: int, last: float) -> float:
+    """Weight of T: strong at first, falling in a straight line to `last` at half of the steps.
+
+    So latents spread over all of their space while the codec is still soft, and the mse arranges them there.
+    """
+    return last * (1 + EARLY * max(0.0, 1 - 2 * step / steps))
 
 
 def _ease(share: float) -> float:
@@ -88,7 +97,9 @@ def _fit(
     steps, losses = [], []
     for step, (x, noise) in enumerate(_draws(cells, inputs, recipe)):
         row = step % interval
-        block.step(x, noise, learning_rate(step, train.steps, train.learning_rate), recent[row])
+        rate = learning_rate(step, train.steps, train.learning_rate)
+        weight = gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        block.step(x, noise, rate, weight, recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]
             _note(diverged, cells, seen.isfinite().all(1), step - row, train)
@@ -216,7 +227,9 @@ class _Block:
         self._pairs = objective.pairs(count, batch, flat)
         self._channel: Channel = kind(codec.snrs(cells), self.latent_dim, batch, recipe.train.kl_weight)
 
-    def step(self, inputs: Tensor, noise: Tensor, rate: float, losses: Tensor) -> None:
+    def step(
+        self, inputs: Tensor, noise: Tensor, rate: float, gaussianity_weight: float, losses: Tensor
+    ) -> None:
         """One step of every cell on inputs [c, 3 + l, b]; writes its losses [3, c] (LOSSES)."""
         label = codec.label_of(inputs)
         x = inputs if label is None else inputs[:, :DIMENSION]
@@ -233,7 +246,7 @@ class _Block:
         if noisy:
             losses[1] = self._channel.kl_nats()
             losses[2], pull = objective.gaussianity(z, label, self._pairs)
-            gradient.add_(pull, alpha=self.train.gaussianity_weight)
+            gradient.add_(pull, alpha=gaussianity_weight)
             gradient = self._channel.backward(gradient)
         self._encoder.backward(gradient)
         self._adam.step(rate)

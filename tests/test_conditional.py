@@ -118,7 +118,7 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
         [t.clone().requires_grad_() for t in (*n.weights, *n.biases)] for n in (block.encoder, block.decoder)
     ]
     losses = torch.zeros(3, 1)
-    block.step(x, epsilon, 1e-3, losses)
+    block.step(x, epsilon, 1e-3, settings.train.gaussianity_weight, losses)
 
     def forward(parameters: list[Tensor], value: Tensor) -> Tensor:
         half = len(parameters) // 2

@@ -82,9 +82,9 @@ class PlainCodec(nn.Module):
         gaussianity = pairs - 2 * to_normal + 3 ** (-z.shape[1] / 2)
         return nn.functional.mse_loss(self.decode(z), x), kl, gaussianity
 
-    def loss(self, recipe: Recipe, x: Tensor, noise: Tensor) -> Tensor:
+    def loss(self, recipe: Recipe, x: Tensor, noise: Tensor, gaussianity_weight: float) -> Tensor:
         mse, kl, gaussianity = self.losses(x, noise)
-        return mse + recipe.train.kl_weight * kl + recipe.train.gaussianity_weight * gaussianity
+        return mse + recipe.train.kl_weight * kl + gaussianity_weight * gaussianity
 
 
 def plain_modules(block: training._Block) -> list[PlainCodec]:
@@ -111,13 +111,13 @@ def test_the_gradient_of_a_step_is_that_of_the_whole_loss_under_autograd(
     modules = plain_modules(block)  # before the step moves the parameters
     x, epsilon = draw(cells, settings)
     losses = torch.zeros(3, len(cells))
-    block.step(x, epsilon, 1e-3, losses)
+    block.step(x, epsilon, 1e-3, settings.train.gaussianity_weight, losses)
     for i, module in enumerate(modules):
         batch = x[i].T, epsilon[i].T
         assert losses[:, i].tolist() == pytest.approx(
             [float(v.detach()) for v in module.losses(*batch)], rel=1e-4
         )
-        module.loss(settings, *batch).backward()
+        module.loss(settings, *batch, settings.train.gaussianity_weight).backward()
         gradients = block._encoder.gradient, block._decoder.gradient
         found = [
             g[i] for net in gradients for pair in zip(net.weights, net.biases, strict=True) for g in pair
@@ -136,10 +136,11 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
     optimisers = [torch.optim.Adam(module.parameters()) for module in modules]
     for step, (x, epsilon) in enumerate(training._draws(cells, points, settings)):
         rate = training.learning_rate(step, 12, settings.train.learning_rate)
+        weight = training.gaussianity_weight(step, 12, settings.train.gaussianity_weight)
         for i, (module, optimiser) in enumerate(zip(modules, optimisers, strict=True)):
             optimiser.param_groups[0]["lr"] = rate
             optimiser.zero_grad()
-            module.loss(settings, x[i].T, epsilon[i].T).backward()
+            module.loss(settings, x[i].T, epsilon[i].T, weight).backward()
             optimiser.step()
     codecs, _ = fit(cells, points, settings)
     latents = codecs.encode(points[:64])
@@ -370,6 +371,14 @@ def test_the_learning_rate_is_the_one_cycle_schedule_of_torch() -> None:
         assert training.learning_rate(step, steps, 1.0) == pytest.approx(schedule.get_last_lr()[0], abs=1e-3)
         optimiser.step()
         schedule.step()
+
+
+def test_the_latent_penalty_is_strong_at_first_and_at_its_last_weight_from_half_of_the_steps_on() -> None:
+    weights = [training.gaussianity_weight(step, 1000, 0.02) for step in range(1000)]
+    assert weights[0] == pytest.approx(0.02 * (1 + training.EARLY))
+    assert np.diff(weights[:501]) == pytest.approx(-0.02 * training.EARLY / 500)
+    assert weights[500:] == [0.02] * 500
+    assert training.gaussianity_weight(0, 1, 0.0) == 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
