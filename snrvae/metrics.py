@@ -111,21 +111,23 @@ def from_csv(
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
-    uniform, none = selected[selected.noise != "learned"], selected[:0]
+    uniform = selected[selected.noise != "learned"]
     surface, faces = SOURCES[source].distance is not None, SOURCES[source].faces is not None
-    present = (
-        (selected, FIDELITY + GENERATION),
-        (selected if surface else none, DISTANCE),
-        (selected if faces else none, SHARES),
-        (selected if conditional else none, ON_DEMAND),
-        (uniform if surface else none, FITTED_DISTANCE),
-        (uniform, FITTED),
-        (noisy, RATE + LIMIT),
-        (isotropic, CAPACITY),
+    columns = (
+        (True, selected, FIDELITY + GENERATION),
+        (surface, selected, DISTANCE),
+        (faces, selected, SHARES),
+        (conditional, selected, ON_DEMAND),
+        (surface, uniform, FITTED_DISTANCE),
+        (True, uniform, FITTED),
+        (True, noisy, RATE + LIMIT),
+        (True, isotropic, CAPACITY),
     )
-    for rows, names in present:
+    for meant, rows, names in columns:
         for name in names:
-            if rows[name].isna().any():
+            if not meant and table[name].notna().any():
+                raise ValueError(f"{name}: numbers that have no meaning here")
+            if meant and rows[name].isna().any():
                 raise ValueError(f"{name}: missing in a row that is selected")
             if name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
                 raise ValueError(f"{name}: values below 0")

@@ -357,6 +357,12 @@ def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) 
     assert len(metrics.from_csv(table, cells, "sphere")) == len(cells)
     with pytest.raises(ValueError, match=r"source: params.yaml says cube, and a row another"):
         metrics.from_csv(table, cells)
+    header, first, *rest = table.decode().splitlines()
+    shares = first.split(",")
+    shares[header.split(",").index("generated_face_error")] = "0.5"
+    meaningless = "\n".join([header, ",".join(shares), *rest, ""]).encode()
+    with pytest.raises(ValueError, match="generated_face_error: numbers that have no meaning here"):
+        metrics.from_csv(meaningless, cells, "sphere")
 
 
 def test_a_codec_answers_within_the_bounds_of_its_source(codecs: list[Codecs]) -> None:
