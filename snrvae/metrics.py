@@ -10,6 +10,7 @@ from snrvae import tables
 from snrvae.grid import Cell
 from snrvae.records import Fidelity, Generation, Limit, OnDemand
 from snrvae.sources.known import SOURCES
+from snrvae.sources.source import Source
 
 FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")
 RATE = ("kl_bits", "kl_bits_stderr")
@@ -110,9 +111,17 @@ def from_csv(
     ).any():
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
+    _check_columns(table, selected, SOURCES[source], conditional)
+    if not (selected.mse > 0).all():
+        raise ValueError("mse: values that are not above 0")
+    return table
+
+
+def _check_columns(table: pd.DataFrame, selected: pd.DataFrame, source: Source, conditional: bool) -> None:
+    """Raise ValueError unless selected rows have every number that has a meaning, and no row any other."""
     noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
     uniform = selected[selected.noise != "learned"]
-    surface, faces = SOURCES[source].distance is not None, SOURCES[source].faces is not None
+    surface, faces = source.distance is not None, source.faces is not None
     columns = (
         (True, selected, FIDELITY + GENERATION),
         (surface, selected, DISTANCE),
@@ -131,9 +140,6 @@ def from_csv(
                 raise ValueError(f"{name}: missing in a row that is selected")
             if name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
                 raise ValueError(f"{name}: values below 0")
-    if not (selected.mse > 0).all():
-        raise ValueError("mse: values that are not above 0")
-    return table
 
 
 def _fidelity(result: Fidelity | None) -> dict[str, Any]:
