@@ -28,6 +28,7 @@ SETTINGS = {
         "gaussianity_weight": 3e-3,
         "on_divergence": "fail",
     },
+    "source": "cube",
     "conditional": False,
     "noise": ["isotropic", "learned"],
     "latent_dim": [1, 2],
