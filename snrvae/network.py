@@ -137,9 +137,17 @@ class Backpropagation:
     gradient    receives d loss / d parameters
     batch       the number of points b of every pass
     scratch     two tensors for what no activation is, turn by turn: what is hot stays in the cache
+    labels      how many of the inputs are labels: the last ones, given apart, to which no gradient goes
     """
 
-    def __init__(self, parameters: Packed, gradient: Packed, batch: int, scratch: tuple[Tensor, Tensor]):
+    def __init__(
+        self,
+        parameters: Packed,
+        gradient: Packed,
+        batch: int,
+        scratch: tuple[Tensor, Tensor],
+        labels: int = 0,
+    ):
         self.gradient = gradient.network
         self._weight, self._bias, self._into = parameters.weight, parameters.bias, gradient
         cells, outputs, _ = self._weight.shape
@@ -153,15 +161,19 @@ class Backpropagation:
             space = scratch[number % 2][: output.numel()].view(output.shape)
             places = inputs[number], space, output, weights_t[number + 1], space, space.mT
             self._layers.append(_Layer(packed.mT, into, *places))
-        self._input, self._last_input = without_ones[0], without_ones[-1]
+        free = widths[0] - labels
+        self._input, self._label = without_ones[0].split((free, labels), 1)
+        self._last_input = without_ones[-1]
         self._last_input_t = self._last_input.mT
         self._output = self._weight.new_empty(cells, outputs, batch)
-        self._first_t = weights_t[0]
+        self._first_t = weights_t[0][:, :free]
         self._input_gradient = self._input.new_empty(self._input.shape)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs [c, o, b] for inputs [c, i, b]; the next pass overwrites them."""
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Outputs [c, o, b] for inputs [c, i, b] and labels [c, l, b]; the next pass overwrites them."""
         self._input.copy_(x)
+        if label is not None:
+            self._label.copy_(label)
         for layer in self._layers:
             torch.bmm(layer.packed_t, layer.input, out=layer.sum)
             torch.clamp_min(layer.sum, 0, out=layer.output)
@@ -182,7 +194,7 @@ class Backpropagation:
         return delta
 
     def input_gradient(self, delta: Tensor) -> Tensor:
-        """d loss / d input [c, i, b] from what `backward` returned."""
+        """d loss / d input [c, i, b], without labels, from what `backward` returned."""
         return torch.bmm(self._first_t, delta, out=self._input_gradient)
 
 

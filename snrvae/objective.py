@@ -38,18 +38,20 @@ def gaussianity(z: Tensor, label: Tensor | None = None, space: Tensor | None = N
     # of the exponent z·z′ - (|z|² + |z′|²)/2
     kernel = torch.add(square, square.mT, out=space).baddbmm_(z.mT, z, beta=-0.5).exp_()
     to_normal = torch.exp(square * -0.25)
-    count: float = batch * (batch - 1)  # of pairs: here, and on average
-    here: Tensor | float = count
-    if label is not None:
+    count: float = batch * (batch - 1)  # of pairs, on average
+    weight, rest = 2 ** (-dims / 2), 3 ** (-dims / 2)
+    offset: Tensor | float
+    if label is None:
+        weight, offset = weight * (batch - 1), rest * count - batch
+    else:
         same = torch.bmm(label.mT, label)
         kernel *= same
-        others = same.sum(1, keepdim=True) - 1  # points that a point makes pairs with
-        to_normal *= others / (batch - 1)
-        here, count = others.sum((1, 2)), count / label.shape[1]
+        others = same.sum(1, keepdim=True).sub_(1)  # points that a point makes pairs with
+        to_normal *= others
+        count, offset = count / label.shape[1], others.sum((1, 2)).mul_(rest).sub_(batch)
     near = kernel.sum(1, keepdim=True)  # with the point itself, 1
-    weight = (batch - 1) * 2 ** (-dims / 2)
     excess = torch.sub(near, to_normal, alpha=2 * weight).sum((1, 2))
-    value = excess.add_(here * 3 ** (-dims / 2) - batch).div_(count)
+    value = excess.add_(offset).div_(count)
     outwards = torch.sub(near, to_normal, alpha=weight / 2)
     return value, (z * outwards).baddbmm_(z, kernel, beta=-2 / count, alpha=2 / count)
 

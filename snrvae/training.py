@@ -217,7 +217,7 @@ class _Block:
         batch = recipe.train.batch_size
         scratch = network.scratch(count, max(*widths[0], *widths[1]), batch, flat)
         self._encoder = Backpropagation(encoder, next(into), batch, scratch)
-        self._decoder = Backpropagation(decoder, next(into), batch, scratch)
+        self._decoder = Backpropagation(decoder, next(into), batch, scratch, labels)
         self._adam = Adam(flat, gradient)
         self._mean = flat.new_tensor(1 / (DIMENSION * batch))
         self._twice_mean = 2 * self._mean
@@ -238,11 +238,9 @@ class _Block:
         z = self._channel.forward(output, noise) if noisy else output
         # The gradient takes no notice of the projection (straight-through, Bengio et al., arXiv:1308.3432):
         # its own would be 0 for an output beyond the bounds, wherever x is.
-        error = codec.project(self._decoder.forward(codec.with_label(z, label)), self._bounds).sub_(x)
+        error = codec.project(self._decoder.forward(z, label), self._bounds).sub_(x)
         torch.mul((error * error).sum((1, 2)), self._mean, out=losses[0])
         gradient = self._decoder.input_gradient(self._decoder.backward(error.mul_(self._twice_mean)))
-        if label is not None:
-            gradient = gradient[:, : self.latent_dim]
         if noisy:
             losses[1] = self._channel.kl_nats()
             losses[2], pull = objective.gaussianity(z, label, self._pairs)
