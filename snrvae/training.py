@@ -50,12 +50,14 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak + (end - peak) * _ease((step - warm) / (steps - warm))
 
 
-def gaussianity_weight(step: int, steps: int, last: float) -> float:
+def gaussianity_weight(step: int, steps: int, last: float, labels: int = 0) -> float:
     """Weight of T: strong at first, falling in a straight line to `last` at half of the steps.
 
     So latents spread over all of their space while the codec is still soft, and the mse arranges them there.
+    A codec that is told labels has `last` throughout: what they leave open is flat, and T is of fewer pairs.
     """
-    return last * (1 + EARLY * max(0.0, 1 - 2 * step / steps))
+    early = 0 if labels else EARLY
+    return last * (1 + early * max(0.0, 1 - 2 * step / steps))
 
 
 def _ease(share: float) -> float:
@@ -91,14 +93,14 @@ def _fit(
 ) -> tuple[Codecs, History]:
     train = recipe.train
     block = _Block(cells, inputs, recipe)
-    diverged: dict[Cell, int] = {}
+    labels, diverged = inputs.shape[1] - DIMENSION, dict[Cell, int]()
     interval = max(1, train.steps // RECORDS)
     recent = torch.zeros(interval, len(LOSSES), len(cells))  # a row for each step since the last record
     steps, losses = [], []
     for step, (x, noise) in enumerate(_draws(cells, inputs, recipe)):
         row = step % interval
         rate = learning_rate(step, train.steps, train.learning_rate)
-        weight = gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        weight = gaussianity_weight(step, train.steps, train.gaussianity_weight, labels)
         block.step(x, noise, rate, weight, recent[row])
         if row + 1 == interval or step + 1 == train.steps:
             seen = recent[: row + 1]

@@ -379,6 +379,7 @@ def test_the_latent_penalty_is_strong_at_first_and_at_its_last_weight_from_half_
     assert np.diff(weights[:501]) == pytest.approx(-0.02 * training.EARLY / 500)
     assert weights[500:] == [0.02] * 500
     assert training.gaussianity_weight(0, 1, 0.0) == 0
+    assert training.gaussianity_weight(0, 1000, 0.02, labels=6) == 0.02
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
