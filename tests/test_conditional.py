@@ -151,6 +151,19 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
             assert torch.allclose(found, expected.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
+def test_only_without_labels_the_latent_penalty_is_strong_at_first(
+    inputs: Tensor, recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(points: Tensor) -> bytes:
+        cell = Cell("isotropic", 2, 10.0, 0)
+        return codec.to_bytes([training.fit((cell,), points, recipe((16,), steps=20), lambda *_: None)[0]])
+
+    before = trained(inputs), trained(inputs[:, :3])
+    monkeypatch.setattr(training, "EARLY", 1.0)
+    assert trained(inputs) == before[0]
+    assert trained(inputs[:, :3]) != before[1]
+
+
 def test_a_conditional_cell_is_bit_identical_alone_and_in_a_crowd(recipe: MakeRecipe, inputs: Tensor) -> None:
     cells = tuple(Cell("isotropic", 2, snr, repeat) for snr in (4.0, 100.0, 7.0) for repeat in (0, 1))
     together, _ = training.fit(cells, inputs, recipe(steps=300), lambda *_: None)
