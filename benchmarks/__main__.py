@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks import peak, peers, scale, step, tables
-from benchmarks.setting import LATENT_DIMS, standard
+from benchmarks.setting import standard
 
 
 def main() -> None:
@@ -20,14 +20,13 @@ def main() -> None:
     timings = peers.run(setting, rounds)
     peaks = peak.measure(rounds)
     scales = [scale.measure(count) for count in repeats]
-    penalties = [(d, *step.penalty_share(setting, d, rounds)) for d in LATENT_DIMS]
     sections = [
         f"# Benchmarks\n\nWritten by `make bench`. {tables.machine()}",
         "**A short run on a busy machine, to see that everything runs: its numbers say nothing.**" * short,
         tables.training_section(setting, timings, rounds),
         tables.peak_section(setting, timings[0].rate, peaks),
         tables.scale_section(scales),
-        tables.step_section(penalties, step.profiled(setting)),
+        tables.step_section(step.measure(setting, 4 * rounds)),
     ]
     text = "\n\n".join(section.strip() for section in sections if section) + "\n"
     print(text, end="")

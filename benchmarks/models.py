@@ -22,7 +22,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import machine, table
-from snrvae import dataset, evaluation, generation, measures, network, objective, params, shannon, training
+from snrvae import (
+    channel,
+    dataset,
+    evaluation,
+    generation,
+    measures,
+    network,
+    params,
+    program,
+    shannon,
+    training,
+)
 from snrvae.codec import Codecs, Latents, decoder_widths, project
 from snrvae.grid import Cell
 from snrvae.network import Network
@@ -73,7 +84,7 @@ def losses(kind: str, latents: Latents, prior: Tensor, weight: Tensor) -> Tensor
     """What a kind adds to the mse [c]; latents of a batch [c, d, b], and `prior` [c, d, b] ~ N(0, I)."""
     if kind == "β-VAE":
         assert latents.log_noise_power is not None
-        return weight * objective.kl_nats(latents.mean, latents.log_noise_power).mean(1)
+        return weight * channel.kl_nats(latents.mean, latents.log_noise_power).mean(1)
     return weight * mmd(latents.mean, prior)
 
 
@@ -97,26 +108,23 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
     """All weights and repeats of a kind as one batched program, by autograd."""
     recipe, repeats, weights = settings.train, settings.train.repeats, WEIGHTS[kind]
     hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
-    count = len(weights) * repeats
     heads = 2 if kind == "β-VAE" else 1
     widths = [DIMENSION, *hidden, heads * latent_dim], decoder_widths(latent_dim, hidden)
-    sizes = [network.parameter_count(count, width) for width in widths]
-    flat = torch.zeros(sum(sizes))
-    flat.grad = torch.zeros_like(flat)
     names = [(kind, latent_dim, weight, repeat) for repeat in range(repeats) for weight in weights]
-    generators = [_generator(settings.seed, "weights", *name) for name in names]
-    seen = [points[torch.randint(len(points), (training.SEEN,), generator=g)].T for g in generators]
-    latents = [torch.randn(latent_dim, training.SEEN, generator=g) for g in generators]
-    models = _views(kind, latent_dim, flat, sizes, widths, count)
-    network.initialise(models.encoder, seen, generators)
-    network.initialise(models.decoder, latents, generators)
-
-    adam, weight = training.Adam(flat.detach(), flat.grad), torch.tensor(weights).repeat(repeats)
-    flat.requires_grad_()
+    models = Models(kind, latent_dim, *(_zeros(len(names), each) for each in widths))
+    for place, name in enumerate(names):
+        generator = numpy_stream(settings.seed, "weights", *name)
+        seen = points.numpy()[generator.integers(len(points), size=program.SEEN)].T
+        latents = generator.standard_normal((latent_dim, program.SEEN), np.float32)
+        for net, inputs in ((models.encoder, seen), (models.decoder, latents)):
+            own = [w[place].numpy() for w in net.weights], [b[place, :, 0].numpy() for b in net.biases]
+            network.initialise(*own, inputs, generator)
+    networks = models.encoder, models.decoder
+    parameters = [t.requires_grad_() for net in networks for t in (*net.weights, *net.biases)]
+    adam, weight = torch.optim.Adam(parameters, fused=True), torch.tensor(weights).repeat(repeats)
     draws = [_generator(settings.seed, "draws", latent_dim, repeat) for repeat in range(repeats)]
     each, shape = len(weights), (latent_dim, recipe.batch_size)
     for step in range(recipe.steps):
-        models = _views(kind, latent_dim, flat, sizes, widths, count)
         rows = [torch.randint(len(points), (recipe.batch_size,), generator=g) for g in draws]
         x = torch.stack([points[index].T for index in rows]).repeat_interleave(each, 0)
         noise = torch.stack([torch.randn(shape, generator=g) for g in draws]).repeat_interleave(each, 0)
@@ -125,17 +133,20 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
         inside = project(decoded.detach().clone(), cube.SOURCE.bounds)
         projected = decoded + (inside - decoded.detach())  # straight through
         mse = (projected - x).square().mean((1, 2))
-        flat.grad.zero_()
+        adam.zero_grad()
         (mse + losses(kind, sent, noise, weight)).sum().backward()
-        adam.step(training.learning_rate(step, recipe.steps, recipe.learning_rate))
-    return _views(kind, latent_dim, flat.detach(), sizes, widths, count)
+        adam.param_groups[0]["lr"] = training.learning_rate(step, recipe.steps, recipe.learning_rate)
+        adam.step()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    return models
 
 
-def _views(
-    kind: str, latent_dim: int, flat: Tensor, sizes: list[int], widths: Sequence[list[int]], count: int
-) -> Models:
-    parts = zip(flat.split(sizes), widths, strict=True)
-    return Models(kind, latent_dim, *(network.view(part, count, width) for part, width in parts))
+def _zeros(cells: int, widths: Sequence[int]) -> Network:
+    return Network(
+        tuple(torch.zeros(cells, o, i) for i, o in itertools.pairwise(widths)),
+        tuple(torch.zeros(cells, o, 1) for o in widths[1:]),
+    )
 
 
 def _generator(seed: int, *name: object) -> torch.Generator:
@@ -183,7 +194,7 @@ def _transmit(
     error = measures.squared_error(split.points, project(model.decoder(z), cube.SOURCE.bounds)[0].T.numpy())
     if sent.log_noise_power is None:
         return error, z[0].T.numpy(), None
-    return error, z[0].T.numpy(), objective.kl_nats(sent.mean, sent.log_noise_power)[0]
+    return error, z[0].T.numpy(), channel.kl_nats(sent.mean, sent.log_noise_power)[0]
 
 
 def rows(settings: Params, splits: Mapping[str, Split], lines: Lines) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The batched program of snrvae.training, in a process for each core."""
+"""The compiled step of snrvae.training, in a thread for each core."""
 
 from benchmarks.setting import Mses, Setting, Way
 from snrvae.pool import Trainer

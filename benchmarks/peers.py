@@ -65,8 +65,8 @@ def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
 
 def run(setting: Setting, rounds: int) -> list[Timing]:
     """Every way, ours first."""
-    with Pool(setting.points, setting.recipe, torch.get_num_threads()) as pool:
-        return measure(ways(setting, pool), rounds)
+    pool = Pool(setting.points, setting.recipe, torch.get_num_threads())
+    return measure(ways(setting, pool), rounds)
 
 
 def rows_against_first(timings: Sequence[Timing]) -> Iterable[list[str]]:

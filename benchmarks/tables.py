@@ -4,19 +4,19 @@ import datetime
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
+from benchmarks import step
 from benchmarks.peak import Peak, step_flops
 from benchmarks.peers import Timing, rows_against_first
 from benchmarks.scale import STEPS, Scale
 from benchmarks.setting import Setting
-from snrvae.grid import BLOCK
 
-PACKAGES = ("torch", "numpy", "jax", "jaxlib", "optax", "pythae")
+PACKAGES = ("torch", "numpy", "scipy", "numba", "jax", "jaxlib", "optax", "pythae")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -102,17 +102,15 @@ processes, Python and PyTorch included, sampled every 0.1 s.
 """
 
 
-def step_section(penalties: Sequence[tuple[int, float, float]], profile: dict[str, float]) -> str:
+def step_section(parts: Mapping[int, Mapping[str, float]]) -> str:
     """Where a step's time goes."""
-    rows = [(str(d), f"{milliseconds:.2f}", f"{share:.0%}") for d, milliseconds, share in penalties]
-    parts = [(part, f"{share:.1%}") for part, share in profile.items()]
+    shares = {dim: step.shares(found) for dim, found in parts.items()}
+    names = list(next(iter(shares.values())))
+    rows = [(part, *(f"{shares[dim][part]:.1%}" for dim in parts)) for part in names]
+    whole = ("µs of a step", *(f"{found[step.WHOLE]:.1f}" for found in parts.values()))
     return f"""## A step
 
-A block of {BLOCK} cells on one thread, timed with and without calling the latent penalty:
+A cell on one thread, the least of several calls; its compiled parts are called by themselves.
 
-{table(("d", "ms per step", "share of the latent penalty"), rows)}
-
-The same step under torch.profiler, the mean over d:
-
-{table(("part", "share of the time"), parts)}
+{table(("part", *(f"d = {dim}" for dim in parts)), [whole, *rows])}
 """

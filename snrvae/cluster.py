@@ -1,7 +1,7 @@
-"""The grid over a Dask cluster: blocks of cells side by side, on as many machines as it has.
+"""The grid over a Dask cluster: cells side by side, on as many machines as it has.
 
-Dask runs a block again whose worker died, on another one. Scheduler, workers and this process have to run the
-same code on the same versions, and are held to it before anything is trained.
+Dask trains a cell again whose worker died, on another one. Scheduler, workers and this process have to run
+the same code on the same versions, and are held to it before anything is trained.
 """
 
 import hashlib
@@ -15,15 +15,18 @@ from pathlib import Path
 
 import dask
 import numpy as np
-import torch
 from distributed import Client, Future, KilledWorker, as_completed, get_worker
 from distributed.versions import VersionMismatchWarning
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from snrvae.pool import Block, StoppedError, Trained, Trainer, train_block
+from snrvae import codec, training
+from snrvae.grid import Cell
+from snrvae.pool import StoppedError, Trained, Trainer
+from snrvae.records import History, Points
 from snrvae.training import Progress, Recipe
 
 PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
+PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
 CURE = "start it again in a clone of this commit, with the packages of requirements-dev.lock"
 
 # As it was loaded: a worker that has been up since before a `git pull` runs the old code.
@@ -33,23 +36,23 @@ _CODE = hashlib.sha256(
 
 
 class Cluster(Trainer):
-    """Workers of a Dask cluster that train blocks of cells on the same inputs [n, 3 + l]."""
+    """Workers of a Dask cluster that train cells on the same inputs [n, 3 + l]."""
 
-    def __init__(self, client: Client, inputs: NDArray[np.float32], recipe: Recipe):
+    def __init__(self, client: Client, inputs: Points, recipe: Recipe):
         self._client, self._recipe = client, recipe
         # A task, not scattered data: it is run again where the last worker that held the inputs died.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
-            self._inputs: Future[NDArray[np.float32]] = client.submit(np.asarray, inputs, pure=False)
+            self._inputs: Future[Points] = client.submit(np.asarray, inputs, pure=False)
         client.replicate(self._inputs)
 
-    def train(self, blocks: Sequence[Block], progress: Progress) -> list[Trained]:
-        """Each block trained, in the order given; `progress` hears of a block when it is done.
+    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
+        """Each cell trained, in the order given; `progress` hears of a cell when it is done.
 
-        Raises ConnectionError where the scheduler is lost, ChildProcessError where a block's workers die.
+        Raises ConnectionError where the scheduler is lost, ChildProcessError where a cell's workers die.
         """
         futures = self._client.map(
             _train,
-            blocks,
+            cells,
             inputs=self._inputs,
             recipe=self._recipe,
             expected=environment(),
@@ -58,27 +61,25 @@ class Cluster(Trainer):
         trained: dict[object, Trained] = {}
         try:
             for future in as_completed(futures, loop=self._client.loop):
-                _, history = trained[future.key] = future.result()
-                cell_steps = self._recipe.train.steps * len(history.cells)
-                progress(cell_steps, float(history.losses[-1, :, 0].mean()))
+                data, history = future.result()
+                trained[future.key] = codec.from_bytes(data)[0], history
+                progress(self._recipe.train.steps, float(history.losses[-1, 0, 0]))
         except CancelledError:
             raise ConnectionError(f"{_address(self._client)}: the scheduler is gone") from None
         except KilledWorker as error:
             raise ChildProcessError(
-                f"{_address(self._client)}: {error.allowed_failures + 1} workers died at the same block, "
+                f"{_address(self._client)}: {error.allowed_failures + 1} workers died at the same cell, "
                 f"the last one {error.last_worker.address} (out of memory?)"
             ) from None
         return [trained[future.key] for future in futures]
 
 
 @contextmanager
-def connect(
-    address: str, inputs: NDArray[np.float32], recipe: Recipe, patience: float = PATIENCE
-) -> Iterator[Cluster]:
+def connect(address: str, inputs: Points, recipe: Recipe, patience: float = PATIENCE) -> Iterator[Cluster]:
     """The cluster whose scheduler is at `address`, such as tcp://10.0.0.1:8786.
 
     On leaving the context, by an error or an interrupt too, the cluster drops what it holds for us, and
-    running blocks end at their next record.
+    running cells end at their next record.
     Raises ValueError or OSError, in one line, where it cannot be reached, has no workers, or differs.
     """
     with warnings.catch_warnings():
@@ -96,8 +97,8 @@ def connect(
 
 
 def environment() -> dict[str, str]:
-    """What a block's bits depend on besides cells, inputs and recipe: versions, and snrvae's sources."""
-    packages = {name: version(name) for name in ("torch", "numpy", "distributed")}
+    """What a cell's bits depend on besides cells, inputs and recipe: versions, and snrvae's sources."""
+    packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages, "snrvae's code": _CODE}
 
 
@@ -131,8 +132,8 @@ def _address(client: Client) -> str:
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
-def _train(block: Block, inputs: NDArray[np.float32], recipe: Recipe, expected: Mapping[str, str]) -> Trained:
-    """A block trained on a worker."""
+def _train(cell: Cell, inputs: Points, recipe: Recipe, expected: Mapping[str, str]) -> tuple[bytes, History]:
+    """A cell trained on a worker, its codec as bytes: plain data between machines."""
     worker = get_worker()
     _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
     task = worker.state.tasks[worker.get_current_task()]
@@ -141,4 +142,6 @@ def _train(block: Block, inputs: NDArray[np.float32], recipe: Recipe, expected: 
         if task.state == "cancelled":
             raise StoppedError
 
-    return train_block(block, torch.from_numpy(inputs), recipe, progress)
+    with threadpool_limits(1):
+        trained, history = training.fit((cell,), inputs, recipe, progress)
+    return codec.to_bytes([trained]), history

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import dataset, density, generation, information, measures, objective, shannon
+from snrvae import channel, dataset, density, generation, information, measures, shannon
 from snrvae.codec import Codecs, label_of
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
@@ -208,7 +208,7 @@ def _pass(
     reconstructed = codec.decode(z, label_of(inputs.T))[0]
     if latents.log_noise_power is None:
         return z[0].T, reconstructed, None, None
-    kl = objective.kl_nats(latents.mean, latents.log_noise_power)[0]
+    kl = channel.kl_nats(latents.mean, latents.log_noise_power)[0]
     if codec.noise == "isotropic":
         return z[0].T, reconstructed, kl, None
     snr = codec.cells[0].snr or 1.0

@@ -1,9 +1,8 @@
 """The grid's cells, and how they are put together into batches."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 from snrvae.params import Params
@@ -11,7 +10,6 @@ from snrvae.params import Params
 Noise = Literal["none", "isotropic", "learned"]
 
 MODELS: dict[Noise, str] = {"none": "ae", "isotropic": "snr_vae", "learned": "snr_vae_learned"}
-BLOCK = 8  # cells that train together: their activations stay in a core's share of the cache
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,3 @@ def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     for cell in cells:
         shapes.setdefault((cell.noise, cell.latent_dim), []).append(cell)
     return [tuple(group) for group in shapes.values()]
-
-
-def blocks(group: Sequence[Cell], largest: int) -> list[tuple[Cell, ...]]:
-    """The group in as few blocks of at most `largest` cells as will do, of nearly equal size."""
-    count = -(-len(group) // largest)
-    bounds = [len(group) * k // count for k in range(count + 1)]
-    return [tuple(group[a:b]) for a, b in pairwise(bounds)]

@@ -10,12 +10,13 @@ from typing import Any
 from snrvae.params import Params
 
 INTERPRETER = 300e6  # with PyTorch and its libraries
+COMPILER = 100e6  # Numba and what it compiled
 POINT = 13  # bytes of a point in cube.npz: three float32 and its face
 LABEL = 24  # bytes of the face as a conditional codec is given it: six float32
 PASS = 8192  # points that go through a network at once in evaluation
 FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
-BLOCK = 8  # cells that train together
-CHUNK = 50  # steps whose draws are made at once in training
+GROUP = 128  # points that are compared with each other in training, at most
+CHUNK = 100  # steps whose draws are made at once in training
 LEAST: dict[str, Any] = {  # what may be lowered, and how far
     "data.train_points": 6,
     "data.validation_points": 6,
@@ -59,27 +60,25 @@ def _generate(params: Params, _: int) -> float:
 
 
 def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> float:
-    """A block in each process, beside all codecs that are done."""
+    """A cell on each core, beside all codecs that are done."""
     train, cells = params.train, snrs * params.train.repeats
-    size = min(cells, BLOCK)
     shapes = [
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
-    processes = min(cores, len(shapes) * -(-cells // BLOCK))
-    drawn, repeats = min(CHUNK, train.steps) * train.batch_size, min(train.repeats, size)
-    block = max(
-        size * 16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
-        + size * 4 * train.batch_size * _activations(params, latent_dim, heads)
-        + drawn * (repeats * (32 + 2 * _label(params) + 8 * latent_dim) + size * (12 + 4 * latent_dim))
-        + drawn * size * _label(params)
+    drawn = min(CHUNK, train.steps) * train.batch_size
+    cell = max(
+        16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
+        + 4 * train.batch_size * _activations(params, latent_dim, heads)
+        + drawn * (8 + 4 * latent_dim)
         for latent_dim, heads in shapes
     )
-    records = 2 * size * 12 * train.steps / 60
-    results = sum(cells * 16 * _parameters(params, *shape) for shape in shapes)  # joined, then written
+    pairs = 8 * min(GROUP, train.batch_size) ** 2
+    records = 12 * train.steps / 60
+    at_work = min(cores, len(shapes) * cells) * (cell + pairs + records)
+    results = sum(cells * 12 * _parameters(params, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
-    points = (2 * POINT + 2 * _label(params)) * params.data.train_points
-    apart = processes * 0.7 * INTERPRETER if processes > 1 else 0
-    return INTERPRETER + points + apart + max(processes * (block + records), results) + rows
+    points = (POINT + _label(params)) * params.data.train_points
+    return COMPILER + INTERPRETER + points + at_work + results + rows
 
 
 def _evaluate(params: Params, cores: int) -> float:
@@ -114,10 +113,9 @@ def _parameters(params: Params, latent_dim: int, heads: int) -> int:
 
 
 def _activations(params: Params, latent_dim: int, heads: int) -> int:
-    """float32 that a point of a batch holds in training: both networks, two scratches, the penalties."""
+    """float32 that a point of a batch holds in training: both networks, three spaces, latents."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
-    pairs = 2 * 128  # with which points a point is compared, and which have its label
-    return 2 * layers * width + 2 * max(width, heads * latent_dim) + 8 * heads * latent_dim + pairs
+    return 2 * layers * width + 3 * max(width, heads * latent_dim) + 8 * heads * latent_dim + 20
 
 
 def _lowered(params: Params, key: str) -> Params:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from snrvae import codec, dataset, tables, training
 from snrvae.grid import Cell
 from snrvae.params import Params
-from snrvae.pool import Alone, Pool, Trainer
+from snrvae.pool import Pool, Trainer
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Points
 from snrvae.training import Recipe
@@ -54,8 +54,7 @@ def _trainer(inputs: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
     """A cluster where the environment names its scheduler, and this machine's cores where it does not."""
     address = os.environ.get(CLUSTER)
     if not address:
-        cores = torch.get_num_threads()
-        return Pool(inputs, recipe, cores) if cores > 1 else nullcontext(Alone(inputs, recipe))
+        return nullcontext(Pool(inputs, recipe, torch.get_num_threads()))
     try:
         from snrvae import cluster  # noqa: PLC0415 - Dask is an extra
     except ModuleNotFoundError as error:

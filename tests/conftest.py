@@ -5,7 +5,6 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import torch
 
 from snrvae import dataset, grid, shannon, training
 from snrvae.codec import Codecs
@@ -70,7 +69,7 @@ def cells() -> list[Cell]:
 @pytest.fixture(scope="session")
 def codecs(cells: list[Cell], splits: dict[str, Split], recipe: MakeRecipe) -> list[Codecs]:
     """The cells, trained for 200 steps: ae/d1, ae/d2, snr_vae/d2, snr_vae_learned/d2."""
-    points = torch.from_numpy(splits["train"].points)
+    points = splits["train"].points
     return [
         training.fit(group, points, recipe(steps=200), lambda *_: None)[0] for group in grid.groups(cells)
     ]

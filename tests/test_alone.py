@@ -1,17 +1,19 @@
 """A cell is a cell: what it comes out as does not depend on what is trained beside it, nor on where."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from functools import cache
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
-from snrvae import codec, grid, network, training
+from snrvae import codec, training
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
-from snrvae.pool import Alone, Pool, Trainer
+from snrvae.pool import Pool
 from snrvae.records import History
 from snrvae.sources.source import Split
 from snrvae.training import Recipe
@@ -35,14 +37,6 @@ def short(recipe: MakeRecipe) -> Recipe:
     return recipe(hidden=(16,), steps=300, batch_size=16)
 
 
-@pytest.fixture(scope="module")
-def pools(splits: dict[str, Split], short: Recipe) -> Iterator[list[Trainer]]:
-    """This process, and two others."""
-    points = splits["train"].points
-    with Pool(points, short, 2) as apart:
-        yield [Alone(points, short), apart]
-
-
 def codec_bits(batches: Sequence[Codecs]) -> Bits:
     return {
         cell: codec.to_bytes([batch.select([place])])
@@ -62,7 +56,7 @@ def loss_bits(histories: Sequence[History]) -> Bits:
 @pytest.fixture(scope="module")
 def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
     """The bits of a cell that is trained by itself."""
-    points = torch.from_numpy(splits["train"].points)
+    points = splits["train"].points
 
     @cache
     def train(cell: Cell) -> bytes:
@@ -75,43 +69,38 @@ def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
 @settings(max_examples=10)
 @given(
     cells=st.lists(st.sampled_from(CELLS), min_size=2, max_size=8, unique=True),
-    largest=st.integers(1, 8),
-    place=st.sampled_from([0, 1]),
-    threads=st.sampled_from([1, 2]),
+    threads=st.integers(1, 3),
+    blas=st.sampled_from([1, 2]),
 )
 def test_a_cell_has_the_bits_that_it_has_alone(
-    pools: list[Trainer],
+    splits: dict[str, Split],
+    short: Recipe,
     alone: Callable[[Cell], bytes],
     cells: list[Cell],
-    largest: int,
-    place: int,
     threads: int,
+    blas: int,
 ) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "BLOCK", largest)
-        batches, _ = pools[place].fit(cells, lambda *_: None)
-    torch.set_num_threads(before)
+    with threadpool_limits(blas):
+        batches, _ = Pool(splits["train"].points, short, threads).fit(cells, lambda *_: None)
     assert codec_bits(batches) == {cell: alone(cell) for cell in cells}
 
 
 TOGETHER = tuple(cell for cell in CELLS if (cell.noise, cell.latent_dim) == ("learned", 2))
 
 
-@pytest.mark.parametrize(("row", "same"), [(network.ROW, True), (1, False)])
-def test_that_takes_parameters_on_rows_of_their_own(
-    row: int, same: bool, splits: dict[str, Split], short: Recipe, monkeypatch: pytest.MonkeyPatch
+def test_that_takes_streams_that_are_a_cells_own(
+    splits: dict[str, Split], short: Recipe, alone: Callable[[Cell], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "ROW", row)
-    points = torch.from_numpy(splits["train"].points)
-    batch, _ = training.fit(TOGETHER, points, short, lambda *_: None)
-    one, _ = training.fit(TOGETHER[:1], points, short, lambda *_: None)
-    assert (codec_bits([batch])[TOGETHER[0]] == codec.to_bytes([one])) is same
+    """Were the order of cells to say what they draw, the test above would fail."""
+    turn = itertools.count()
+    monkeypatch.setattr(training, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
+    batches, _ = Pool(splits["train"].points, short, 1).fit(TOGETHER, lambda *_: None)
+    bits = codec_bits(batches)
+    assert all(bits[cell] != alone(cell) for cell in TOGETHER)
 
 
 def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short: Recipe) -> None:
-    points = torch.from_numpy(splits["train"].points)
+    points = splits["train"].points
     _, history = training.fit(TOGETHER[:2], points, short, lambda *_: None)
     _, one = training.fit(TOGETHER[:1], points, short, lambda *_: None)
     assert loss_bits([history])[TOGETHER[0]] == loss_bits([one])[TOGETHER[0]]

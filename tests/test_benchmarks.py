@@ -12,7 +12,7 @@ from benchmarks import ours, peak, plain, vmapped
 from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae.grid import Cell
-from snrvae.pool import Alone
+from snrvae.pool import Pool
 from snrvae.sources.source import Split
 from snrvae.training import Recipe
 
@@ -29,7 +29,7 @@ def setting(splits: dict[str, Split], recipe: MakeRecipe) -> Setting:
 @pytest.fixture(scope="module")
 def mses(setting: Setting) -> Mses:
     """Of this project."""
-    return ours.prepare(setting, Alone(setting.points, setting.recipe)).train()
+    return ours.prepare(setting, Pool(setting.points, setting.recipe, 1)).train()
 
 
 def loop(setting: Setting) -> Way:

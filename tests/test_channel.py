@@ -1,6 +1,6 @@
 """The SNR channel: noise power is signal power over SNR, whatever the latents."""
 
-from typing import Any
+import math
 
 import numpy as np
 import pytest
@@ -11,13 +11,19 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import channel, objective
+from snrvae import channel, step
+from tests.compiled import signal_power
 
 SNRS = torch.tensor([0.1, 1.0, 10.0, 1000.0]).view(-1, 1, 1)  # a cell each
 DIM, BATCH = 3, 40_000
 
 powers = st.floats(1e-6, 1e6)
 heads = hnp.arrays(np.float32, (2, 3, 8), elements=st.floats(-60, 60, width=32))
+
+
+def log_mean_exp(head: Tensor) -> Tensor:
+    """ln E exp(v) over dimensions and points of a log-variance head [c, d, b], as [c, 1, 1]."""
+    return head.logsumexp((1, 2), keepdim=True) - math.log(head.shape[1] * head.shape[2])
 
 
 @pytest.fixture
@@ -35,8 +41,8 @@ def noise() -> Tensor:
 
 def test_signal_power_is_the_mean_squared_norm_over_the_dimension_cell_by_cell(mean: Tensor) -> None:
     expected = [(cell.T.numpy() ** 2).sum(1).mean() / DIM for cell in mean.double()]
-    assert channel.signal_power(mean).shape == (4, 1, 1)
-    assert channel.signal_power(mean).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+    assert signal_power(mean).shape == (4, 1, 1)
+    assert signal_power(mean).flatten().tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @given(powers, st.floats(1e-6, 1e6))
@@ -46,7 +52,7 @@ def test_isotropic_noise_power_is_signal_power_over_snr(power: float, snr: float
 
 
 def test_what_the_channel_adds_has_the_signal_power_over_the_snr(mean: Tensor, noise: Tensor) -> None:
-    log_noise_power = channel.isotropic(channel.signal_power(mean), SNRS)
+    log_noise_power = channel.isotropic(signal_power(mean), SNRS)
     added = channel.transmit(mean, log_noise_power, noise) - mean
     ratio = added.double().square().mean((1, 2)) / mean.double().square().mean((1, 2))
     assert log_noise_power.shape == (4, 1, 1)
@@ -61,15 +67,15 @@ def test_learned_noise_has_the_signal_power_over_the_snr_on_average(
 ) -> None:
     head, signal = torch.from_numpy(values).double(), torch.full((2, 1, 1), power, dtype=torch.float64)
     ratio = torch.full_like(signal, snr)
-    log_noise_power = channel.learned(signal, ratio, head, channel.log_mean_exp(head))
+    log_noise_power = channel.learned(signal, ratio, head, log_mean_exp(head))
     assert log_noise_power.shape == head.shape
     means = log_noise_power.exp().mean((1, 2)).tolist()
     assert means == pytest.approx([power / snr] * 2, rel=1e-9)
 
 
 def test_learned_noise_is_spread_as_the_head_says(mean: Tensor, noise: Tensor) -> None:
-    signal = channel.signal_power(mean)
-    log_noise_power = channel.learned(signal, SNRS, noise, channel.log_mean_exp(noise))
+    signal = signal_power(mean)
+    log_noise_power = channel.learned(signal, SNRS, noise, log_mean_exp(noise))
     offset = log_noise_power - noise
     assert (offset.amax((1, 2)) - offset.amin((1, 2))).max() < 1e-4
 
@@ -78,36 +84,36 @@ def test_learned_noise_is_spread_as_the_head_says(mean: Tensor, noise: Tensor) -
 def test_a_constant_head_gives_isotropic_noise(constant: float) -> None:
     head = torch.full((2, 3, 8), constant)
     signal, snr = torch.tensor([0.5, 2.0]).view(2, 1, 1), torch.tensor([1.0, 30.0]).view(2, 1, 1)
-    learned = channel.learned(signal, snr, head, channel.log_mean_exp(head))
+    learned = channel.learned(signal, snr, head, log_mean_exp(head))
     assert torch.allclose(learned, channel.isotropic(signal, snr).expand_as(learned), atol=2e-5)
 
 
 @given(heads)
 def test_the_log_of_the_mean_is_that_of_plain_float64_arithmetic(values: NDArray[np.float32]) -> None:
     expected = np.log(np.exp(values.astype(np.float64)).mean((1, 2)))
-    found = channel.log_mean_exp(torch.from_numpy(values))
+    found = log_mean_exp(torch.from_numpy(values))
     assert found.shape == (2, 1, 1)
     assert found.flatten().tolist() == pytest.approx(expected.tolist(), abs=2e-5)
 
 
 def test_the_log_of_the_mean_stands_heads_that_would_overflow() -> None:
     head = torch.tensor([[[500.0, -500.0]]])
-    assert float(channel.log_mean_exp(head)) == pytest.approx(500 - np.log(2))
+    assert float(log_mean_exp(head)) == pytest.approx(500 - np.log(2))
 
 
 def test_without_noise_the_mean_comes_through_exactly(mean: Tensor) -> None:
-    log_noise_power = channel.isotropic(channel.signal_power(mean), SNRS)
+    log_noise_power = channel.isotropic(signal_power(mean), SNRS)
     assert torch.equal(channel.transmit(mean, log_noise_power, torch.zeros_like(mean)), mean)
 
 
 def test_the_channel_adds_the_noise_times_its_standard_deviation(mean: Tensor, noise: Tensor) -> None:
-    log_noise_power = channel.isotropic(channel.signal_power(mean), SNRS)
-    sigma = (channel.signal_power(mean) / SNRS).sqrt()
+    log_noise_power = channel.isotropic(signal_power(mean), SNRS)
+    sigma = (signal_power(mean) / SNRS).sqrt()
     assert torch.allclose(channel.transmit(mean, log_noise_power, noise), mean + sigma * noise, atol=1e-5)
 
 
 def test_two_transmissions_of_the_same_latents_differ(mean: Tensor) -> None:
-    log_noise_power = channel.isotropic(channel.signal_power(mean), SNRS)
+    log_noise_power = channel.isotropic(signal_power(mean), SNRS)
     generator = torch.Generator().manual_seed(0)
     one, two = (
         channel.transmit(mean, log_noise_power, torch.randn(mean.shape, generator=generator)) for _ in "12"
@@ -118,7 +124,7 @@ def test_two_transmissions_of_the_same_latents_differ(mean: Tensor) -> None:
 def test_as_the_snr_grows_the_channel_becomes_noiseless(mean: Tensor, noise: Tensor) -> None:
     errors = []
     for snr in (1e2, 1e6, 1e10, 1e20):
-        log_noise_power = channel.isotropic(channel.signal_power(mean), torch.full((4, 1, 1), snr))
+        log_noise_power = channel.isotropic(signal_power(mean), torch.full((4, 1, 1), snr))
         errors.append(float((channel.transmit(mean, log_noise_power, noise) - mean).abs().max()))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 1
@@ -131,39 +137,53 @@ def test_the_scale_of_the_latents_changes_nothing_in_units_of_the_signal(scale: 
     mean, noise = (torch.randn(1, 2, 16, generator=generator, dtype=torch.float64) for _ in "12")
 
     def normalised(mean: Tensor) -> Tensor:
-        power = channel.signal_power(mean)
+        power = signal_power(mean)
         return channel.transmit(mean, channel.isotropic(power, torch.tensor(7.0)), noise) / power.sqrt()
 
     assert torch.allclose(normalised(scale * mean), normalised(mean))
 
 
-# Channels in training, against autograd over the functions above
+# The channel in training, against autograd over the functions above
 
 
-@pytest.mark.parametrize("kind", [channel.IsotropicChannel, channel.LearnedChannel])
-def test_a_channel_in_training_sends_charges_and_pulls_as_its_formulas_do(kind: Any) -> None:
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("snr", [0.7, 30.0])
+def test_the_channel_in_training_sends_charges_and_pulls_as_its_formulas_do(
+    snr: float, learned: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    cells, dims, batch, kl_weight = 2, 3, 5, 0.3
-    heads = 2 if kind is channel.LearnedChannel else 1
-    draw: Any = {"dtype": torch.float64, "generator": generator}
-    output = (2 * torch.randn(cells, heads * dims, batch, **draw)).requires_grad_()
-    noise, gradient = torch.randn(cells, dims, batch, **draw), torch.randn(cells, dims, batch, **draw)
-    snr = torch.tensor([0.7, 30.0], dtype=torch.float64).view(-1, 1, 1)
-
-    mean, head = output[:, :dims], output[:, dims:]
-    power = channel.signal_power(mean)
+    dims, batch, kl_weight = 3, 5, 0.3
+    output = (2 * torch.randn((1 + learned) * dims, batch, generator=generator)).requires_grad_()
+    noise, at_z = (torch.randn(dims, batch, generator=generator) for _ in "12")
+    mean, head = output[None, :dims], output[None, dims:]
+    power, ratio = signal_power(mean), torch.tensor(snr)
     log_noise_power = (
-        channel.learned(power, snr, head, channel.log_mean_exp(head))
-        if heads == 2
-        else channel.isotropic(power, snr)
+        channel.learned(power, ratio, head, log_mean_exp(head))
+        if learned
+        else channel.isotropic(power, ratio)
     )
-    z = channel.transmit(mean, log_noise_power, noise)
-    kl = objective.kl_nats(mean, log_noise_power).mean(1)
-    ((gradient * z).sum() + kl_weight * kl.sum()).backward()
+    z = channel.transmit(mean, log_noise_power, noise)[0]
+    kl = channel.kl_nats(mean, log_noise_power).mean()
+    ((at_z * z).sum() + kl_weight * kl).backward()
 
-    one = kind(snr, dims, batch, kl_weight)
-    with torch.no_grad():
-        assert torch.allclose(one.forward(output, noise), z)
-        assert torch.allclose(one.kl_nats(), kl)
-        assert output.grad is not None
-        assert torch.allclose(one.backward(gradient), output.grad)
+    given, weight = np.float32(snr), np.float32(kl_weight)
+    sent, root, delta = (np.empty(shape, np.float32) for shape in (z.shape, z.shape, output.shape))
+    arrays = output.detach().numpy(), noise.numpy()
+    if learned:
+        charged = step.send_learned(*arrays, given, sent, root)
+        step.pull_learned(*arrays, given, weight, root, at_z.numpy(), delta)
+    else:
+        charged = step.send(*arrays, given, sent)
+        step.pull(*arrays, given, weight, at_z.numpy(), delta)
+    assert sent == pytest.approx(z.detach().numpy(), rel=1e-5)
+    assert charged == pytest.approx(float(kl.detach()), rel=1e-5)
+    assert output.grad is not None
+    assert delta == pytest.approx(output.grad.numpy(), rel=1e-4, abs=1e-5)
+
+
+def test_a_head_that_would_overflow_is_sent_all_the_same() -> None:
+    output = np.array([[1, -1], [500, -500]], np.float32)
+    sent, root = np.empty((1, 2), np.float32), np.empty((1, 2), np.float32)
+    step.send_learned(output, np.ones((1, 2), np.float32), np.float32(4), sent, root)
+    assert root[0] == pytest.approx([1, 0])
+    assert sent[0] == pytest.approx([1 + 2**0.5 / 2, -1])

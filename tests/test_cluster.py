@@ -18,7 +18,7 @@ from distributed import Client
 
 from snrvae import cluster, codec, dataset
 from snrvae.grid import Cell
-from snrvae.pool import Alone
+from snrvae.pool import Pool
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 from snrvae.training import DivergedError, Recipe
@@ -94,12 +94,12 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
 
         def progress(cell_steps: int, _: float) -> None:
             told.append(cell_steps)
-            if processes:  # five blocks: after the first and the second, each worker is at another
+            if processes:  # after the first and the second, each worker is at another
                 os.kill(processes.pop(), signal.SIGKILL)
 
         batches, histories = there.fit(CELLS, progress)
         assert set(client.run(os.getpid).values()).isdisjoint(processes)
-    expected, expected_histories = Alone(points, settings).fit(CELLS, lambda *_: None)
+    expected, expected_histories = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
     assert not processes
     assert sum(told) == 300 * len(CELLS)
     assert codec.to_bytes(batches) == codec.to_bytes(expected)

@@ -23,8 +23,8 @@ from snrvae import (
     information,
     measures,
     memory,
-    objective,
     params,
+    program,
     segments,
     shannon,
     training,
@@ -35,6 +35,7 @@ from snrvae.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.sources import cube, square
 from snrvae.sources.source import Split
 from stages import files
+from tests.compiled import begun, gaussianity, gradients, without_moving
 
 ROOT = Path(__file__).parents[1]
 assert cube.SOURCE.faces is not None
@@ -74,28 +75,28 @@ def labelled_penalty(z: Tensor, label: Tensor) -> Tensor:
 def test_the_penalty_of_labelled_latents_is_that_of_pairs_with_one_label(kinds: int) -> None:
     z = torch.randn(3, 2, 32, generator=generator(), dtype=torch.float64)
     label = labels(32, kinds, cells=3)
-    value, gradient = objective.gaussianity(z, label)
+    value, gradient = gaussianity(z, label)
     z.requires_grad_()
     expected = torch.stack([labelled_penalty(z[i], label[i]) for i in range(3)])
     expected.sum().backward()
-    assert torch.allclose(value, expected, atol=1e-12)
-    assert torch.allclose(gradient, z.grad, atol=1e-12)
+    assert torch.allclose(value, expected, atol=1e-6)
+    assert torch.allclose(gradient, z.grad, atol=1e-6)
 
 
 def test_one_label_for_all_is_no_label() -> None:
     z = torch.randn(2, 3, 64, generator=generator(), dtype=torch.float64)
-    value, gradient = objective.gaussianity(z)
-    same_value, same_gradient = objective.gaussianity(z, torch.ones(2, 1, 64, dtype=torch.float64))
-    assert torch.allclose(value, same_value, atol=1e-12)
-    assert torch.allclose(gradient, same_gradient, atol=1e-12)
+    value, gradient = gaussianity(z)
+    same_value, same_gradient = gaussianity(z, torch.ones(2, 1, 64, dtype=torch.float64))
+    assert torch.equal(value, same_value)
+    assert torch.equal(gradient, same_gradient)
 
 
 def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out() -> None:
     z = torch.randn(1, 1, 4096, generator=generator(), dtype=torch.float64)
     label = torch.stack([z[0, 0] < 0, z[0, 0] >= 0]).double().unsqueeze(0)  # each label has a half
-    together, _ = objective.gaussianity(z)
-    apart, _ = objective.gaussianity(z, label)
-    blind, _ = objective.gaussianity(z, labels(4096, 2))
+    together, _ = gaussianity(z)
+    apart, _ = gaussianity(z, label)
+    blind, _ = gaussianity(z, labels(4096, 2))
     assert abs(float(together)) < 0.005
     assert abs(float(blind)) < 0.005
     assert float(apart) > 0.05
@@ -111,14 +112,13 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
 ) -> None:
     cell = Cell(noise, latent_dim, None if noise == "none" else 4.0, 0)
     settings = recipe((16, 16), kl_weight=0.05, gaussianity_weight=0.3)
-    block = training._Block((cell,), inputs, settings)
-    x = inputs[:64].T.unsqueeze(0).contiguous()
-    epsilon = torch.randn(1, latent_dim, 64, generator=generator())
+    made = begun(cell, inputs.numpy(), settings)
     nets = [
-        [t.clone().requires_grad_() for t in (*n.weights, *n.biases)] for n in (block.encoder, block.decoder)
+        [t.clone().requires_grad_() for t in (*n.weights, *n.biases)]
+        for n in (program._network(made.encoder), program._network(made.decoder))
     ]
-    losses = torch.zeros(3, 1)
-    block.step(x, epsilon, 1e-3, settings.train.gaussianity_weight, losses)
+    x, epsilon = inputs[:64].T, torch.randn(latent_dim, 64, generator=generator())
+    losses = without_moving(made, inputs[:64].numpy(), epsilon, settings.train.gaussianity_weight)
 
     def forward(parameters: list[Tensor], value: Tensor) -> Tensor:
         half = len(parameters) // 2
@@ -126,7 +126,7 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
             value = weight[0] @ (value.relu() if layer else value) + bias[0]
         return value
 
-    output = forward(nets[0], x[0])
+    output = forward(nets[0], x)
     kl = penalty = torch.zeros(())
     z = mean = output[:latent_dim]
     if noise != "none":
@@ -134,21 +134,22 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
         if noise == "learned":
             share = output[latent_dim:].exp()
             variance = variance * share / share.mean()
-        z = mean + variance.sqrt() * epsilon[0]
+        z = mean + variance.sqrt() * epsilon
         kl = (mean.square() + variance - 1 - variance.log()).sum(0).mean() / 2
-        penalty = labelled_penalty(z.double(), x[0, 3:].double()).float()
-    decoded = forward(nets[1], torch.cat([z, x[0, 3:]]))
-    error = decoded + (decoded.clamp(0, 1) - decoded).detach() - x[0, :3]
+        penalty = labelled_penalty(z.double(), x[3:].double()).float()
+    decoded = forward(nets[1], torch.cat([z, x[3:]]))
+    error = decoded + (decoded.clamp(0, 1) - decoded).detach() - x[:3]
     mse = error.square().mean()
     (mse + 0.05 * kl + 0.3 * penalty).backward()
-    assert losses[:, 0].tolist() == pytest.approx(
-        [float(v.detach()) for v in (mse, kl, penalty)], rel=1e-3, abs=1e-5
-    )
-    for net, parameters in zip((block._encoder.gradient, block._decoder.gradient), nets, strict=True):
-        for found, expected in zip((*net.weights, *net.biases), parameters, strict=True):
-            assert expected.grad is not None
-            scale = float(expected.grad.abs().max())
-            assert torch.allclose(found, expected.grad, rtol=1e-3, atol=1e-4 * scale)
+    assert losses == pytest.approx([float(v.detach()) for v in (mse, kl, penalty)], rel=1e-3, abs=1e-5)
+    expected = [
+        t for n in nets for pair in zip(n[: len(n) // 2], n[len(n) // 2 :], strict=True) for t in pair
+    ]
+    for found, parameter in zip(gradients(made), expected, strict=True):
+        assert parameter.grad is not None
+        scale = float(parameter.grad.abs().max())
+        gradient = parameter.grad.view_as(found)
+        assert torch.allclose(found, gradient, rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_only_without_labels_the_latent_penalty_is_strong_at_first(
@@ -156,7 +157,9 @@ def test_only_without_labels_the_latent_penalty_is_strong_at_first(
 ) -> None:
     def trained(points: Tensor) -> bytes:
         cell = Cell("isotropic", 2, 10.0, 0)
-        return codec.to_bytes([training.fit((cell,), points, recipe((16,), steps=20), lambda *_: None)[0]])
+        return codec.to_bytes(
+            [training.fit((cell,), points.numpy(), recipe((16,), steps=20), lambda *_: None)[0]]
+        )
 
     before = trained(inputs), trained(inputs[:, :3])
     monkeypatch.setattr(training, "EARLY", 1.0)
@@ -166,9 +169,9 @@ def test_only_without_labels_the_latent_penalty_is_strong_at_first(
 
 def test_a_conditional_cell_is_bit_identical_alone_and_in_a_crowd(recipe: MakeRecipe, inputs: Tensor) -> None:
     cells = tuple(Cell("isotropic", 2, snr, repeat) for snr in (4.0, 100.0, 7.0) for repeat in (0, 1))
-    together, _ = training.fit(cells, inputs, recipe(steps=300), lambda *_: None)
+    together, _ = training.fit(cells, inputs.numpy(), recipe(steps=300), lambda *_: None)
     for index in (0, 3):
-        alone, _ = training.fit((cells[index],), inputs, recipe(steps=300), lambda *_: None)
+        alone, _ = training.fit((cells[index],), inputs.numpy(), recipe(steps=300), lambda *_: None)
         assert codec.to_bytes([alone]) == codec.to_bytes([together.select([index])])
 
 
@@ -181,7 +184,9 @@ def trained(recipe: MakeRecipe, inputs: Tensor) -> dict[str, Codecs]:
         "learned": Cell("learned", 2, 100.0, 0),
     }
     settings = recipe((32, 32), steps=1500, gaussianity_weight=1e-2)
-    return {n: training.fit((cell,), inputs, settings, lambda *_: None)[0] for n, cell in cells.items()}
+    return {
+        n: training.fit((cell,), inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()
+    }
 
 
 # Codecs and their file

@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import Tensor
 
-from snrvae import params, training
-from snrvae.grid import Cell
-from snrvae.training import Recipe
+from snrvae import params, program, step
+from snrvae.step import Program
 from stages import files
 
 ROOT = Path(__file__).parents[1]
@@ -32,16 +30,19 @@ BAD = "snr_vae_learned/d1-snr10/0"
 
 @pytest.fixture
 def bad_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """BAD starts at infinity, whatever the processor; it trains in this process, which can be told to."""
-    made = training._Block.__init__
+    """BAD starts at infinity, whatever the processor; one thread trains the cells in turn."""
+    begin = program.initialise
 
-    def start(self: training._Block, cells: tuple[Cell, ...], inputs: Tensor, recipe: Recipe) -> None:
-        made(self, cells, inputs, recipe)
-        self.encoder.biases[-1][[cell.name == BAD for cell in cells]] = math.inf
+    def start(made: Program, *rest: Any) -> None:
+        begin(made, *rest)
+        if made.snr == 10 and made.noise == step.LEARNED and not started:
+            started.append(made)
+            program.layers(made.encoder.parameters, made.encoder.widths)[1][-1][:] = math.inf
 
-    monkeypatch.setattr(training._Block, "__init__", start)
+    started: list[Program] = []
+    monkeypatch.setattr(program, "initialise", start)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # repeat 0 is first
     yield
     torch.set_num_threads(threads)
 

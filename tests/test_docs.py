@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from snrvae import objective, shannon
+from snrvae import channel, shannon
 
 ROOT = Path(__file__).parents[1]
 THEORY = (ROOT / "docs" / "theory.md").read_text()
@@ -54,7 +54,7 @@ def test_noise_of_the_same_mean_that_is_spread_unevenly_raises_the_kl_without_bo
         shares = torch.full((points,), share, dtype=torch.float64)
         shares[:100] = 10 - 9 * share
         assert float(shares.mean()) == pytest.approx(1)
-        nats = objective.kl_nats(mean, (shares * power / snr).log().view(1, 1, -1)).mean()
+        nats = channel.kl_nats(mean, (shares * power / snr).log().view(1, 1, -1)).mean()
         found.append(float(nats))
         assert found[-1] - found[0] == pytest.approx(-float(shares.log().mean()) / 2, abs=1e-9)
     assert found[0] / math.log(2) == pytest.approx(shannon.capacity_bits(1, snr))

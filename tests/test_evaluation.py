@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -234,7 +235,13 @@ def test_every_cell_has_one_selected_repeat_in_the_order_of_the_first(results: l
 
 def constant(point: tuple[float, float, float]) -> Codecs:
     """A codec whose decoder says the same point whatever it gets."""
-    nets = [network.view(torch.zeros(network.parameter_count(1, w)), 1, w) for w in ((3, 16, 2), (2, 16, 3))]
+    nets = [
+        network.Network(
+            tuple(torch.zeros(1, o, i) for i, o in pairwise(widths)),
+            tuple(torch.zeros(1, o, 1) for o in widths[1:]),
+        )
+        for widths in ((3, 16, 2), (2, 16, 3))
+    ]
     nets[1].biases[-1].copy_(torch.tensor(point).view(1, 3, 1))
     return Codecs((Cell("isotropic", 2, 10.0, 0),), *nets, torch.ones(1), torch.zeros(1), "cube")
 
@@ -474,8 +481,9 @@ def test_as_many_test_points_are_asked_as_said_whatever_their_number(
 @pytest.fixture(scope="module")
 def honest(splits: dict[str, Split], recipe: Callable[..., training.Recipe]) -> Codecs:
     """A codec near the limit, at a capacity of 1.5 bits."""
-    points = torch.from_numpy(splits["train"].points)
-    return training.fit((Cell("isotropic", 3, 1.0, 0),), points, recipe(steps=300), lambda *_: None)[0]
+    return training.fit(
+        (Cell("isotropic", 3, 1.0, 0),), splits["train"].points, recipe(steps=300), lambda *_: None
+    )[0]
 
 
 def test_an_honest_codec_stays_above_the_limit_and_one_with_too_little_noise_is_found_out(

@@ -190,7 +190,7 @@ def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_term
     (filled / AE).unlink()
     done = run("train_ae")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    points = torch.from_numpy(dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points)
+    points = dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points
     recipe = Recipe((16,), Train.model_validate(TREE["train"]), seed=5, source="cube")
     expected, _ = training.fit((Cell("none", 1, None, 0),), points, recipe, lambda *_: None)
     assert (filled / AE).read_bytes() == codec.to_bytes([expected])

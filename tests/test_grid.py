@@ -82,14 +82,3 @@ def test_groups_hold_every_cell_once_with_others_of_its_shape(cells: list[Cell])
     shapes = [{(cell.noise, cell.latent_dim) for cell in group} for group in groups]
     assert all(len(shape) == 1 for shape in shapes)
     assert len({next(iter(shape)) for shape in shapes}) == len(groups)
-
-
-@given(st.integers(1, 100), st.integers(1, 12))
-def test_blocks_are_as_few_as_will_do_and_nearly_equal(count: int, largest: int) -> None:
-    cells = [Cell("isotropic", 2, 1.0, repeat) for repeat in range(count)]
-    blocks = grid.blocks(cells, largest)
-    sizes = [len(block) for block in blocks]
-    assert [cell for block in blocks for cell in block] == cells
-    assert len(blocks) == -(-count // largest)
-    assert max(sizes) <= largest
-    assert max(sizes) - min(sizes) <= 1

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from snrvae import dataset, density, evaluation, grid, memory, params, training
+from snrvae import dataset, density, evaluation, memory, params, step, training
 from snrvae.params import Params
 from snrvae.sources import cube
 from tests.repository import ROOT
@@ -81,7 +81,7 @@ def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
 
 
 def test_the_numbers_of_other_modules_are_theirs() -> None:
-    assert (memory.BLOCK, memory.CHUNK, memory.PASS) == (grid.BLOCK, training.CHUNK, evaluation.PASS)
+    assert (memory.GROUP, memory.CHUNK, memory.PASS) == (step.GROUP, training.CHUNK, evaluation.PASS)
     assert (memory.FITTED, memory.COMPONENTS) == (density.POINTS, density.COMPONENTS)
 
 

@@ -1,36 +1,45 @@
-"""Batched networks against one plain torch.nn.Sequential per cell."""
+"""Networks, in training and batched, against a plain torch.nn.Sequential per cell."""
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snrvae import network
-from snrvae.network import Backpropagation, Network, Packed
-from snrvae.params import ROW
+from snrvae import network, program, step
+from snrvae.grid import Cell
+from snrvae.network import Network
+from snrvae.step import Perceptron
 
 CELLS, BATCH = 3, 20
 WIDTHS = (3, 16, 32, 2)
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 widths_of = st.lists(st.integers(1, 40), min_size=2, max_size=5)
 
 
-def pack(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Packed:
-    """Parameters of which those of cell number k are drawn from a generator of its own, seeded first + k."""
-    packed = network.pack(torch.zeros(network.parameter_count(cells, widths), dtype=dtype), cells, widths)
-    generators = [torch.Generator().manual_seed(first + cell) for cell in range(cells)]
-    inputs = [torch.randn(widths[0], 40, generator=generator, dtype=dtype) for generator in generators]
-    network.initialise(packed.network, inputs, generators)
-    return packed
+def make(cells: int, widths: tuple[int, ...], first: int = 0) -> Network:
+    """A network of which the parameters of cell number k are drawn by a generator of its own, first + k."""
+    return network.concatenate([program._network(perceptron(widths, first + cell)) for cell in range(cells)])
 
 
-def make(cells: int, widths: tuple[int, ...], dtype: torch.dtype = torch.float32, first: int = 0) -> Network:
-    """The network of these parameters."""
-    return pack(cells, widths, dtype, first).network
+def perceptron(widths: tuple[int, ...], seed: int = 0) -> Perceptron:
+    """A network in training, initialised for normal inputs."""
+    size = sum(o * (i + 1) for i, o in pairwise(widths))
+    net = Perceptron(
+        np.array(widths),
+        np.zeros(size, np.float32),
+        np.zeros(size, np.float32),
+        np.zeros(sum(widths) * BATCH, np.float32),
+        np.zeros((widths[-1], BATCH), np.float32),
+        np.zeros((3, max(widths) * BATCH), np.float32),
+    )
+    generator = np.random.default_rng(seed)
+    inputs = generator.standard_normal((widths[0], 40), np.float32)
+    network.initialise(*program.layers(net.parameters, widths), inputs, generator)
+    return net
 
 
 def plain(net: Network, cell: int) -> nn.Sequential:
@@ -43,117 +52,68 @@ def plain(net: Network, cell: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def backpropagation(packed: Packed, gradient: Packed) -> Backpropagation:
-    widest = max(packed.network.widths)
-    return Backpropagation(packed, gradient, BATCH, network.scratch(CELLS, widest, BATCH, packed.weight))
-
-
 def parameters(net: Network) -> list[Tensor]:
     return [tensor for pair in zip(net.weights, net.biases, strict=True) for tensor in pair]
 
 
 def close(found: Tensor, expected: Tensor) -> bool:
-    tolerance = TOLERANCE[expected.dtype]
     scale = float(expected.detach().abs().max())
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale)
+    return torch.allclose(found, expected, rtol=1e-5, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("widths", [WIDTHS, (3, 16, 3), (1, 16, 16, 16, 3), (4, 2)])
-def test_forward_loss_and_every_gradient_equal_those_of_a_plain_module_per_cell(
-    widths: tuple[int, ...], dtype: torch.dtype
-) -> None:
-    packed = pack(CELLS, widths, dtype)
-    net = packed.network
-    net.weights[0][0, 0], net.biases[0][0, 0] = 0, 0  # a unit that lies exactly on the kink
-    into = pack(CELLS, widths, dtype, first=99)  # what stood there before must not stay
-    passes, gradient = backpropagation(packed, into), into.network
+@pytest.mark.parametrize("widths", [WIDTHS, (3, 16, 3), (1, 16, 16, 16, 3), (4, 2), (2, 20, 5)])
+def test_forward_and_every_gradient_equal_those_of_a_plain_module(widths: tuple[int, ...]) -> None:
+    net = perceptron(widths)
+    weights, biases = program.layers(net.parameters, net.widths)
+    weights[0][0], biases[0][0] = 0, 0  # a unit that lies exactly on the kink
+    net.gradient[:] = 99  # what stood there before must not stay
+    module = plain(program._network(net), 0)
     generator = torch.Generator().manual_seed(5)
     for _ in range(2):  # buffers are used again
-        x = torch.randn(CELLS, widths[0], BATCH, generator=generator, dtype=dtype)
-        target = torch.randn(CELLS, widths[-1], BATCH, generator=generator, dtype=dtype)
-        output = passes.forward(x).clone()
-        delta = passes.backward((output - target) * (2 / target[0].numel()))
-        for_input = passes.input_gradient(delta)
-        assert close(output, net(x))
-        for cell in range(CELLS):
-            module, at = plain(net, cell), x[cell].T.clone().requires_grad_()
-            expected = module(at)
-            loss = nn.functional.mse_loss(expected, target[cell].T)
-            loss.backward()
-            assert close(output[cell], expected.T)
-            assert close((output[cell] - target[cell]).square().mean(), loss)
-            assert close(for_input[cell], at.grad.T)
-            for found, parameter in zip(parameters(gradient), module.parameters(), strict=True):
-                assert close(found[cell].reshape(parameter.shape), parameter.grad)
-
-
-@pytest.mark.parametrize("hidden", [(16,), (16, 32), (32, 16, 16)])
-def test_networks_on_the_same_scratch_pass_a_gradient_back_in_turn(hidden: tuple[int, ...]) -> None:
-    widths = (3, *hidden, 2), (2, *hidden, 3)
-    encoder, decoder = (pack(CELLS, w, torch.float64, first) for first, w in enumerate(widths))
-    scratch = network.scratch(CELLS, 32, BATCH, encoder.weight)
-    gradients = [pack(CELLS, w, torch.float64) for w in widths]
-    first, second = (
-        Backpropagation(packed, into, BATCH, scratch)
-        for packed, into in zip((encoder, decoder), gradients, strict=True)
-    )
-    x = torch.randn(CELLS, 3, BATCH, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    output = second.forward(first.forward(x))
-    first.backward(second.input_gradient(second.backward(2 * output)))
-    for cell in range(CELLS):
-        module = nn.Sequential(plain(encoder.network, cell), plain(decoder.network, cell))
-        module(x[cell].T).square().sum().backward()
-        found = [gradient[cell] for into in gradients for gradient in parameters(into.network)]
+        x = torch.randn(widths[0], BATCH, generator=generator)
+        delta = torch.randn(widths[-1], BATCH, generator=generator)
+        net.activations[: x.numel()] = x.numpy().ravel()
+        output = step.forward(net)
+        net.delta[:] = delta.numpy()
+        step.backward(net)
+        for_input = np.empty(x.shape, np.float32)
+        step.gradient_at_input(net, for_input)
+        at = x.T.clone().requires_grad_()
+        expected = module(at)
+        module.zero_grad()
+        (expected * delta.T).sum().backward()
+        assert close(torch.from_numpy(output), expected.T)
+        assert at.grad is not None
+        assert close(torch.from_numpy(for_input), at.grad.T)
+        found = [g for pair in zip(*program.layers(net.gradient, net.widths), strict=True) for g in pair]
         for mine, parameter in zip(found, module.parameters(), strict=True):
-            assert close(mine.reshape(parameter.shape), parameter.grad)
+            assert close(torch.from_numpy(mine), parameter.grad)
 
 
-def test_a_network_leaves_its_input_and_its_parameters_as_they_were() -> None:
-    packed = pack(CELLS, WIDTHS)
-    net, passes = packed.network, backpropagation(packed, pack(CELLS, WIDTHS))
-    x = torch.randn(CELLS, WIDTHS[0], BATCH)
-    before = [x.clone(), *(p.clone() for p in parameters(net))]
-    net(x)
-    passes.input_gradient(passes.backward(torch.ones_like(passes.forward(x))))
-    assert all(torch.equal(*pair) for pair in zip(before, [x, *parameters(net)], strict=True))
+def test_a_nan_comes_through_every_layer() -> None:
+    net = perceptron(WIDTHS)
+    net.activations[: WIDTHS[0] * BATCH] = np.nan
+    assert np.isnan(step.forward(net)).all()
 
 
-@given(st.integers(1, 6), widths_of)
-def test_views_start_on_rows_of_their_own_and_fill_the_flat_tensor(cells: int, widths: list[int]) -> None:
-    flat = torch.zeros(network.parameter_count(cells, widths))
-    packed = network.pack(flat, cells, widths)
-    views = [*packed.hidden, packed.weight, packed.bias]
-    for number, view in enumerate(views, start=1):
-        assert view.is_contiguous()
-        assert view.storage_offset() % ROW == 0
-        view.fill_(number)
-    for number, view in enumerate(views, start=1):
-        assert (view == number).all(), "two views overlap"
-    used = sum(-(-view.numel() // ROW) for view in views)
-    assert len(flat) == used * ROW
-    assert int((flat != 0).sum()) == sum(view.numel() for view in views)
+@given(widths_of)
+def test_layers_are_views_that_fill_the_parameters(widths: list[int]) -> None:
+    flat = np.zeros(sum(o * (i + 1) for i, o in pairwise(widths)), np.float32)
+    weights, biases = program.layers(flat, widths)
+    assert [w.shape for w in weights] == [(o, i) for i, o in pairwise(widths)]
+    assert [b.shape for b in biases] == [(o,) for o in widths[1:]]
+    for layer in (*weights, *biases):
+        np.add(layer, 1, out=layer)
+    assert (flat == 1).all(), "two views overlap, or something is left over"
 
 
-@given(st.integers(1, 6), widths_of)
-def test_a_network_is_all_of_its_packed_parameters(cells: int, widths: list[int]) -> None:
-    flat = torch.zeros(network.parameter_count(cells, widths))
-    packed = network.pack(flat, cells, widths)
-    for number, parameter in enumerate(parameters(packed.network), start=1):
-        parameter.add_(number)
-    assert all(
-        bool((parameter == number).all())
-        for number, parameter in enumerate(parameters(packed.network), start=1)
-    )
-    assert int((flat != 0).sum()) == sum(parameter.numel() for parameter in parameters(packed.network))
-
-
-@given(st.integers(1, 6), widths_of)
-def test_views_have_the_shapes_that_the_widths_ask_for(cells: int, widths: list[int]) -> None:
-    net = make(cells, tuple(widths))
-    assert net.widths == tuple(widths)
-    assert [tuple(w.shape) for w in net.weights] == [(cells, o, i) for i, o in pairwise(widths)]
-    assert [tuple(b.shape) for b in net.biases] == [(cells, o, 1) for o in widths[1:]]
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_what_is_trained_stands_on_cache_lines_of_its_own(latent_dim: int) -> None:
+    made = program.build(Cell("learned", latent_dim, 4.0, 0), (16, 32), 6, 48, 0, "cube")
+    arrays = [v for v in (*made, *made.encoder, *made.decoder) if getattr(v, "dtype", None) == np.float32]
+    arrays = [array for array in arrays if array.ndim]
+    assert len(arrays) > 12
+    assert all(array.ctypes.data % 64 == 0 and array.flags.c_contiguous for array in arrays)
 
 
 def test_a_cell_starts_from_the_same_parameters_whatever_its_neighbours() -> None:
@@ -185,14 +145,13 @@ def test_concatenation_undoes_selection() -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 50.0])
 def test_a_fresh_network_bends_where_its_inputs_are(offset: float) -> None:
-    generators = [torch.Generator().manual_seed(cell) for cell in range(CELLS)]
-    inputs = [torch.randn(3, 500, generator=generator) + offset for generator in generators]
-    net = network.view(torch.zeros(network.parameter_count(CELLS, WIDTHS)), CELLS, WIDTHS)
-    network.initialise(net, inputs, generators)
-    x = torch.stack(inputs)
-    for weight, bias in zip(net.weights[:-1], net.biases[:-1], strict=True):
-        x = torch.baddbmm(bias, weight, x)
-        assert (x.abs() <= 1e-6 * max(1, offset**2)).any(2).all(), "a unit's kink is at one of the inputs"
-        x = x.relu()
-    output = torch.baddbmm(net.biases[-1], net.weights[-1], x)
-    assert float(output.mean(2).abs().max()) < 1e-4 * output.std()
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((3, 500), np.float32) + np.float32(offset)
+    weights, biases = program.layers(perceptron(WIDTHS).parameters, WIDTHS)
+    network.initialise(weights, biases, x, generator)
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = weight @ x + bias[:, None]
+        assert (abs(x) <= 1e-6 * max(1, offset**2)).any(1).all(), "a unit's kink is at one of the inputs"
+        x = np.maximum(x, 0)
+    output = weights[-1] @ x + biases[-1][:, None]
+    assert abs(output.mean(1)).max() < 1e-4 * output.std()

@@ -1,32 +1,28 @@
-"""The pool of processes: the same cells as without it, and an end as soon as one of them fails."""
+"""The pool of threads: the same cells as without it, and an end as soon as one of them fails."""
 
-import multiprocessing
-import os
-import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-import torch
 
 from snrvae import codec, dataset, grid, training
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
-from snrvae.pool import Alone, Pool
+from snrvae.pool import Pool
 from snrvae.records import History
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 from snrvae.training import DivergedError, Recipe
 from stages import files
+from tests.repository import ROOT
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -39,9 +35,8 @@ STEPS = 1000
 
 
 @pytest.fixture(scope="module")
-def pool(splits: dict[str, Split], recipe: MakeRecipe) -> Iterator[Pool]:
-    with Pool(splits["train"].points, recipe(hidden=(16,), steps=STEPS), 2) as pool:
-        yield pool
+def pool(splits: dict[str, Split], recipe: MakeRecipe) -> Pool:
+    return Pool(splits["train"].points, recipe(hidden=(16,), steps=STEPS), 2)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,7 @@ def trained(pool: Pool) -> tuple[list[Codecs], list[History], int]:
     return batches, histories, sum(told)
 
 
-def test_processes_give_the_bits_that_each_cell_has_alone(
+def test_threads_give_the_bits_that_each_cell_has_alone(
     trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
 ) -> None:
     batches, histories, told = trained
@@ -61,7 +56,7 @@ def test_processes_give_the_bits_that_each_cell_has_alone(
         cell for batch in batches for cell in batch.cells
     ]
     assert told == STEPS * len(CELLS)
-    points = torch.from_numpy(splits["train"].points)
+    points = splits["train"].points
     for batch in batches:
         for place in (0, len(batch.cells) - 1):
             alone, _ = training.fit(
@@ -70,41 +65,37 @@ def test_processes_give_the_bits_that_each_cell_has_alone(
             assert codec.to_bytes([batch.select([place])]) == codec.to_bytes([alone])
 
 
-def test_a_pool_that_trains_again_counts_from_the_start(pool: Pool) -> None:
-    told: list[int] = []
-    for round_number in range(3):
-        batches, _ = pool.fit(CELLS[:1], lambda cell_steps, _: told.append(cell_steps))
-        assert [batch.cells for batch in batches] == [tuple(CELLS[:1])]
-        assert sum(told) == STEPS * (round_number + 1)
-
-
-def test_one_process_alone_gives_the_same_bits(splits: dict[str, Split], recipe: MakeRecipe) -> None:
-    told: list[int] = []
+def test_one_thread_gives_the_same_bits(splits: dict[str, Split], recipe: MakeRecipe) -> None:
     points, settings = splits["train"].points, recipe(hidden=(16,), steps=60)
-    alone = Alone(points, settings)
-    here, histories = alone.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
-    with Pool(points, settings, 2) as pool:
-        apart, _ = pool.fit(CELLS, lambda *_: None)
-    assert sum(told) == 60 * len(CELLS)
-    assert len(histories) == sum(len(grid.blocks(group, grid.BLOCK)) for group in grid.groups(CELLS))
-    assert codec.to_bytes(here) == codec.to_bytes(apart)
+    one, histories = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
+    two, _ = Pool(points, settings, 2).fit(CELLS, lambda *_: None)
+    assert len(histories) == len(CELLS)
+    assert codec.to_bytes(one) == codec.to_bytes(two)
 
 
 def test_a_cell_that_diverges_ends_training_at_once(pool: Pool) -> None:
-    before, _ = pool._task.board.read()
-    bad = Cell("isotropic", 1, 1e39, 0)  # its noise power is below what float32 holds
+    bad, told = Cell("isotropic", 1, 1e39, 0), []  # its noise power is below what float32 holds
     with pytest.raises(DivergedError, match=r"d1-snr1e\+39"):
-        pool.fit([*CELLS[:8], bad], lambda *_: None)
-    after, _ = pool._task.board.read()
-    assert after - before < STEPS * 8, "it waited for the block beside it"
+        pool.fit([bad, *CELLS[:8]], lambda steps, _: told.append(steps))
+    assert sum(told) < STEPS, "it waited for the cell beside it"
+
+
+def test_what_progress_raises_ends_every_thread(pool: Pool) -> None:
+    def interrupt(*_: float) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        pool.fit(CELLS, interrupt)
+    assert threading.active_count() == before
 
 
 def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
     trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
 ) -> None:
     (expected, _, _), bad = trained, Cell("isotropic", 1, 1e39, 0)
-    with Pool(splits["train"].points, recipe(hidden=(16,), steps=STEPS, on_divergence="keep"), 2) as pool:
-        kept, histories = pool.fit([bad, *CELLS], lambda *_: None)
+    settings = recipe(hidden=(16,), steps=STEPS, on_divergence="keep")
+    kept, histories = Pool(splits["train"].points, settings, 2).fit([bad, *CELLS], lambda *_: None)
     assert [batch.diverged for batch in kept] == [(bad,), ()]
     assert {cell: step for history in histories for cell, step in history.diverged.items()} == {bad: 0}
     (other,) = (batch for batch in expected if batch.latent_dim == 1)
@@ -128,30 +119,6 @@ def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
     assert SIZE < peak < 1.5 * SIZE
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_processes_share_one_copy_of_the_points(recipe: MakeRecipe) -> None:
-    settings = recipe(hidden=(16,), steps=20, batch_size=4096)
-
-    def own_memory(count: int) -> int:
-        """The most bytes that any of a pool's processes has for itself."""
-        seen = []
-
-        def look(*_: float) -> None:
-            for process in multiprocessing.active_children():
-                rollup = Path("/proc", str(process.pid), "smaps_rollup").read_text()
-                seen.append(int(re.search(r"^Anonymous: +(\d+) kB", rollup, re.MULTILINE)[1]) * 1024)
-
-        points = np.zeros((count, 3), np.float32)
-        points[::2] = 1
-        with Pool(points, settings, 2) as pool:
-            pool.fit([CELLS[0], CELLS[-2]], look)
-            look()
-        return max(seen)
-
-    assert own_memory(POINTS) - own_memory(6000) < SIZE / 2
-
-
 RUN = """
 import numpy as np, sys
 from snrvae.grid import Cell
@@ -159,50 +126,24 @@ from snrvae.params import Train
 from snrvae.pool import Pool
 from snrvae.training import Recipe
 
-if __name__ == "__main__":
-    rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
-    train = Train(steps=10**5, batch_size=16, learning_rate=0.01, **rest)
-    try:
-        with Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0, "cube"), 2) as pool:
-            print("ready", flush=True)
-            pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
+train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **rest)
+pool = Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0, "cube"), 2)
+print("ready", flush=True)
+try:
+    pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
 """
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A pool at work for a while, in a process group of its own; it is about to start its processes."""
-    (folder / "run.py").write_text(RUN)
+@pytest.mark.slow
+@pytest.mark.parametrize("wait", [0.0, 3.0])
+def test_an_interrupt_ends_all_threads(wait: float) -> None:
     with subprocess.Popen(
-        [sys.executable, "run.py"],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+        [sys.executable, "-c", RUN], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         assert run.stdout.readline() == b"ready\n"
-        yield run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("wait", [0.3, 2.5])
-def test_an_interrupt_of_the_whole_terminal_leaves_its_processes_silent(wait: float, tmp_path: Path) -> None:
-    """Ctrl-C reaches every process, those that are still starting too."""
-    with running(tmp_path) as run:
         time.sleep(wait)
-        os.killpg(run.pid, signal.SIGINT)
+        run.send_signal(signal.SIGINT)
         assert run.communicate(timeout=60)[1] == b"interrupted\n"
-
-
-@pytest.mark.slow
-def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        time.sleep(2.5)
-        processes = psutil.Process(run.pid).children(recursive=True)
-        assert len(processes) >= 2
-        run.kill()
-        _, left = psutil.wait_procs(processes, timeout=10)
-        assert left == []

@@ -64,11 +64,21 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 @pytest.mark.skipif("AVX" not in torch.backends.cpu.get_cpu_capability(), reason="no x86 with AVX")
-@pytest.mark.parametrize("capability", ["default", "avx2"])
+@pytest.mark.parametrize(
+    ("capability", "core", "processor"), [("default", "Nehalem", "nehalem"), ("avx2", "Haswell", "haswell")]
+)
 def test_older_instructions_give_the_same_numbers_up_to_rounding(
-    capability: str, native: pd.DataFrame, tmp_path: Path
+    capability: str, core: str, processor: str, native: pd.DataFrame, tmp_path: Path
 ) -> None:
-    older = cells(tmp_path, ATEN_CPU_CAPABILITY=capability, MKL_CBWR="COMPATIBLE", ONEDNN_MAX_CPU_ISA="SSE41")
+    older = cells(
+        tmp_path,
+        ATEN_CPU_CAPABILITY=capability,
+        MKL_CBWR="COMPATIBLE",
+        ONEDNN_MAX_CPU_ISA="SSE41",
+        OPENBLAS_CORETYPE=core,
+        NUMBA_CPU_NAME=processor,
+        NUMBA_CPU_FEATURES="",
+    )
     assert list(older.noise) == list(native.noise)
     for name in MEASURES:
         both = native[name].notna()

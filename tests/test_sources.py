@@ -22,7 +22,7 @@ from scipy import stats
 
 from snrvae import codec, dataset, evaluation, grid, measures, metrics, params, shannon
 from snrvae.codec import Codecs
-from snrvae.pool import Alone
+from snrvae.pool import Pool
 from snrvae.sources import gaussian, sphere, square
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Source, Split
@@ -263,7 +263,7 @@ def test_training_reaches_the_limit_of_a_normal_source() -> None:
     splits = dataset.generate(gaussian.SOURCE, settings.data.counts, settings.seed)
     recipe = Recipe((settings.network.hidden_units,), settings.train, settings.seed, "gaussian")
     cells = grid.snr_vaes(settings)
-    codecs, _ = Alone(splits["train"].points, recipe).fit(cells, lambda *_: None)
+    codecs, _ = Pool(splits["train"].points, recipe, 2).fit(cells, lambda *_: None)
     alone = {each.cells[0]: each for each in evaluation.single(codecs)}
     validation, test = splits["validation"].points, splits["test"].points
     measured = [evaluation.fidelity(each, validation, test, 0) for each in alone.values()]

@@ -1,8 +1,9 @@
-"""Training: one batched program for many cells, equal to a plain module per cell trained by torch itself."""
+"""Training: one compiled program, equal to a plain module per cell that torch itself trains."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import codec, training
+from snrvae import codec, program, step, training
 from snrvae.codec import Codecs
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
-from snrvae.records import History
+from snrvae.records import History, Points
 from snrvae.sources import cube
 from snrvae.sources.source import Split
-from snrvae.training import Adam, DivergedError, Recipe
+from snrvae.step import Program
+from snrvae.training import DivergedError, Draws, Recipe
+from tests.compiled import begun, gradients, without_moving
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -26,8 +29,8 @@ NOISES: tuple[Noise, ...] = ("none", "isotropic", "learned")
 
 
 @pytest.fixture
-def points(splits: dict[str, Split]) -> Tensor:
-    return torch.from_numpy(splits["train"].points)
+def points(splits: dict[str, Split]) -> Points:
+    return splits["train"].points
 
 
 def cells_of(noise: Noise, latent_dim: int = 2, repeats: int = 2) -> tuple[Cell, ...]:
@@ -35,7 +38,7 @@ def cells_of(noise: Noise, latent_dim: int = 2, repeats: int = 2) -> tuple[Cell,
     return tuple(Cell(noise, latent_dim, snr, repeat) for snr in snrs for repeat in range(repeats))
 
 
-def fit(cells: Sequence[Cell], points: Tensor, recipe: Recipe) -> tuple[Codecs, History]:
+def fit(cells: Sequence[Cell], points: Points, recipe: Recipe) -> tuple[Codecs, History]:
     return training.fit(tuple(cells), points, recipe, lambda *_: None)
 
 
@@ -87,66 +90,53 @@ class PlainCodec(nn.Module):
         return mse + recipe.train.kl_weight * kl + gaussianity_weight * gaussianity
 
 
-def plain_modules(block: training._Block) -> list[PlainCodec]:
-    return [PlainCodec(cell, block.encoder, block.decoder, i) for i, cell in enumerate(block.cells)]
-
-
-def draw(cells: Sequence[Cell], recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Points and noise of a step, from one generator."""
-    generator = torch.Generator().manual_seed(3)
-    batch, dim = recipe.train.batch_size, cells[0].latent_dim
-    x = torch.rand(len(cells), 3, batch, generator=generator)
-    return x, torch.randn(len(cells), dim, batch, generator=generator)
+def plain_module(cell: Cell, made: Program) -> PlainCodec:
+    return PlainCodec(cell, program._network(made.encoder), program._network(made.decoder), 0)
 
 
 @pytest.mark.parametrize("hidden", [(16,), (16, 16), (16, 32, 16)])
 @pytest.mark.parametrize("latent_dim", [1, 3])
 @pytest.mark.parametrize("noise", NOISES)
 def test_the_gradient_of_a_step_is_that_of_the_whole_loss_under_autograd(
-    noise: Noise, latent_dim: int, hidden: tuple[int, ...], recipe: MakeRecipe, points: Tensor
+    noise: Noise, latent_dim: int, hidden: tuple[int, ...], recipe: MakeRecipe, points: Points
 ) -> None:
-    cells = cells_of(noise, latent_dim)
     settings = recipe(hidden, kl_weight=0.05, gaussianity_weight=0.3)  # no term drowns in another
-    block = training._Block(cells, points, settings)
-    modules = plain_modules(block)  # before the step moves the parameters
-    x, epsilon = draw(cells, settings)
-    losses = torch.zeros(3, len(cells))
-    block.step(x, epsilon, 1e-3, settings.train.gaussianity_weight, losses)
-    for i, module in enumerate(modules):
-        batch = x[i].T, epsilon[i].T
-        assert losses[:, i].tolist() == pytest.approx(
-            [float(v.detach()) for v in module.losses(*batch)], rel=1e-4
-        )
-        module.loss(settings, *batch, settings.train.gaussianity_weight).backward()
-        gradients = block._encoder.gradient, block._decoder.gradient
-        found = [
-            g[i] for net in gradients for pair in zip(net.weights, net.biases, strict=True) for g in pair
-        ]
-        for gradient, parameter in zip(found, module.parameters(), strict=True):
+    x = torch.rand(64, 3, generator=torch.Generator().manual_seed(3))
+    epsilon = torch.randn(latent_dim, 64, generator=torch.Generator().manual_seed(4))
+    for cell in cells_of(noise, latent_dim):
+        made = begun(cell, points, settings)
+        module = plain_module(cell, made)
+        losses = without_moving(made, x.numpy(), epsilon, settings.train.gaussianity_weight)
+        expected = [float(v.detach()) for v in module.losses(x, epsilon.T)]
+        assert losses == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        module.loss(settings, x, epsilon.T, settings.train.gaussianity_weight).backward()
+        for gradient, parameter in zip(gradients(made), module.parameters(), strict=True):
             scale = float(parameter.grad.abs().max())
-            assert torch.allclose(gradient.view_as(parameter), parameter.grad, rtol=1e-3, atol=1e-4 * scale)
+            assert torch.allclose(gradient, parameter.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
-    noise: Noise, recipe: MakeRecipe, points: Tensor
+    noise: Noise, recipe: MakeRecipe, points: Points
 ) -> None:
     cells, settings = cells_of(noise), recipe(steps=12, kl_weight=0.01)
-    modules = plain_modules(training._Block(cells, points, settings))
-    optimisers = [torch.optim.Adam(module.parameters()) for module in modules]
-    for step, (x, epsilon) in enumerate(training._draws(cells, points, settings)):
-        rate = training.learning_rate(step, 12, settings.train.learning_rate)
-        weight = training.gaussianity_weight(step, 12, settings.train.gaussianity_weight)
-        for i, (module, optimiser) in enumerate(zip(modules, optimisers, strict=True)):
-            optimiser.param_groups[0]["lr"] = rate
-            optimiser.zero_grad()
-            module.loss(settings, x[i].T, epsilon[i].T, weight).backward()
-            optimiser.step()
     codecs, _ = fit(cells, points, settings)
-    latents = codecs.encode(points[:64])
+    seen = torch.from_numpy(points[:64])
+    latents = codecs.encode(seen)
     decoded = codecs.decode(latents.mean)
-    for i, module in enumerate(modules):
-        mean = module.encoder(points[:64])[:, :2]
+    for i, cell in enumerate(cells):
+        module = plain_module(cell, begun(cell, points, settings))
+        optimiser = torch.optim.Adam(module.parameters())
+        for number, (choice, epsilon) in enumerate(
+            zip(*Draws(cell, len(points), settings).of(12), strict=True)
+        ):
+            optimiser.param_groups[0]["lr"] = training.learning_rate(number, 12, settings.train.learning_rate)
+            weight = training.gaussianity_weight(number, 12, settings.train.gaussianity_weight)
+            optimiser.zero_grad()
+            batch = torch.from_numpy(points[choice]), torch.from_numpy(epsilon).T
+            module.loss(settings, *batch, weight).backward()
+            optimiser.step()
+        mean = module.encoder(seen)[:, :2]
         assert torch.allclose(latents.mean[i].T, mean, atol=2e-3)
         assert torch.allclose(decoded[i], module.decode(mean), atol=2e-3)
 
@@ -154,52 +144,56 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
 # What is drawn for the steps
 
 
-def drawn(cells: Sequence[Cell], recipe: Recipe, points: Tensor) -> list[tuple[Tensor, Tensor]]:
-    return list(training._draws(tuple(cells), points, recipe))
+def all_differ(arrays: Sequence[Any]) -> bool:
+    return len({np.asarray(array).tobytes() for array in arrays}) == len(arrays)
 
 
-def all_differ(tensors: Sequence[Tensor]) -> bool:
-    return len({tensor.numpy().tobytes() for tensor in tensors}) == len(tensors)
+def test_points_and_noise_differ_from_step_to_step_and_from_repeat_to_repeat(recipe: MakeRecipe) -> None:
+    choices, noises = [], []
+    for cell in cells_of("isotropic")[:2]:
+        draws = Draws(cell, 1200, recipe())
+        for size in (100, 7):
+            choice, noise = draws.of(size)
+            assert choice.shape == (size, 64)
+            assert noise.shape == (size, 2, 64)
+            choices.extend(choice)
+            noises.extend(noise)
+    assert all_differ(choices)
+    assert all_differ(noises)
 
 
-def test_points_and_noise_differ_from_step_to_step_and_from_repeat_to_repeat(
-    recipe: MakeRecipe, points: Tensor
+def test_what_is_drawn_does_not_depend_on_how_many_steps_draw_at_once(recipe: MakeRecipe) -> None:
+    one, other = (Draws(Cell("isotropic", 3, 2.0, 0), 1200, recipe()) for _ in "12")
+    at_once, in_turn = one.of(30), [other.of(size) for size in (1, 9, 20)]
+    for place in (0, 1):
+        assert np.array_equal(at_once[place], np.concatenate([drawn[place] for drawn in in_turn]))
+
+
+def test_the_seed_and_the_dimension_move_what_is_drawn(recipe: MakeRecipe) -> None:
+    cell = Cell("isotropic", 2, 2.0, 0)
+    first, other_seed = (Draws(cell, 1200, recipe(seed=seed)).of(1) for seed in (1, 2))
+    assert not any(np.array_equal(*pair) for pair in zip(first, other_seed, strict=True))
+    other_dim = Draws(Cell("isotropic", 3, 2.0, 0), 1200, recipe(seed=1)).of(1)
+    assert not np.array_equal(first[1][0, 0], other_dim[1][0, 0])
+    assert not np.array_equal(first[1][0, 0], first[1][0, 1])
+
+
+def test_cells_of_one_repeat_draw_the_same_points_and_of_one_dimension_the_same_noise(
+    recipe: MakeRecipe,
 ) -> None:
-    steps = 2 * training.CHUNK + 3
-    draws = drawn(cells_of("isotropic"), recipe(steps=steps), points)
-    assert len(draws) == steps
-    assert all_differ([noise[repeat] for _, noise in draws for repeat in (0, 1)])
-    assert all_differ([x[repeat] for x, _ in draws for repeat in (0, 1)])
+    drawn = [
+        Draws(cell, 1200, recipe()).of(3)
+        for cell in (Cell("isotropic", 2, 2.0, 1), Cell("learned", 2, 9.0, 1), Cell("none", 3, None, 1))
+    ]
+    assert np.array_equal(drawn[0][0], drawn[1][0])
+    assert np.array_equal(drawn[0][0], drawn[2][0])
+    assert np.array_equal(drawn[0][1], drawn[1][1])
 
 
-def test_the_seed_and_the_dimension_move_what_is_drawn(recipe: MakeRecipe, points: Tensor) -> None:
-    (cell,) = cells_of("isotropic", 2, 1)[:1]
-    first = drawn([cell], recipe(seed=1), points)[0]
-    other_seed = drawn([cell], recipe(seed=2), points)[0]
-    assert not any(torch.equal(*pair) for pair in zip(first, other_seed, strict=True))
-    other_dim = drawn([Cell("isotropic", 3, 2.0, 0)], recipe(seed=1), points)[0]
-    assert not torch.equal(first[1][0, 0], other_dim[1][0, 0])
-    assert not torch.equal(first[1][0, 0], first[1][0, 1])
-
-
-def test_what_a_cell_draws_does_not_depend_on_its_neighbours(recipe: MakeRecipe, points: Tensor) -> None:
-    cells = cells_of("isotropic", repeats=3)
-    together = drawn(cells, recipe(), points)
-    for place in (0, 5, 2):
-        alone = drawn([cells[place]], recipe(), points)
-        for (x, noise), (x1, noise1) in zip(together, alone, strict=True):
-            assert torch.equal(x[place], x1[0])
-            assert torch.equal(noise[place], noise1[0])
-
-
-def test_steps_see_training_points_all_of_them_and_standard_normal_noise(
-    recipe: MakeRecipe, points: Tensor
-) -> None:
-    draws = drawn(cells_of("isotropic")[:1], recipe(steps=200), points[:300])
-    seen = torch.cat([x[0].T for x, _ in draws]).numpy()
-    assert np.array_equal(np.unique(seen, axis=0), np.unique(points[:300].numpy(), axis=0))
-    noise = torch.stack([noise for _, noise in draws]).flatten().numpy()
-    assert stats.kstest(noise, "norm").pvalue > 1e-3
+def test_steps_see_training_points_all_of_them_and_standard_normal_noise(recipe: MakeRecipe) -> None:
+    choice, noise = Draws(cells_of("isotropic")[0], 300, recipe()).of(200)
+    assert np.array_equal(np.unique(choice), np.arange(300))
+    assert stats.kstest(noise.ravel(), "norm").pvalue > 1e-3
 
 
 # What comes out
@@ -221,7 +215,7 @@ def test_a_cell_comes_out_bit_identical_alone_with_others_and_in_any_order(
     batch: int,
     steps: int,
     recipe: MakeRecipe,
-    points: Tensor,
+    points: Points,
 ) -> None:
     cells = cells_of(noise, latent_dim, repeats=4)
     settings = recipe(hidden, steps=steps, batch_size=batch)
@@ -234,51 +228,40 @@ def test_a_cell_comes_out_bit_identical_alone_with_others_and_in_any_order(
     assert row(together, cells[2]) == row(alone, cells[2])
 
 
-def test_a_cell_comes_out_bit_identical_whatever_the_threads(recipe: MakeRecipe, points: Tensor) -> None:
-    threads, outcomes = torch.get_num_threads(), []
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
-            outcomes.append(codec.to_bytes([fit(cells_of("learned"), points, recipe())[0]]))
-            assert torch.get_num_threads() == count
-    finally:
-        torch.set_num_threads(threads)
-    assert outcomes[0] == outcomes[1]
-
-
 def test_training_twice_gives_identical_bytes_and_another_seed_other_ones(
-    recipe: MakeRecipe, points: Tensor
+    recipe: MakeRecipe, points: Points
 ) -> None:
     cells = cells_of("isotropic")
     once, twice, other = (codec.to_bytes([fit(cells, points, recipe(seed=seed))[0]]) for seed in (0, 0, 1))
     assert once == twice != other
 
 
-def test_repeats_of_a_cell_start_and_come_out_different(recipe: MakeRecipe, points: Tensor) -> None:
-    start = training._Block(cells_of("isotropic"), points, recipe())
-    codecs, _ = fit(cells_of("isotropic"), points, recipe())
-    for net in (start.encoder, start.decoder, codecs.encoder, codecs.decoder):
+def test_repeats_of_a_cell_start_and_come_out_different(recipe: MakeRecipe, points: Points) -> None:
+    cells = cells_of("isotropic")
+    assert all_differ([begun(cell, points, recipe()).parameters for cell in cells])
+    codecs, _ = fit(cells, points, recipe())
+    for net in (codecs.encoder, codecs.decoder):
         assert all(all_differ(list(weight)) for weight in net.weights)
 
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_the_stored_signal_power_is_the_mean_squared_latent_of_the_training_set(
-    noise: Noise, recipe: MakeRecipe, points: Tensor
+    noise: Noise, recipe: MakeRecipe, points: Points
 ) -> None:
     points = points[:1001]  # no whole number of batches
     codecs, _ = fit(cells_of(noise), points, recipe())
-    mean = codecs.encode(points).mean.double()
+    mean = codecs.encode(torch.from_numpy(points)).mean.double()
     expected = mean.square().sum(1).mean(1) / codecs.latent_dim
     assert codecs.signal_power.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_over_the_training_set_noise_power_is_signal_power_over_snr(
-    noise: Noise, recipe: MakeRecipe, points: Tensor
+    noise: Noise, recipe: MakeRecipe, points: Points
 ) -> None:
     points = points[:1001]
     codecs, _ = fit(cells_of(noise), points, recipe(steps=200))
-    latents = codecs.encode(points)
+    latents = codecs.encode(torch.from_numpy(points))
     assert latents.log_noise_power is not None
     noise_power = latents.log_noise_power.double().exp().mean((1, 2))
     signal_power = latents.mean.double().square().mean((1, 2))
@@ -290,7 +273,7 @@ def test_over_the_training_set_noise_power_is_signal_power_over_snr(
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_training_lowers_the_loss_below_that_of_the_mean_point(
-    noise: Noise, recipe: MakeRecipe, points: Tensor
+    noise: Noise, recipe: MakeRecipe, points: Points
 ) -> None:
     _, history = fit(cells_of(noise), points, recipe(steps=300))
     mse = history.losses[:, :, 0]
@@ -299,7 +282,7 @@ def test_training_lowers_the_loss_below_that_of_the_mean_point(
 
 
 def test_a_strong_kl_weight_pins_the_kl_at_the_capacity_of_the_channel(
-    recipe: MakeRecipe, points: Tensor
+    recipe: MakeRecipe, points: Points
 ) -> None:
     codecs, history = fit(cells_of("isotropic"), points, recipe(steps=300, kl_weight=10))
     snrs = np.array([cell.snr for cell in codecs.cells])
@@ -312,7 +295,7 @@ def test_a_strong_kl_weight_pins_the_kl_at_the_capacity_of_the_channel(
 
 @pytest.mark.parametrize(("steps", "records"), [(1, 1), (59, 59), (120, 60), (121, 61), (150, 75)])
 def test_the_history_ends_with_the_last_step(
-    steps: int, records: int, recipe: MakeRecipe, points: Tensor
+    steps: int, records: int, recipe: MakeRecipe, points: Points
 ) -> None:
     cells = cells_of("isotropic")
     _, history = fit(cells, points, recipe(steps=steps))
@@ -324,7 +307,7 @@ def test_the_history_ends_with_the_last_step(
 
 
 def test_each_record_is_the_mean_of_the_steps_since_the_last(
-    recipe: MakeRecipe, points: Tensor, monkeypatch: pytest.MonkeyPatch
+    recipe: MakeRecipe, points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = recipe(steps=121)
     _, coarse = fit(cells_of("learned"), points, settings)
@@ -332,19 +315,19 @@ def test_each_record_is_the_mean_of_the_steps_since_the_last(
     _, fine = fit(cells_of("learned"), points, settings)
     assert len(fine.step) == 121
     start = 0
-    for step, losses in zip(coarse.step, coarse.losses, strict=True):
-        assert losses == pytest.approx(fine.losses[start:step].mean(0), rel=1e-4)
-        start = step
+    for end, losses in zip(coarse.step, coarse.losses, strict=True):
+        assert losses == pytest.approx(fine.losses[start:end].mean(0), rel=1e-4)
+        start = end
 
 
-def test_an_autoencoder_has_no_kl_and_no_gaussianity(recipe: MakeRecipe, points: Tensor) -> None:
+def test_an_autoencoder_has_no_kl_and_no_gaussianity(recipe: MakeRecipe, points: Points) -> None:
     _, history = fit(cells_of("none"), points, recipe())
     assert not history.losses[:, :, 1:].any()
     assert history.losses[:, :, 0].all()
 
 
 @pytest.mark.parametrize("steps", [7, 131])
-def test_progress_adds_up_to_the_steps_of_all_cells(steps: int, recipe: MakeRecipe, points: Tensor) -> None:
+def test_progress_adds_up_to_the_steps_of_all_cells(steps: int, recipe: MakeRecipe, points: Points) -> None:
     told: list[tuple[int, float]] = []
     training.fit(cells_of("isotropic"), points, recipe(steps=steps), lambda *report: told.append(report))
     assert sum(cell_steps for cell_steps, _ in told) == steps * 4
@@ -367,8 +350,10 @@ def test_the_learning_rate_is_the_one_cycle_schedule_of_torch() -> None:
     steps = 10_000
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.0, steps)
-    for step in range(steps):
-        assert training.learning_rate(step, steps, 1.0) == pytest.approx(schedule.get_last_lr()[0], abs=1e-3)
+    for number in range(steps):
+        assert training.learning_rate(number, steps, 1.0) == pytest.approx(
+            schedule.get_last_lr()[0], abs=1e-3
+        )
         optimiser.step()
         schedule.step()
 
@@ -393,7 +378,7 @@ BAD = Cell("isotropic", 2, 1e39, 0)  # its noise power is below what float32 hol
 
 
 def test_a_learning_rate_that_is_far_too_large_is_reported_with_cell_step_and_rate(
-    recipe: MakeRecipe, points: Tensor
+    recipe: MakeRecipe, points: Points
 ) -> None:
     (cell,) = cells = cells_of("isotropic")[:1]
     with pytest.raises(DivergedError) as caught:
@@ -407,7 +392,7 @@ def test_a_learning_rate_that_is_far_too_large_is_reported_with_cell_step_and_ra
 
 @pytest.mark.parametrize("steps", [60, 300])
 def test_the_cell_and_the_first_step_that_diverged_are_named_among_others(
-    steps: int, recipe: MakeRecipe, points: Tensor
+    steps: int, recipe: MakeRecipe, points: Points
 ) -> None:
     sound = cells_of("isotropic")
     with pytest.raises(DivergedError, match="step 0 of") as caught:
@@ -418,7 +403,7 @@ def test_the_cell_and_the_first_step_that_diverged_are_named_among_others(
 @pytest.mark.parametrize("rate", [1e10, 1e30])
 @pytest.mark.parametrize("noise", NOISES)
 def test_training_never_hands_on_a_codec_that_is_not_finite(
-    noise: Noise, rate: float, recipe: MakeRecipe, points: Tensor
+    noise: Noise, rate: float, recipe: MakeRecipe, points: Points
 ) -> None:
     for steps in (1, 2):
         try:
@@ -427,11 +412,11 @@ def test_training_never_hands_on_a_codec_that_is_not_finite(
             continue
         assert math.isfinite(float(codecs.signal_power.sum()))
         assert math.isfinite(float(codecs.noise_log_gain.sum()))
-        assert codecs.decode(codecs.encode(points).mean).isfinite().all()
+        assert codecs.decode(codecs.encode(torch.from_numpy(points)).mean).isfinite().all()
 
 
 def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
-    recipe: MakeRecipe, points: Tensor
+    recipe: MakeRecipe, points: Points
 ) -> None:
     sound = cells_of("isotropic")
     expected, before = fit(sound, points, recipe())
@@ -447,9 +432,7 @@ def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alon
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_a_block_of_which_every_cell_diverges_is_kept_too(
-    noise: Noise, recipe: MakeRecipe, points: Tensor
-) -> None:
+def test_cells_that_all_diverge_are_kept_too(noise: Noise, recipe: MakeRecipe, points: Points) -> None:
     cells = cells_of(noise)
     codecs, history = fit(cells, points, recipe(learning_rate=1e30, on_divergence="keep"))
     assert set(history.diverged) == set(cells) == set(codecs.diverged)
@@ -458,26 +441,26 @@ def test_a_block_of_which_every_cell_diverges_is_kept_too(
     assert read.diverged == cells
 
 
-def test_what_progress_raises_ends_training(recipe: MakeRecipe, points: Tensor) -> None:
+def test_what_progress_raises_ends_training_and_leaves_the_arithmetic_as_it_was(
+    recipe: MakeRecipe, points: Points
+) -> None:
     def interrupt(*_: float) -> None:
         raise KeyboardInterrupt
 
-    threads = torch.get_num_threads()
     with pytest.raises(KeyboardInterrupt):
         training.fit(cells_of("none"), points, recipe(), interrupt)
-    assert torch.get_num_threads() == threads
+    assert float(torch.tensor(1e-40) * 1) > 0, "small numbers are flushed to zero"
 
 
 def test_adam_is_the_one_of_pytorch() -> None:
-    generator = torch.Generator().manual_seed(0)
-    ours = torch.randn(1000, generator=generator)
-    theirs = ours.clone().requires_grad_()
-    gradient = torch.zeros(1000)
-    adam, reference = Adam(ours, gradient), torch.optim.Adam([theirs], fused=True)
-    for step in range(1, 50):
-        gradient.normal_(generator=generator)
-        theirs.grad = gradient.clone()
-        reference.param_groups[0]["lr"] = 0.1 / step
+    generator = np.random.default_rng(0)
+    ours, first, second = (np.zeros(1000, np.float32) for _ in "123")
+    theirs = torch.zeros(1000, requires_grad=True)
+    reference = torch.optim.Adam([theirs])
+    for step_number in range(1, 50):
+        gradient = generator.standard_normal(1000, np.float32) * np.float32(10.0 ** (step_number % 7 - 5))
+        theirs.grad = torch.from_numpy(gradient)
+        reference.param_groups[0]["lr"] = 0.1 / step_number
         reference.step()
-        adam.step(0.1 / step)
-        assert torch.equal(ours, theirs)
+        step.adam(ours, gradient, first, second, 0.1 / step_number, step_number)
+        assert ours == pytest.approx(theirs.detach().numpy(), rel=1e-5, abs=1e-6)

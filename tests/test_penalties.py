@@ -12,10 +12,11 @@ from scipy import integrate
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import channel, objective
-from snrvae.objective import gaussianity
+from snrvae import channel, step
+from tests.compiled import gaussianity, signal_power
 
 CELLS, DIM, BATCH = 3, 2, 64
+SINGLE = 5e-7  # rounding of float32 sums of terms up to 1
 
 snrs = st.floats(0.01, 1e4)
 dims = st.integers(1, 6)
@@ -27,14 +28,14 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def mean_kl(mean: Tensor, snr: float) -> float:
     """E KL in nats of latents [1, d, b] behind the SNR channel."""
-    log_noise_power = channel.isotropic(channel.signal_power(mean), torch.tensor(snr, dtype=mean.dtype))
-    return float(objective.kl_nats(mean, log_noise_power).mean())
+    log_noise_power = channel.isotropic(signal_power(mean), torch.tensor(snr, dtype=mean.dtype))
+    return float(channel.kl_nats(mean, log_noise_power).mean())
 
 
 def of_power(power: float, dim: int, seed: int = 0) -> Tensor:
     """Latents [1, d, b] that have exactly this signal power."""
     mean = normal(1, dim, 50, seed=seed) + 0.3
-    return mean * (power / channel.signal_power(mean)).sqrt()
+    return mean * (power / signal_power(mean)).sqrt()
 
 
 @pytest.mark.parametrize("shape", [(CELLS, 1, 1), (CELLS, DIM, BATCH)], ids=["isotropic", "learned"])
@@ -42,7 +43,7 @@ def test_kl_is_that_of_torch_distributions(shape: tuple[int, ...]) -> None:
     mean, log_noise_power = normal(CELLS, DIM, BATCH), 2 * normal(*shape, seed=1)
     posterior = Normal(mean, (log_noise_power / 2).exp().expand_as(mean))
     expected = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1)
-    found = objective.kl_nats(mean, log_noise_power)
+    found = channel.kl_nats(mean, log_noise_power)
     assert found.shape == (CELLS, BATCH)
     assert torch.allclose(found, expected, rtol=1e-12, atol=0)
 
@@ -53,12 +54,12 @@ def test_kl_is_the_mean_log_ratio_of_the_densities() -> None:
     z = mean + posterior.scale * normal(100_000, DIM, 4, seed=2)
     ratio = (posterior.log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(1)  # [n, b]
     error = ratio.std(0) / math.sqrt(len(ratio))
-    assert (abs(objective.kl_nats(mean, log_noise_power)[0] - ratio.mean(0)) < 5 * error).all()
+    assert (abs(channel.kl_nats(mean, log_noise_power)[0] - ratio.mean(0)) < 5 * error).all()
 
 
 def test_kl_keeps_its_digits_where_the_noise_is_almost_standard() -> None:
     tiny = torch.tensor([[[1e-4]]])
-    assert float(objective.kl_nats(torch.zeros(1, 1, 1), tiny)) == pytest.approx(1e-8 / 4, rel=1e-3)
+    assert float(channel.kl_nats(torch.zeros(1, 1, 1), tiny)) == pytest.approx(1e-8 / 4, rel=1e-3)
 
 
 @given(st.floats(1e-3, 1e3), snrs, dims)
@@ -117,8 +118,8 @@ def test_value_and_gradient_are_those_of_sums_over_pairs_under_autograd(dim: int
     z.requires_grad_()
     expected = torch.stack([statistic(cell) for cell in z])
     (autograd,) = torch.autograd.grad(expected.sum(), z)
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert torch.allclose(gradient, autograd, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=SINGLE)
+    assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -139,17 +140,8 @@ def test_a_large_batch_is_compared_in_groups(batch: int, group: int, labelled: b
     ]
     expected = torch.stack([torch.stack(cell).mean() for cell in parts])
     (autograd,) = torch.autograd.grad(expected.sum(), z)
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert torch.allclose(gradient, autograd, rtol=1e-9, atol=1e-12)
-
-
-def test_single_precision_gives_the_same_to_single_precision() -> None:
-    z = 1.5 * normal(CELLS, DIM, BATCH)
-    single, gradient = gaussianity(z.float())
-    double, expected = gaussianity(z)
-    assert single.dtype == gradient.dtype == torch.float32
-    assert torch.allclose(single.double(), double, rtol=1e-4, atol=1e-6)
-    assert torch.allclose(gradient.double(), expected, rtol=1e-3, atol=1e-7)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=SINGLE)
+    assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +185,30 @@ def test_the_value_ignores_the_order_of_points_and_a_rotation() -> None:
     z = normal(CELLS, 3, BATCH) + 0.5
     shuffled = z[:, :, torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))]
     rotation, _ = torch.linalg.qr(normal(3, 3, seed=5))
-    assert torch.allclose(value(shuffled), value(z), rtol=1e-12, atol=0)
-    assert torch.allclose(value(rotation @ z), value(z), rtol=1e-12, atol=0)
+    assert torch.allclose(value(shuffled), value(z), rtol=0, atol=SINGLE)
+    assert torch.allclose(value(rotation @ z), value(z), rtol=0, atol=SINGLE)
 
 
-def test_cells_do_not_see_each_other() -> None:
-    z = normal(CELLS, DIM, BATCH)
-    alone = torch.cat([value(cell.unsqueeze(0)) for cell in z])
-    assert torch.allclose(value(z), alone, rtol=1e-12, atol=0)
+def test_the_gradient_is_added_with_its_weight() -> None:
+    z = normal(1, DIM, 32)[0].float().numpy()
+    space = np.empty((32, 32), np.float32), np.empty(32 * 32, np.int32)
+    once, twice = np.zeros_like(z), np.ones_like(z)
+    step.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(1), once, *space)
+    step.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(3), twice, *space)
+    assert twice == pytest.approx(1 + 3 * once, rel=1e-5)
+
+
+@given(st.lists(st.floats(0, 80, width=32), min_size=1, max_size=40))
+def test_the_exponential_has_the_digits_of_float32(values: list[float]) -> None:
+    x = np.array(values, np.float32)
+    expected = np.exp(-x.astype(np.float64))
+    step._exp_of_minus(x, np.empty(len(x), np.int32))
+    assert x == pytest.approx(expected, rel=3e-7)
+
+
+def test_the_exponential_of_what_is_too_far_is_almost_nothing_and_a_nan_stays_one() -> None:
+    x = np.array([1e3, np.inf, 0, np.nan], np.float32)
+    step._exp_of_minus(x, np.empty(4, np.int32))
+    assert (x[:2] < 1e-37).all()
+    assert x[2] == 1
+    assert np.isnan(x[3])

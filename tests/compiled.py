@@ -1,0 +1,75 @@
+"""What the tests of compiled code share: tensors in, tensors out, cell by cell."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrvae import program, step
+from snrvae.grid import Cell
+from snrvae.randomness import numpy_stream
+from snrvae.sources.source import DIMENSION
+from snrvae.step import Program
+from snrvae.training import Recipe
+
+
+def signal_power(mean: Tensor) -> Tensor:
+    """P = E|μ|² / d of latent means [c, d, b], as [c, 1, 1]."""
+    return mean.square().mean((1, 2), keepdim=True)
+
+
+def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """T [c] of latents z [c, d, b] with one-hot labels [c, l, b], and dT/dz."""
+    values, gradients = [], []
+    for cell, latents in enumerate(z.detach()):
+        kind = torch.zeros(z.shape[2]).long() if label is None else label[cell].argmax(0)
+        size = program._group(z.shape[2])
+        gradient = np.zeros(latents.shape, np.float32)
+        values.append(
+            step.gaussianity(
+                np.ascontiguousarray(latents.float().numpy()),
+                kind.numpy(),
+                0 if label is None else label.shape[1],
+                np.float32(1),
+                gradient,
+                np.empty((size, size), np.float32),
+                np.empty(size * size, np.int32),
+            )
+        )
+        gradients.append(torch.from_numpy(gradient))
+    return torch.tensor(values).to(z.dtype), torch.stack(gradients).to(z.dtype)
+
+
+def begun(cell: Cell, inputs: NDArray[np.float32], recipe: Recipe) -> Program:
+    """A cell before its first step."""
+    train, labels = recipe.train, inputs.shape[1] - DIMENSION
+    made = program.build(cell, recipe.hidden, labels, train.batch_size, train.kl_weight, recipe.source)
+    program.initialise(made, inputs, numpy_stream(recipe.seed, "weights", cell.name))
+    return made
+
+
+def without_moving(
+    made: Program, inputs: NDArray[np.float32], noise: Tensor, gaussianity_weight: float
+) -> list[float]:
+    """The losses of a step on these inputs [b, 3 + l] with ε [d, b]; its gradients stand in `made` then."""
+    losses = np.zeros((1, 3), np.float32)
+    choice, rates = np.arange(len(inputs))[None], np.zeros(1)
+    weights = np.array([gaussianity_weight], np.float32)
+    step.train(made, np.ascontiguousarray(inputs), choice, noise.numpy()[None], rates, weights, 0, losses)
+    return losses[0].tolist()
+
+
+def gradients(made: Program) -> list[Tensor]:
+    """Of encoder and decoder: weight and bias of each layer."""
+    return [
+        torch.from_numpy(tensor)
+        for net in (made.encoder, made.decoder)
+        for pair in zip(*program.layers(net.gradient, net.widths), strict=True)
+        for tensor in pair
+    ]
+
+
+def same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
