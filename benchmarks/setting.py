@@ -13,7 +13,7 @@ from snrvae.randomness import numpy_stream
 from snrvae.sources import cube
 from snrvae.training import Recipe
 
-STEPS = 300
+STEPS = 2000
 LATENT_DIMS = (1, 2, 3)
 SNRS = (1.0, 10.0, 100.0, 1000.0)
 

@@ -20,6 +20,9 @@ Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 NONE, ISOTROPIC, LEARNED = range(3)  # kinds of noise
+PACKED = (
+    1200  # entries of A·Bᵀ beyond which OpenBLAS copies A and B first, which takes longer than to transpose B
+)
 GROUP = 128  # points that are compared with each other, at most
 
 COMPILER: dict[str, Any] = {
@@ -125,9 +128,13 @@ def backward(net: Perceptron) -> None:
         i, o = widths[layer], widths[layer + 1]
         start -= o * (i + 1)
         place -= i * batch
-        x, transposed = view(net.activations, place, i, batch), view(net.space[2], 0, batch, i)
-        _transpose(x, transposed)
-        np.dot(delta, transposed, view(net.gradient, start, o, i))
+        x, slope = view(net.activations, place, i, batch), view(net.gradient, start, o, i)
+        if o * i > PACKED:
+            transposed = view(net.space[2], 0, batch, i)
+            _transpose(x, transposed)
+            np.dot(delta, transposed, slope)
+        else:
+            np.dot(delta, x.T, slope)
         _sum_rows(delta, net.gradient[start + o * i : start + o * (i + 1)])
         if layer:
             below = view(net.space[(layer - 1) % 2], 0, i, batch)

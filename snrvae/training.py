@@ -12,7 +12,7 @@ from snrvae import codec, program, step
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
 from snrvae.params import Train
-from snrvae.randomness import numpy_stream
+from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.records import LOSSES, History, Points
 from snrvae.sources.source import DIMENSION
 from snrvae.step import Floats
@@ -134,13 +134,16 @@ class Draws:
 
     def __init__(self, cell: Cell, count: int, recipe: Recipe):
         self._count, self._shape = count, (cell.latent_dim, recipe.train.batch_size)
-        self._points = numpy_stream(recipe.seed, "points", cell.repeat)
-        self._noise = numpy_stream(recipe.seed, "noise", cell.latent_dim, cell.repeat)
+        names = ("points", cell.repeat), ("noise", cell.latent_dim, cell.repeat)
+        # torch draws normal values by vectors, five times as fast as NumPy
+        self._points, self._noise = (
+            torch.Generator().manual_seed(stream_seed(recipe.seed, *name)) for name in names
+        )
 
     def of(self, steps: int) -> tuple[NDArray[np.int64], Floats]:
         """The next batches [steps, b] as rows of the inputs, and ε [steps, d, b]."""
-        choice = self._points.integers(self._count, size=(steps, self._shape[1]))
-        return choice, self._noise.standard_normal((steps, *self._shape), np.float32)
+        choice = torch.randint(self._count, (steps, self._shape[1]), generator=self._points)
+        return choice.numpy(), torch.randn(steps, *self._shape, generator=self._noise).numpy()
 
 
 def _lost(cell: Cell, step: int, train: Train) -> int:
