@@ -16,7 +16,7 @@ LABEL = 24  # bytes of the face as a conditional codec is given it: six float32
 PASS = 8192  # points that go through a network at once in evaluation
 FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
 GROUP = 128  # points that are compared with each other in training, at most
-CHUNK = 100  # steps whose draws are made at once in training
+DRAWN = 25_600  # points that are drawn at once in training
 LEAST: dict[str, Any] = {  # what may be lowered, and how far
     "data.train_points": 6,
     "data.validation_points": 6,
@@ -65,7 +65,7 @@ def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> fl
     shapes = [
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
-    drawn = min(CHUNK, train.steps) * train.batch_size
+    drawn = min(train.steps * train.batch_size, max(DRAWN, train.batch_size))
     cell = max(
         16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
         + 4 * train.batch_size * _activations(params, latent_dim, heads)
@@ -73,8 +73,7 @@ def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> fl
         for latent_dim, heads in shapes
     )
     pairs = 8 * min(GROUP, train.batch_size) ** 2
-    records = 12 * train.steps / 60
-    at_work = min(cores, len(shapes) * cells) * (cell + pairs + records)
+    at_work = min(cores, len(shapes) * cells) * (cell + pairs)
     results = sum(cells * 12 * _parameters(params, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
     points = (POINT + _label(params)) * params.data.train_points

@@ -18,7 +18,7 @@ from snrvae.sources.source import DIMENSION
 from snrvae.step import Floats
 
 RECORDS = 60  # rows that a cell gets in the training table
-CHUNK = 100  # steps whose points and noise are drawn at once
+DRAWN = 25_600  # points of several steps that are drawn at once
 EARLY = 100  # times its last weight that the latent penalty has more of at the first step
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
@@ -80,38 +80,45 @@ def fit(cells: Sequence[Cell], inputs: Points, recipe: Recipe, progress: Progres
 
 def _fit(cell: Cell, inputs: Points, recipe: Recipe, progress: Progress) -> tuple[Codecs, History]:
     train, labels = recipe.train, inputs.shape[1] - DIMENSION
-    draws = Draws(cell, len(inputs), recipe)
     at_work = program.build(cell, recipe.hidden, labels, train.batch_size, train.kl_weight, recipe.source)
     program.initialise(at_work, inputs, numpy_stream(recipe.seed, "weights", cell.name))
-    interval = max(1, train.steps // RECORDS)
-    ends = [*range(interval, train.steps, interval), train.steps]
-    means, done = np.full((len(ends), 1, len(LOSSES)), np.nan, np.float32), 0
-    first_lost: int | None = None
-    for record, end in enumerate(ends):
-        losses = np.zeros((end - done, len(LOSSES)), np.float32)
-        for chunk in np.split(losses, range(CHUNK, len(losses), CHUNK)):
-            steps = range(done, done + len(chunk))
-            rates = np.array([learning_rate(n, train.steps, train.learning_rate) for n in steps])
-            weights = np.array(
-                [gaussianity_weight(n, train.steps, train.gaussianity_weight, labels) for n in steps]
-            )
-            step.train(at_work, inputs, *draws.of(len(steps)), rates, weights.astype("f4"), done, chunk)
-            done = steps.stop
-            progress(len(steps), float(chunk[:, 0].mean()))
-        lost = ~np.isfinite(losses).all(1)
-        if lost.any() and first_lost is None:
-            first_lost = _lost(cell, end - len(losses) + int(lost.argmax()), train)
-        if first_lost is None:
-            means[record, 0] = losses.mean(0)
+    draws, at_once = Draws(cell, len(inputs), recipe), max(1, DRAWN // train.batch_size)
+    interval, lost = max(1, train.steps // RECORDS), list[int]()
+    ends = np.append(np.arange(interval, train.steps, interval), train.steps)
+    sums = np.zeros((len(ends), len(LOSSES)))
+    for done in range(0, train.steps, at_once):
+        steps = range(done, min(done + at_once, train.steps))
+        losses = np.zeros((len(steps), len(LOSSES)), np.float32)
+        step.train(at_work, inputs, *draws.of(len(steps)), *_schedule(steps, train, labels), done, losses)
+        lost.extend(done + np.flatnonzero(~np.isfinite(losses).all(1)))
+        _end_if_lost(cell, lost, train)
+        np.add.at(sums, np.array(steps) // interval, losses)
+        progress(len(steps), float(losses[:, 0].mean()))
     codecs = program.finish(at_work, cell, inputs, recipe.source)
-    if first_lost is None and not codecs.finite:
-        first_lost = _lost(cell, train.steps - 1, train)
-    if first_lost is not None:
+    if not codecs.finite:
+        lost.append(train.steps - 1)
+        _end_if_lost(cell, lost, train)
+    means = (sums / np.diff(ends, prepend=0)[:, None]).astype(np.float32)[:, None]
+    if lost:
         codecs.give_up([0])
-    rates = np.array([learning_rate(n - 1, train.steps, train.learning_rate) for n in ends])
-    return codecs, History(
-        (cell,), np.array(ends), rates, means, {} if first_lost is None else {cell: first_lost}
-    )
+        means[ends > lost[0]] = np.nan
+    rates = np.array([learning_rate(end - 1, train.steps, train.learning_rate) for end in ends])
+    return codecs, History((cell,), ends, rates, means, {cell: int(lost[0])} if lost else {})
+
+
+def _schedule(steps: range, train: Train, labels: int) -> tuple[NDArray[np.float64], Floats]:
+    """Learning rate and weight of T, step by step."""
+    rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]
+    weights = [gaussianity_weight(n, train.steps, train.gaussianity_weight, labels) for n in steps]
+    return np.array(rates), np.array(weights, np.float32)
+
+
+def _end_if_lost(cell: Cell, lost: Sequence[int], train: Train) -> None:
+    """Raise DivergedError for the first of the steps at which a cell diverged, if that ends training."""
+    if lost and train.on_divergence == "fail":
+        raise DivergedError(
+            f"{divergence(cell, lost[0], train)}; lower train.learning_rate ({train.learning_rate:g})"
+        )
 
 
 def _side_by_side(histories: Sequence[History]) -> History:
@@ -144,15 +151,6 @@ class Draws:
         """The next batches [steps, b] as rows of the inputs, and ε [steps, d, b]."""
         choice = torch.randint(self._count, (steps, self._shape[1]), generator=self._points)
         return choice.numpy(), torch.randn(steps, *self._shape, generator=self._noise).numpy()
-
-
-def _lost(cell: Cell, step: int, train: Train) -> int:
-    """The step at which a cell diverged; raises DivergedError if that ends training."""
-    if train.on_divergence == "fail":
-        raise DivergedError(
-            f"{divergence(cell, step, train)}; lower train.learning_rate ({train.learning_rate:g})"
-        )
-    return step
 
 
 def divergence(cell: Cell, step: int, train: Train) -> str:

@@ -43,7 +43,7 @@ def test_the_defaults_fit_a_small_machine() -> None:
         ("network.hidden_layers", {"network": {"hidden_layers": 10**6}}),
         (
             "train.batch_size",
-            {"data": {"train_points": 6_000_000}, "train": {"batch_size": 5_000_000 // 16 * 16}},
+            {"data": {"train_points": 12_000_000}, "train": {"batch_size": 10_000_000}},
         ),
         ("train.repeats", {"train": {"repeats": 10**6}}),
         ("train.repeats", {"train": {"repeats": 10**9}}),
@@ -81,7 +81,7 @@ def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
 
 
 def test_the_numbers_of_other_modules_are_theirs() -> None:
-    assert (memory.GROUP, memory.CHUNK, memory.PASS) == (step.GROUP, training.CHUNK, evaluation.PASS)
+    assert (memory.GROUP, memory.DRAWN, memory.PASS) == (step.GROUP, training.DRAWN, evaluation.PASS)
     assert (memory.FITTED, memory.COMPONENTS) == (density.POINTS, density.COMPONENTS)
 
 
