@@ -93,7 +93,7 @@ def _of_network(net: Perceptron) -> None:
 @njit(nogil=True)
 def _penalty(cell: Program, noise: Floats) -> None:
     for one in range(len(noise)):
-        step.gaussianity(noise[one], cell.kind, 0, np.float32(0.01), cell.root, cell.kernel, cell.bits)
+        step.gaussianity(noise[one], cell.kind, 0, np.float32(0.01), cell.root, cell.kernel)
 
 
 @njit(nogil=True)

@@ -32,7 +32,8 @@ def build(
     )
     first, second = (sum(o * (i + 1) for i, o in pairwise(w)) for w in widths)
     parameters, gradient, first_moment, second_moment = (_aligned(_rows(first) + second) for _ in range(4))
-    space = _aligned(3, max(*widths[0], *widths[1]) * batch)
+    space, ones = _aligned(3, max(*widths[0], *widths[1]) * batch), _aligned(batch)
+    ones[:] = 1
     encoder, decoder = (
         Perceptron(
             widths=np.array(w),
@@ -40,11 +41,12 @@ def build(
             gradient=gradient[part],
             activations=_aligned(sum(w) * batch),
             delta=_aligned(w[-1], batch),
+            ones=ones,
             space=space,
         )
         for w, part in zip(widths, (slice(first), slice(_rows(first), None)), strict=True)
     )
-    pairs = _group(batch)
+    group = _group(batch)
     with np.errstate(over="ignore"):  # infinity, with which training diverges as it should
         snr = np.float32(cell.snr or math.inf)
     return Program(
@@ -56,8 +58,7 @@ def build(
         second_moment=second_moment,
         gradient_at_z=_aligned(cell.latent_dim + labels, batch),
         root=_aligned(cell.latent_dim, batch),
-        kernel=_aligned(pairs, pairs),
-        bits=_aligned(pairs * pairs).view(np.int32),
+        kernel=_aligned(group + 5, group),
         kind=np.zeros(batch, np.int64),
         labels=labels,
         noise=KINDS[cell.noise],

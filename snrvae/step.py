@@ -5,6 +5,10 @@ It renews that when this file changes and looks at no other: hence all that is c
 
 Arrays are [features, b], so that the long axis is contiguous. A factor is a float32 by name, since next to a
 plain number or an integer Numba reckons in double precision.
+
+The compiler is left no liberty (Numba's fastmath): every operation is rounded as it is written. So what a
+cell comes out as does not depend on when, beside what and for which processor it was compiled. Long sums are
+products by BLAS, whose order suits vector registers.
 """
 
 import math
@@ -13,16 +17,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import scipy.linalg.blas  # noqa: F401 - np.dot calls it, and a limit on threads holds for what is loaded
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 NONE, ISOTROPIC, LEARNED = range(3)  # kinds of noise
-PACKED = (
-    1200  # entries of A·Bᵀ beyond which OpenBLAS copies A and B first, which takes longer than to transpose B
-)
+PACKED = 1200  # entries of A·Bᵀ beyond which OpenBLAS copies both factors first: transposing B takes less
 GROUP = 128  # points that are compared with each other, at most
 
 COMPILER: dict[str, Any] = {
@@ -30,19 +33,45 @@ COMPILER: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
     "no_cfunc_wrapper": True,
-    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
 }
 ZERO, HALF, ONE, TWO, INFINITY = (np.float32(value) for value in (0, 0.5, 1, 2, math.inf))
 
 
 def compiled(function: Function) -> Function:
-    """Compiled code that lets other threads run; it may change the order of a sum, not lose a NaN."""
+    """Compiled code that lets other threads run."""
     return njit(function, **COMPILER)
 
 
 def inlined(function: Function) -> Function:
     """As `compiled`, but as part of its only caller: what is compiled apart is so again in every caller."""
     return njit(function, inline="always", **COMPILER)
+
+
+def instruction(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What becomes the LLVM instructions that `function` tells Numba."""
+    return intrinsic(function)
+
+
+@instruction
+def fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
+    """a·b + c of float32, rounded once."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.fma(*arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), build
+
+
+@instruction
+def power_of_two(_typing: Any, _power: Any) -> Any:
+    """2^power as float32, of an int32 from -126 to 127: the bits of its exponent."""
+
+    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        (power,) = arguments
+        bits = builder.shl(builder.add(power, power.type(127)), power.type(23))
+        return builder.bitcast(bits, context.get_value_type(types.float32))
+
+    return types.float32(types.int32), build
 
 
 class Perceptron(NamedTuple):
@@ -52,6 +81,7 @@ class Perceptron(NamedTuple):
     parameters   of each layer W [o, i], then b [o], flat; so is the gradient
     activations  the input [i, b] of each layer, then the output [o, b], flat
     delta        d loss / d output [o, b]
+    ones         [b], whose product with a row is its sum
     space        three rows, each for the largest [features, b]: the deltas of other layers, turn by turn, so
                  that what is hot stays in the cache, and an input as [b, i], with which products are faster
     """
@@ -61,6 +91,7 @@ class Perceptron(NamedTuple):
     gradient: Floats
     activations: Floats
     delta: Floats
+    ones: Floats
     space: Floats
 
 
@@ -70,7 +101,7 @@ class Program(NamedTuple):
     parameters ...  of both networks, flat: what Adam moves, by which gradient, and its two moments
     gradient_at_z   [d + l, b], l labels
     root            of learned noise's softmax [d, b]
-    kernel, bits    [m, m]: of the m points that are compared with each other
+    kernel          [m + 5, m]: of the m points that are compared with each other
     kind            of each point [b]: which of its l labels is 1
     noise           NONE, ISOTROPIC or LEARNED
     lower, upper    bounds of what a decoder answers
@@ -85,7 +116,6 @@ class Program(NamedTuple):
     gradient_at_z: Floats
     root: Floats
     kernel: Floats
-    bits: NDArray[np.int32]
     kind: NDArray[np.int64]
     labels: int
     noise: int
@@ -135,7 +165,7 @@ def backward(net: Perceptron) -> None:
             np.dot(delta, transposed, slope)
         else:
             np.dot(delta, x.T, slope)
-        _sum_rows(delta, net.gradient[start + o * i : start + o * (i + 1)])
+        np.dot(delta, net.ones, net.gradient[start + o * i : start + o * (i + 1)])
         if layer:
             below = view(net.space[(layer - 1) % 2], 0, i, batch)
             np.dot(view(net.parameters, start, o, i).T, delta, below)
@@ -165,16 +195,6 @@ def _add(sums: Floats, biases: Floats, rectify: bool) -> None:
 def _through_relu(delta: Floats, output: Floats) -> None:
     for place in range(len(delta)):
         delta[place] = delta[place] if output[place] > ZERO else ZERO
-
-
-@compiled
-def _sum_rows(delta: Floats, sums: Floats) -> None:
-    features, batch = delta.shape
-    for feature in range(features):
-        total = ZERO
-        for point in range(batch):
-            total += delta[feature, point]
-        sums[feature] = total
 
 
 @compiled
@@ -316,7 +336,6 @@ def gaussianity(
     weight: np.float32,
     gradient: Floats,
     kernel: Floats,
-    bits: NDArray[np.int32],
 ) -> np.float32:
     """Distance T of the law of latents z [d, b] from N(0, I); adds weight·dT/dz to `gradient`.
 
@@ -325,16 +344,16 @@ def gaussianity(
     + 3^{-d/2}. E k is the mean over pairs of different points, so that T is estimated without bias: with its
     bias of (1 - E k)/b a batch pulls the latents together.
 
-    kind          where there are labels, each equally often: which of them a point [b] has. T is then the
-                  mean over labels of that of their points, for latents that are N(0, I) taken together need
-                  not be so for each label.
-    kernel, bits  space [m, m]: pairs are as many as points squared, so a batch is compared in groups of m
+    kind    where there are labels, each equally often: which of them a point [b] has. T is then the mean
+            over labels of that of their points, for latents that are N(0, I) taken together need not be so
+            for each label.
+    kernel  space [m + 5, m]: pairs are as many as points squared, so a batch is compared in groups of m
     """
-    size, batch = len(kernel), z.shape[1]
+    size, batch = kernel.shape[1], z.shape[1]
     weight /= np.float32(batch // size)
     total = ZERO
     for start in range(0, batch, size):
-        total += _of_group(start, z, kind, labels, weight, gradient, kernel, bits)
+        total += _of_group(start, z, kind, labels, weight, gradient, kernel[:size], kernel[size:])
     return total / np.float32(batch // size)
 
 
@@ -347,49 +366,37 @@ def _of_group(
     weight: np.float32,
     gradient: Floats,
     kernel: Floats,
-    bits: NDArray[np.int32],
+    space: Floats,
 ) -> np.float32:
     dims, size = len(z), len(kernel)
-    flat = kernel.reshape(size * size)
-    others = _kernel(start, z, kind, labels, kernel, bits)
-    all_others = ZERO
-    for one in range(size):
-        all_others += others[one]
-    count = np.float32(size * (size - 1) / max(labels, 1))  # of pairs, on average
-    near = ZERO
-    for place in range(size * size):
-        near += flat[place]
-    for one in range(size):
-        row = kernel[one]
-        for dim in range(dims):
-            here, there, drift = z[dim, start + one], z[dim, start : start + size], ZERO
-            for other in range(size):
-                drift += row[other] * (there[other] - here)
-            gradient[dim, start + one] += TWO / count * weight * drift
-    # what is left compares with N(0, I), in the kernel's rows, which have been read
-    to_normal = flat[:size]
+    others, near, pulled, to_normal, ones = space[0], space[1], space[2], space[3], space[4]
+    _kernel(start, z, kind, labels, kernel, others)
+    ones[:] = ONE
+    np.dot(kernel, ones, near)
     to_normal[:] = ZERO
     for dim in range(dims):
         there = z[dim, start : start + size]
         for one in range(size):
             to_normal[one] += np.float32(0.25) * there[one] * there[one]
-    _exp_of_minus(to_normal, bits[size:])
-    expected, spread = ZERO, np.float32(2 ** (-dims / 2))
+    _exp_of_minus(to_normal)
+    spread, pairs = np.float32(2 ** (-dims / 2)), np.float32(size * (size - 1) / max(labels, 1))  # on average
     for one in range(size):
         to_normal[one] *= others[one] * spread
-        expected += to_normal[one]
+    weight /= pairs
     for dim in range(dims):
         there, into = z[dim, start : start + size], gradient[dim, start : start + size]
+        np.dot(kernel, there, pulled)
         for one in range(size):
-            into[one] += weight / count * to_normal[one] * there[one]
-    return (near - np.float32(size) - TWO * expected + all_others * np.float32(3 ** (-dims / 2))) / count
+            into[one] += weight * (TWO * pulled[one] + (to_normal[one] - TWO * near[one]) * there[one])
+    within, across = np.dot(near, ones) - np.float32(size), np.dot(to_normal, ones)
+    return (within - TWO * across + np.dot(others, ones) * np.float32(3 ** (-dims / 2))) / pairs
 
 
 @inlined
 def _kernel(
-    start: int, z: Floats, kind: NDArray[np.int64], labels: int, kernel: Floats, bits: NDArray[np.int32]
-) -> Floats:
-    """Fill `kernel` for the points from `start` on; with how many others each of them makes pairs [m]."""
+    start: int, z: Floats, kind: NDArray[np.int64], labels: int, kernel: Floats, others: Floats
+) -> None:
+    """Fill `kernel` for the points from `start` on, and with how many others each of them makes pairs [m]."""
     dims, size = len(z), len(kernel)
     for one in range(size):
         row = kernel[one]
@@ -398,8 +405,7 @@ def _kernel(
             here, there = z[dim, start + one], z[dim, start : start + size]
             for other in range(size):
                 row[other] += HALF * (there[other] - here) * (there[other] - here)
-    _exp_of_minus(kernel.reshape(size * size), bits)
-    others = bits[:size].view(np.float32)
+    _exp_of_minus(kernel.reshape(size * size))
     for one in range(size):
         same = size
         if labels:
@@ -408,7 +414,6 @@ def _kernel(
                     kernel[one, other] = ZERO
                     same -= 1
         others[one] = np.float32(same - 1)
-    return others
 
 
 # e^r on |r| ≤ ln 2 / 2 is within a unit in the last place of its Taylor polynomial of this degree
@@ -420,21 +425,17 @@ LEAST = np.float32(-87)  # e to it is the last normal float32
 
 
 @compiled
-def _exp_of_minus(x: Floats, bits: NDArray[np.int32]) -> None:
+def _exp_of_minus(x: Floats) -> None:
     """x ≥ 0 becomes e^{-x}, at least 1e-38: in vector registers, as the C library's is not."""
-    power_of_two = bits[: len(x)].view(np.float32)
     for place in range(len(x)):
         y = -x[place]
         y = LEAST if y < LEAST else y
-        power = np.floor(y * LOG2_E + HALF)
-        r = (y - power * LN2_HIGH) - power * LN2_LOW
-        bits[place] = (np.int32(power) + np.int32(127)) << np.int32(23)
+        power = np.floor(fma(y, LOG2_E, HALF))
+        r = fma(-power, LN2_LOW, fma(-power, LN2_HIGH, y))
         value = TAYLOR[0]
         for coefficient in TAYLOR[1:]:
-            value = value * r + coefficient
-        x[place] = value
-    for place in range(len(x)):
-        x[place] *= power_of_two[place]
+            value = fma(value, r, coefficient)
+        x[place] = value * power_of_two(np.int32(power))
 
 
 @compiled
@@ -530,7 +531,7 @@ def _one_step(
     if cell.noise == NONE:
         encoder.delta[:] = at_z
     else:
-        losses[2] = gaussianity(z, cell.kind, cell.labels, gaussianity_weight, at_z, cell.kernel, cell.bits)
+        losses[2] = gaussianity(z, cell.kind, cell.labels, gaussianity_weight, at_z, cell.kernel)
         if cell.noise == ISOTROPIC:
             pull(output, noise, snr, kl_weight, at_z, encoder.delta)
         else:
@@ -546,16 +547,15 @@ def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta:
     be 0 for an output beyond the bounds, wherever x is.
     """
     features, batch = output.shape
-    mean, total = ONE / np.float32(output.size), ZERO
+    mean = ONE / np.float32(output.size)
     for feature in range(features):
         for point in range(batch):
             answer = output[feature, point]
             answer = lower if answer < lower else answer
             answer = upper if answer > upper else answer
-            error = answer - x[feature, point]
-            total += error * error
-            delta[feature, point] = TWO * mean * error
-    return total * mean
+            delta[feature, point] = TWO * mean * (answer - x[feature, point])
+    flat = delta.reshape(delta.size)
+    return np.dot(flat, flat) / (np.float32(4) * mean)
 
 
 @compiled

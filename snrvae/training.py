@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -106,6 +107,7 @@ def _fit(cell: Cell, inputs: Points, recipe: Recipe, progress: Progress) -> tupl
     return codecs, History((cell,), ends, rates, means, {cell: int(lost[0])} if lost else {})
 
 
+@lru_cache(128)  # cell after cell goes through the same steps
 def _schedule(steps: range, train: Train, labels: int) -> tuple[NDArray[np.float64], Floats]:
     """Learning rate and weight of T, step by step."""
     rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]

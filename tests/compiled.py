@@ -34,8 +34,7 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]
                 0 if label is None else label.shape[1],
                 np.float32(1),
                 gradient,
-                np.empty((size, size), np.float32),
-                np.empty(size * size, np.int32),
+                np.empty((size + 5, size), np.float32),
             )
         )
         gradients.append(torch.from_numpy(gradient))

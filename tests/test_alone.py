@@ -1,8 +1,13 @@
 """A cell is a cell: what it comes out as does not depend on what is trained beside it, nor on where."""
 
 import itertools
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +23,8 @@ from snrvae.records import History
 from snrvae.sources.source import Split
 from snrvae.training import Recipe
 
+ROOT = Path(__file__).parents[1]
+
 MakeRecipe = Callable[..., Recipe]
 Bits = dict[Cell, bytes]
 
@@ -30,6 +37,7 @@ CELLS = [
         for snr, repeat in ((1.0, 0), (30.0, 0), (30.0, 1))
     ),
 ]
+KINDS = (("isotropic", 1), ("isotropic", 3), ("learned", 2))
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +112,32 @@ def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short
     _, history = training.fit(TOGETHER[:2], points, short, lambda *_: None)
     _, one = training.fit(TOGETHER[:1], points, short, lambda *_: None)
     assert loss_bits([history])[TOGETHER[0]] == loss_bits([one])[TOGETHER[0]]
+
+
+ELSEWHERE = """
+import pickle, sys
+from snrvae import codec, training
+groups, points, recipe = pickle.load(sys.stdin.buffer)
+trained = [training.fit(cells, points, recipe, lambda *_: None) for cells in groups]
+sys.stdout.buffer.write(pickle.dumps([(codec.to_bytes([codecs]), history) for codecs, history in trained]))
+"""
+
+
+def test_a_cell_has_the_bits_of_a_step_compiled_anew_for_a_processor_with_other_instructions(
+    splits: dict[str, Split], short: Recipe, tmp_path: Path
+) -> None:
+    points = splits["train"].points
+    groups = [CELLS[:1], *(tuple(c for c in CELLS if (c.noise, c.latent_dim) == kind) for kind in KINDS)]
+    compiled = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        cwd=ROOT,
+        env=os.environ | compiled,
+        input=pickle.dumps((groups, points, short)),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    for cells, (bits, history) in zip(groups, pickle.loads(done.stdout), strict=True):
+        expected, its_history = training.fit(cells, points, short, lambda *_: None)
+        assert bits == codec.to_bytes([expected])
+        assert loss_bits([history]) == loss_bits([its_history])

@@ -34,6 +34,7 @@ def perceptron(widths: tuple[int, ...], seed: int = 0) -> Perceptron:
         np.zeros(size, np.float32),
         np.zeros(sum(widths) * BATCH, np.float32),
         np.zeros((widths[-1], BATCH), np.float32),
+        np.ones(BATCH, np.float32),
         np.zeros((3, max(widths) * BATCH), np.float32),
     )
     generator = np.random.default_rng(seed)
