@@ -46,9 +46,12 @@ def _measure(setting: Setting, latent_dim: int, rounds: int) -> dict[str, float]
     program.initialise(made, setting.points, numpy_stream(recipe.seed, "weights", cell.name))
     choice, noise = Draws(cell, len(setting.points), recipe).of(CALLS)
     rates, weights = np.full(CALLS, 1e-3), np.full(CALLS, train.gaussianity_weight, np.float32)
-    losses = np.zeros((CALLS, 3), np.float32)
+    losses, nowhere = np.zeros((CALLS, 3), np.float32), np.zeros((0, *noise.shape[1:]), np.float32)
     parts: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {
-        WHOLE: (step.train, (made, setting.points, choice, noise, rates, weights, 0, losses)),
+        WHOLE: (
+            step.train,
+            (made, setting.points, choice, noise, rates, weights, nowhere, weights, 0, losses),
+        ),
         PRODUCTS: (_products, (made.encoder, made.decoder, made.gradient_at_z, CALLS)),
         PENALTY: (_penalty, (made, noise)),
         "Adam": (_adam, (made, rates)),

@@ -16,7 +16,7 @@ from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Poin
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION, Faces, Labels, Source
 
-NOISE_DRAWS = 4  # transmissions of each test point
+NOISE_DRAWS = 4  # transmissions of each validation and test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
 FITTED_GENERATIONS = 3  # the same, from a fitted density
 QUERIES = 2000  # test points whose latents are asked what they carry
@@ -29,15 +29,11 @@ def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fide
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
     """
     (cell,) = codec.cells
-    sent = _transmit(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
-    validation_mse = measures.squared_error(_points(validation), sent.reconstructed).mean()
-    generator = _generator(seed, "test noise", cell.latent_dim)
-    draws = [_transmit(codec, test, generator) for _ in range(NOISE_DRAWS if cell.snr else 1)]
-    error = np.mean([measures.squared_error(_points(test), draw.reconstructed) for draw in draws], axis=0)
-    first = draws[0]
+    validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
+    error, first = _errors(codec, test, _generator(seed, "test noise", cell.latent_dim))
     return Fidelity(
         cell,
-        float(validation_mse),
+        float(validation_error.mean()),
         measures.estimate(error),
         measures.linear_mse(cell.latent_dim, cell.snr, _left_open(codec)),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
@@ -183,6 +179,15 @@ def _labels(inputs: Points) -> NDArray[np.intp]:
     """Which label [n] each of inputs [n, 3 + l] has; 0 where there are none."""
     label = inputs[:, DIMENSION:]
     return label.argmax(1) if label.shape[1] else np.zeros(len(label), np.intp)
+
+
+def _errors(
+    codec: Codecs, inputs: Points, generator: torch.Generator
+) -> tuple[NDArray[np.floating], _Transmission]:
+    """Squared error [n] of a codec of one cell, a mean over the noise, and the first transmission."""
+    draws = [_transmit(codec, inputs, generator) for _ in range(NOISE_DRAWS if codec.cells[0].snr else 1)]
+    errors = [measures.squared_error(_points(inputs), draw.reconstructed) for draw in draws]
+    return np.mean(errors, axis=0), draws[0]
 
 
 def _transmit(codec: Codecs, inputs: Points, generator: torch.Generator) -> _Transmission:

@@ -461,6 +461,8 @@ def train(
     noise: Floats,
     rates: NDArray[np.float64],
     weights: Floats,
+    targets: Floats,
+    pulls: Floats,
     done: int,
     losses: Floats,
 ) -> None:
@@ -470,11 +472,16 @@ def train(
     noise    ε [step, d, b]
     rates    learning rate [step]
     weights  of the latent penalty [step]
+    targets  where latent means are pulled to [step, d, b], for as many steps as anything pulls
+    pulls    weight of |μ - target|², a mean over the points [step]
     done     steps before these
     losses   receives mse, E KL in nats and T [step, 3]
     """
     for step in range(len(choice)):
         _one_step(cell, inputs, choice[step], noise[step], weights[step], losses[step])
+        if step < len(targets):
+            _pull_to(targets[step], pulls[step], cell.encoder)
+        backward(cell.encoder)
         adam(
             cell.parameters,
             cell.gradient,
@@ -509,7 +516,7 @@ def _one_step(
     gaussianity_weight: np.float32,
     losses: Floats,
 ) -> None:
-    """Losses [3] of a batch, and the gradient of all parameters."""
+    """Losses [3] of a batch, and the gradient of the decoder's parameters and at the encoder's output."""
     encoder, decoder, snr, kl_weight = cell.encoder, cell.decoder, cell.snr, cell.kl_weight
     latent_dim, batch = noise.shape
     x = view(encoder.activations, 0, inputs.shape[1], batch)
@@ -536,7 +543,17 @@ def _one_step(
             pull(output, noise, snr, kl_weight, at_z, encoder.delta)
         else:
             pull_learned(output, noise, snr, kl_weight, cell.root, at_z, encoder.delta)
-    backward(encoder)
+
+
+@inlined
+def _pull_to(target: Floats, weight: np.float32, encoder: Perceptron) -> None:
+    """Add the gradient of weight·E|μ - target|² at latent means [d, b]."""
+    dims, batch = target.shape
+    mean = view(encoder.activations, len(encoder.activations) - encoder.delta.size, dims, batch)
+    factor = TWO * weight / np.float32(batch)
+    for dim in range(dims):
+        for point in range(batch):
+            encoder.delta[dim, point] += factor * (mean[dim, point] - target[dim, point])
 
 
 @inlined

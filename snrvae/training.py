@@ -9,18 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snrvae import codec, program, step
+from snrvae import codec, folding, program, step
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
 from snrvae.params import Train
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.records import LOSSES, History, Points
+from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
 from snrvae.step import Floats
 
 RECORDS = 60  # rows that a cell gets in the training table
 DRAWN = 25_600  # points of several steps that are drawn at once
 EARLY = 100  # times its last weight that the latent penalty has more of at the first step
+PULLED = 0.25  # share of the steps in which latents that can fold are pulled to a folded surface
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
 
@@ -84,13 +86,16 @@ def _fit(cell: Cell, inputs: Points, recipe: Recipe, progress: Progress) -> tupl
     at_work = program.build(cell, recipe.hidden, labels, train.batch_size, train.kl_weight, recipe.source)
     program.initialise(at_work, inputs, numpy_stream(recipe.seed, "weights", cell.name))
     draws, at_once = Draws(cell, len(inputs), recipe), max(1, DRAWN // train.batch_size)
+    targets = Targets(cell, inputs, recipe)
     interval, lost = max(1, train.steps // RECORDS), list[int]()
     ends = np.append(np.arange(interval, train.steps, interval), train.steps)
     sums = np.zeros((len(ends), len(LOSSES)))
     for done in range(0, train.steps, at_once):
         steps = range(done, min(done + at_once, train.steps))
         losses = np.zeros((len(steps), len(LOSSES)), np.float32)
-        step.train(at_work, inputs, *draws.of(len(steps)), *_schedule(steps, train, labels), done, losses)
+        choice, noise = draws.of(len(steps))
+        schedule, pulled = _schedule(steps, train, labels), targets.of(steps, choice)
+        step.train(at_work, inputs, choice, noise, *schedule, *pulled, done, losses)
         lost.extend(done + np.flatnonzero(~np.isfinite(losses).all(1)))
         _end_if_lost(cell, lost, train)
         np.add.at(sums, np.array(steps) // interval, losses)
@@ -153,6 +158,33 @@ class Draws:
         """The next batches [steps, b] as rows of the inputs, and ε [steps, d, b]."""
         choice = torch.randint(self._count, (steps, self._shape[1]), generator=self._points)
         return choice.numpy(), torch.randn(steps, *self._shape, generator=self._noise).numpy()
+
+
+class Targets:
+    """Where a cell's latent means are pulled to at first: a folded surface, where there is one to fold.
+
+    That takes three latents, little noise, and a point alone: what a label leaves open of a surface is flat.
+    """
+
+    def __init__(self, cell: Cell, inputs: Points, recipe: Recipe):
+        source, train = SOURCES[recipe.source], recipe.train
+        snr = cell.snr if cell.latent_dim == inputs.shape[1] == DIMENSION else None
+        folds = snr is not None and folding.folds(source, snr)
+        self._steps = math.ceil(PULLED * train.steps) if folds else 0
+        self._shape, self._inputs, self._source = (cell.latent_dim, train.batch_size), inputs, source
+
+    def of(self, steps: range, choice: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Targets [k, d, b] and weights [k] of E|μ - target|² for the first k of steps that see these rows.
+
+        The weight falls from 1 in a straight line.
+        """
+        first = [n for n in steps if n < self._steps]
+        weights = 1 - np.array(first, np.float32) / np.float32(max(self._steps, 1))
+        if not first:
+            return np.zeros((0, *self._shape), np.float32), weights
+        seen = self._inputs[choice[: len(first)].ravel()]
+        target = folding.folded(seen, self._source).reshape(self._shape[0], len(first), self._shape[1])
+        return np.ascontiguousarray(target.swapaxes(0, 1)), weights
 
 
 def divergence(cell: Cell, step: int, train: Train) -> str:

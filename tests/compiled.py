@@ -50,13 +50,23 @@ def begun(cell: Cell, inputs: NDArray[np.float32], recipe: Recipe) -> Program:
 
 
 def without_moving(
-    made: Program, inputs: NDArray[np.float32], noise: Tensor, gaussianity_weight: float
+    made: Program,
+    inputs: NDArray[np.float32],
+    noise: Tensor,
+    gaussianity_weight: float,
+    pull: tuple[Tensor, float] | None = None,
 ) -> list[float]:
-    """The losses of a step on these inputs [b, 3 + l] with ε [d, b]; its gradients stand in `made` then."""
+    """The losses of a step on these inputs [b, 3 + l] with ε [d, b]; its gradients stand in `made` then.
+
+    pull  target [d, b] and weight
+    """
     losses = np.zeros((1, 3), np.float32)
     choice, rates = np.arange(len(inputs))[None], np.zeros(1)
     weights = np.array([gaussianity_weight], np.float32)
-    step.train(made, np.ascontiguousarray(inputs), choice, noise.numpy()[None], rates, weights, 0, losses)
+    target, pulls = (noise, ()) if pull is None else (pull[0], (pull[1],))
+    targets, pulls = target.numpy()[None][: len(pulls)], np.array(pulls, np.float32)
+    inputs = np.ascontiguousarray(inputs)
+    step.train(made, inputs, choice, noise.numpy()[None], rates, weights, targets, pulls, 0, losses)
     return losses[0].tolist()
 
 
