@@ -31,6 +31,8 @@ LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c
 DIMS = sns.color_palette("colorblind", 10)
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
+LATENT = ("z₁", "z₂", "z₃")
+SLICE = 0.15  # of a standard deviation, to both sides
 CLOUD = 2000  # points of a small cloud
 CORNERS = ((35, 25), (215, -25))  # azimuth and elevation of two opposite views
 DIVERGED = "diverged"
@@ -235,27 +237,31 @@ def requested(cells: pd.DataFrame, shown: Arrays, source: Source) -> Figure:
 
 
 def codes(cells: pd.DataFrame, shown: Arrays, test: Split, source: Source) -> Figure:
-    """How one number and how two describe a point, at the highest SNR; no panel for a d that was not run.
+    """How one, two and three numbers describe a point, at the highest SNR; no panel for a d that was not run.
 
     d = 1: the curve that the decoder draws along z. d = 2: where each label lies in the plane of the latents.
+    d = 3: what of it is seen where the space of the latents is cut, twice.
     """
     noise, model = _reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
-    dims = [d for d in (1, 2) if (table.latent_dim == d).any()]
-    figure = Figure(figsize=(5 * len(dims), 5.2), dpi=150, layout="constrained")
+    panels = [(d, cut) for d, cut in ((1, 0), (2, 0), (3, 1), (3, 0)) if (table.latent_dim == d).any()]
+    rows, columns = -(-len(panels) // 2), min(2, len(panels))
+    figure = Figure(figsize=(5 * columns, 0.2 + 5 * rows), dpi=150, layout="constrained")
     figure.suptitle(f"What the codes look like, at SNR {table.snr.max():g}")
-    for position, latent_dim in enumerate(dims, 1):
+    for position, (latent_dim, cut) in enumerate(panels, 1):
         name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
         if f"{name}/reconstructed" not in shown:
-            _diverged(figure.add_subplot(1, len(dims), position))
+            _diverged(figure.add_subplot(rows, columns, position))
             continue
-        reconstructed = shown[f"{name}/reconstructed"]
-        latents = shown[f"{name}/latents"][: len(reconstructed)]
+        reconstructed, latents = shown[f"{name}/reconstructed"], shown[f"{name}/latents"]
         if latent_dim == 1:
-            axes = figure.add_subplot(1, len(dims), position, projection="3d")
-            _curve_in_space(axes, latents[:, 0], reconstructed, source)
+            axes = figure.add_subplot(rows, columns, position, projection="3d")
+            _curve_in_space(axes, latents[: len(reconstructed), 0], reconstructed, source)
+        elif latent_dim == 2:
+            axes = figure.add_subplot(rows, columns, position)
+            _map_of_labels(axes, latents[: len(reconstructed)], test, source)
         else:
-            _map_of_labels(figure.add_subplot(1, len(dims), position), latents, test, source)
+            _slice_of_labels(figure.add_subplot(rows, columns, position), latents, cut, test)
     return figure
 
 
@@ -278,20 +284,35 @@ def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array, source: 
     axes.set_title(f"d = 1: the {source.noun} as one curve")
 
 
-def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> None:
-    """Latents [n, 2] coloured by label, each label named where its centre lies; rings of N(0, I)."""
-    label, points = test.label[: len(latents)], test.points[: len(latents)]
+def _plane_of_labels(axes: Axes, latents: Array, label: Labels, names: tuple[str, str]) -> None:
+    """Latents [n, 2] coloured by label [n], over rings of N(0, I)."""
     for radius in (1, 2, 3):
         axes.add_patch(Circle((0, 0), radius, fill=False, ls=":", lw=1.2, color=INK))
     for number in np.unique(label):
         on = latents[label == number]
         axes.scatter(on[:, 0], on[:, 1], s=11, color=LABELS[number], marker=MARKERS[number], linewidth=0)
+    axes.set(xlabel=f"latent value {names[0]}", ylabel=f"latent value {names[1]}", aspect="equal")
+
+
+def _slice_of_labels(axes: Axes, latents: Array, cut: int, test: Split) -> None:
+    """Of latents [n, 3] those near the middle along one of their axes, coloured by label."""
+    along = latents[:, cut]
+    near = np.abs(along - np.median(along)) < SLICE * along.std()
+    across = [axis for axis in range(3) if axis != cut]
+    label = test.label[: len(latents)][near]
+    _plane_of_labels(axes, latents[near][:, across], label, (LATENT[across[0]], LATENT[across[1]]))
+    axes.set_title(f"d = 3: a slice, {LATENT[cut]} ≈ {round(np.median(along), 1) + 0.0:g}".replace("-", "−"))
+
+
+def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> None:
+    """Latents [n, 2] coloured by label, each label named where its centre lies; rings of N(0, I)."""
+    label, points = test.label[: len(latents)], test.points[: len(latents)]
+    _plane_of_labels(axes, latents, label, (LATENT[0], LATENT[1]))
     for number in np.unique(label):
         from_centre = np.linalg.norm(points - points[label == number].mean(0), axis=1)
         place = latents[from_centre.argmin()]
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
         axes.text(place[0], place[1], source.labels[number], fontsize=9, ha="center", va="center", bbox=box)
-    axes.set(xlabel="latent value z₁", ylabel="latent value z₂", aspect="equal")
     shape = "six faces" if source.faces else source.noun
     flat = source.dimension == 2
     axes.set_title(f"d = 2: the {shape}, laid out flat" if flat else "d = 2: octants in the plane")

@@ -51,7 +51,13 @@ def titles(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("dims", "panels"), [((1, 2, 3), ["d = 1", "d = 2"]), ((1,), ["d = 1"]), ((2, 16), ["d = 2"])]
+    ("dims", "panels"),
+    [
+        ((1, 2, 3), ["d = 1", "d = 2", "d = 3", "d = 3"]),
+        ((1,), ["d = 1"]),
+        ((2, 16), ["d = 2"]),
+        ((3,), ["d = 3", "d = 3"]),
+    ],
 )
 def test_the_codes_have_a_panel_for_each_small_d_that_was_run(
     dims: tuple[int, ...], panels: list[str], split: Split
@@ -103,6 +109,18 @@ def test_the_map_names_each_face_where_it_lies(split: Split) -> None:
     assert set(places) == set(cube.FACE_NAMES)
     assert places["x = 0"][0] == 0
     assert places["y = 1"][1] == 1
+
+
+def test_a_slice_shows_the_latents_near_the_middle_of_one_axis_by_the_other_two(split: Split) -> None:
+    figure = figures.codes(grid_of((3,)), shown(split), split, cube.SOURCE)
+    latents = split.points
+    for axes, cut, across in zip(figure.axes, (1, 0), ((0, 2), (1, 2)), strict=True):
+        along = latents[:, cut]
+        near = latents[np.abs(along - np.median(along)) < figures.SLICE * along.std()]
+        drawn = np.concatenate([np.asarray(each.get_offsets()) for each in axes.collections])
+        assert sorted(map(tuple, drawn)) == sorted(map(tuple, near[:, across].astype(float)))
+        assert axes.get_xlabel().endswith(figures.LATENT[across[0]])
+        assert axes.get_ylabel().endswith("z₃")
 
 
 def test_an_svg_drawn_twice_has_the_same_bytes_and_no_date() -> None:
