@@ -248,6 +248,7 @@ noise and minimises mse + λ·MMD² between its latents and N(0, I). All have th
 and {train.steps:,} steps of {train.batch_size} points;
 of {train.repeats} repeats the best on validation points is shown.
 *gap*: to Shannon's limit at the capacity (SNR-VAE) or at the model's own E KL (β-VAE).
+An SNR-VAE with three latents at an SNR of 62 or more is pulled to a folded surface at first, no other model.
 
 {table(["d", "model", *COLUMNS.values()], map(texts, in_order))}
 """
