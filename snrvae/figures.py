@@ -401,8 +401,8 @@ def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None
         Line2D([], [], color=REFERENCE, ls=":", lw=1.3),
     ]
     labels = [f"d = {d}, as in the marker" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
-    labels += ["learned noise", "Shannon's limit", "best linear codec", "best point by point, SNR → ∞"]
-    axes.legend(handles, labels, loc="upper right", ncols=2)
+    labels += ["learned noise", "Shannon's limit", "best linear codec", "point by point, SNR → ∞"]
+    axes.legend(handles, labels, loc="upper right", ncols=2, frameon=True, edgecolor="none", framealpha=0.9)
 
 
 def grid(cells: pd.DataFrame) -> Figure:
