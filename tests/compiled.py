@@ -49,6 +49,15 @@ def begun(cell: Cell, inputs: NDArray[np.float32], recipe: Recipe) -> Program:
     return made
 
 
+def off_the_points(made: Program) -> Program:
+    """The same cell, its parameters moved a little.
+
+    The kink of a unit starts at a point, where rounding would say whether that point moves the unit.
+    """
+    made.parameters[:] += 1e-3 * np.random.default_rng(0).standard_normal(len(made.parameters), np.float32)
+    return made
+
+
 def without_moving(
     made: Program,
     inputs: NDArray[np.float32],

@@ -35,7 +35,7 @@ from snrvae.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.sources import cube, square
 from snrvae.sources.source import Split
 from stages import files
-from tests.compiled import begun, gaussianity, gradients, without_moving
+from tests.compiled import begun, gaussianity, gradients, off_the_points, without_moving
 
 ROOT = Path(__file__).parents[1]
 assert cube.SOURCE.faces is not None
@@ -112,7 +112,7 @@ def test_the_gradient_of_a_step_is_that_of_autograd(
 ) -> None:
     cell = Cell(noise, latent_dim, None if noise == "none" else 4.0, 0)
     settings = recipe((16, 16), kl_weight=0.05, gaussianity_weight=0.3)
-    made = begun(cell, inputs.numpy(), settings)
+    made = off_the_points(begun(cell, inputs.numpy(), settings))
     nets = [
         [t.clone().requires_grad_() for t in (*n.weights, *n.biases)]
         for n in (program._network(made.encoder), program._network(made.decoder))

@@ -12,7 +12,7 @@ from snrvae.grid import Cell
 from snrvae.records import Points
 from snrvae.sources.known import SOURCES
 from snrvae.training import Draws, Recipe, Targets
-from tests.compiled import begun, gradients, without_moving
+from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -127,7 +127,7 @@ def test_targets_do_not_depend_on_how_many_steps_are_asked_for_at_once(size: int
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_the_pull_has_the_gradient_of_the_mean_squared_distance(noise: str, recipe: MakeRecipe) -> None:
     cell, points = Cell(noise, 3, 1000.0, 0), sample("cube", 600)  # type: ignore[arg-type]
-    made = begun(cell, points, recipe())
+    made = off_the_points(begun(cell, points, recipe()))
     epsilon = torch.zeros(3, 64)
     seen, target = points[:64], torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
     without_moving(made, seen, epsilon, 0)

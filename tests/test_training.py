@@ -22,7 +22,7 @@ from snrvae.sources import cube
 from snrvae.sources.source import Split
 from snrvae.step import Program
 from snrvae.training import DivergedError, Draws, Recipe
-from tests.compiled import begun, gradients, without_moving
+from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -116,17 +116,15 @@ def test_the_gradient_of_a_step_is_that_of_the_whole_loss_under_autograd(
             assert torch.allclose(gradient, parameter.grad, rtol=1e-3, atol=1e-4 * scale)
 
 
-def off_the_points(made: Program, inputs: Points, generator: np.random.Generator) -> None:
-    initialise(made, inputs, generator)
-    made.parameters[:] += np.float32(1e-3) * generator.standard_normal(len(made.parameters), np.float32)
-
-
 @pytest.mark.parametrize("noise", NOISES)
 def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
     noise: Noise, recipe: MakeRecipe, points: Points, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # a unit's kink starts at a point, where rounding would say whether the point moves the unit
-    monkeypatch.setattr(program, "initialise", off_the_points)
+    def initialise_off_the_points(made: Program, inputs: Points, generator: np.random.Generator) -> None:
+        initialise(made, inputs, generator)
+        off_the_points(made)
+
+    monkeypatch.setattr(program, "initialise", initialise_off_the_points)
     cells, settings = cells_of(noise), recipe(steps=12, kl_weight=0.01)
     codecs, _ = fit(cells, points, settings)
     seen = torch.from_numpy(points[:64])
