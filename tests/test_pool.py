@@ -129,8 +129,8 @@ from snrvae.training import Recipe
 rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
 train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **rest)
 pool = Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0, "cube"), 2)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
 except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
