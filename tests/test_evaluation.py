@@ -180,6 +180,19 @@ def test_validation_and_test_points_get_different_noise(
     assert result.mse.value != pytest.approx(float(first), rel=1e-4), "the mse averages several transmissions"
 
 
+def test_validation_points_are_transmitted_as_often_as_test_points(
+    alone: list[Codecs], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation, test = splits["validation"].points, splits["test"].points
+    for noise, moves in (("isotropic", True), ("none", False)):
+        monkeypatch.setattr(evaluation, "NOISE_DRAWS", 4)
+        often = evaluation.fidelity(of(alone, noise), validation, test, SEED)
+        monkeypatch.setattr(evaluation, "NOISE_DRAWS", 1)
+        once = evaluation.fidelity(of(alone, noise), validation, test, SEED)
+        assert (often.validation_mse != once.validation_mse) == moves
+        assert (often.mse.value != once.mse.value) == moves
+
+
 def test_points_that_pass_in_parts_give_the_same_numbers(
     alone: list[Codecs], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
