@@ -1,6 +1,12 @@
 """The compiled step of snrvae.training, in a thread for each core."""
 
+from typing import Any
+from unittest.mock import patch
+
+from numba import njit
+
 from benchmarks.setting import Mses, Setting, Way
+from snrvae import step
 from snrvae.pool import Trainer
 
 
@@ -16,3 +22,21 @@ def prepare(setting: Setting, trainer: Trainer) -> Way:
         }
 
     return Way("this project", setting.recipe.train.steps, train)
+
+
+def without_penalty(setting: Setting, trainer: Trainer) -> Way:
+    """The same, for peers that have no latent penalty: its step is compiled from the same code without T."""
+    way = prepare(setting, trainer)
+    bare = njit(step.train.py_func, **step.COMPILER | {"cache": False})
+
+    def train() -> Mses:
+        # what stands for T is compiled in at the first call, and `training` calls what stands for the step
+        with patch.object(step, "gaussianity", _nothing), patch.object(step, "train", bare):
+            return way.train()
+
+    return Way("this project, without the latent penalty", way.steps, train, penalty=False)
+
+
+@njit
+def _nothing(*_: Any) -> Any:
+    return step.ZERO

@@ -81,4 +81,5 @@ def prepare(setting: Setting) -> Way:
         finally:
             logging.disable(logging.NOTSET)
 
-    return Way("pythae, BaseTrainer on a β-VAE", steps * EPOCHS, train, "its own loss, no penalty")
+    remark = "its own loss, without the penalty, as ours beside it"
+    return Way("pythae, BaseTrainer on a β-VAE", steps * EPOCHS, train, remark, penalty=False)

@@ -42,6 +42,7 @@ class Way:
     steps: int
     train: Callable[[], Mses]
     remark: str = ""
+    penalty: bool = True  # whether the latent penalty is part of its loss
 
 
 def grid(repeats: int) -> tuple[Cell, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from snrvae import channel, network
 from snrvae.grid import Cell, Noise
 from snrvae.network import Network
+from snrvae.search import best_output, margin
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
 
@@ -116,10 +117,15 @@ class Codecs:
         return [self.signal_power, self.noise_log_gain, *layers]
 
     def encode(self, inputs: Tensor) -> Latents:
-        """Latents of inputs [n, 3 + l], the same for every cell. Raises ValueError where l is another."""
+        """What is sent for inputs [n, 3 + l], the same for all cells. Raises ValueError for another l."""
         self._same_labels(inputs.shape[1] - DIMENSION)
         x = inputs.T.expand(len(self.cells), -1, -1)  # [c, 3 + l, n]
-        mean, head = heads(self.noise, self.latent_dim, self.encoder(x))
+        label = label_of(x)
+
+        def decode(output: Tensor) -> Tensor:
+            return self._decode(output[:, : self.latent_dim], label)
+
+        mean, head = heads(self.noise, self.latent_dim, best_output(x, self.encoder, decode, self._margins))
         if self.noise == "none":
             return Latents(mean, None)
         power, snr = self.signal_power.view(-1, 1, 1), snrs(self.cells).to(mean)
@@ -134,8 +140,17 @@ class Codecs:
         Raises ValueError for labels that the codecs were not trained with.
         """
         self._same_labels(0 if label is None else len(label))
-        spread = None if label is None else label.expand(len(self.cells), -1, -1)
-        return project(self.decoder(with_label(z, spread)), SOURCES[self.source].bounds).mT
+        return self._decode(z, None if label is None else label.expand(len(self.cells), -1, -1)).mT
+
+    def _decode(self, z: Tensor, label: Tensor | None) -> Tensor:
+        """Points [c, 3, n] from latents [c, d, n] and labels [c, l, n]."""
+        return project(self.decoder(with_label(z, label)), SOURCES[self.source].bounds)
+
+    @property
+    def _margins(self) -> Tensor:
+        """By how much a neighbour's answer must be better [c]."""
+        law = SOURCES[self.source].left_open(self.labels > 0)
+        return torch.tensor([margin(law, cell.snr) for cell in self.cells])
 
     def _same_labels(self, given: int) -> None:
         if given != self.labels:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrvae import channel, dataset, density, generation, information, measures, shannon
-from snrvae.codec import Codecs, label_of
+from snrvae.codec import Codecs, Latents, label_of
 from snrvae.randomness import numpy_stream, stream_seed
 from snrvae.rate_distortion import Lines
 from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
@@ -69,7 +69,7 @@ def generate(codec: Codecs, reference: generation.Reference, seed: int) -> Gener
 def generate_fitted(codec: Codecs, train: Points, reference: generation.Reference, seed: int) -> Generation:
     """As `generate`, but z is drawn from a density fitted to the latents of training inputs [n, 3 + l]."""
     dim, count = codec.latent_dim, len(reference.points)
-    sent = _transmit(codec, train[: density.POINTS], _generator(seed, "fitted noise", dim))
+    (sent,) = _transmit(codec, train[: density.POINTS], _generator(seed, "fitted noise", dim), 1)
     mixture = density.fit(sent.latents, stream_seed(seed, "fit", dim))
     rng = numpy_stream(seed, "fitted generation", dim)
     draws = [torch.from_numpy(mixture.sample(count, rng)).T.unsqueeze(0) for _ in range(FITTED_GENERATIONS)]
@@ -185,13 +185,23 @@ def _errors(
     codec: Codecs, inputs: Points, generator: torch.Generator
 ) -> tuple[NDArray[np.floating], _Transmission]:
     """Squared error [n] of a codec of one cell, a mean over the noise, and the first transmission."""
-    draws = [_transmit(codec, inputs, generator) for _ in range(NOISE_DRAWS if codec.cells[0].snr else 1)]
+    times = NOISE_DRAWS if codec.cells[0].snr else 1
+    draws = _transmit(codec, inputs, generator, times)
     errors = [measures.squared_error(_points(inputs), draw.reconstructed) for draw in draws]
     return np.mean(errors, axis=0), draws[0]
 
 
-def _transmit(codec: Codecs, inputs: Points, generator: torch.Generator) -> _Transmission:
-    parts = [_pass(codec, chunk, generator) for chunk in torch.from_numpy(inputs).split(PASS)]
+def _transmit(codec: Codecs, inputs: Points, generator: torch.Generator, times: int) -> list[_Transmission]:
+    """Inputs [n, 3 + l] encoded once and sent so many times by a codec of one cell."""
+    chunks = torch.from_numpy(inputs).split(PASS)
+    encoded = [codec.encode(chunk) for chunk in chunks]
+    return [_received(codec, chunks, encoded, generator) for _ in range(times)]
+
+
+def _received(
+    codec: Codecs, chunks: Sequence[Tensor], encoded: Sequence[Latents], generator: torch.Generator
+) -> _Transmission:
+    parts = [_pass(codec, *chunk, generator) for chunk in zip(chunks, encoded, strict=True)]
     z, reconstructed, kl_nats, share = zip(*parts, strict=True)
     for part in (*z, *reconstructed, *kl_nats):
         if part is not None and not part.isfinite().all():
@@ -206,9 +216,8 @@ def _transmit(codec: Codecs, inputs: Points, generator: torch.Generator) -> _Tra
 
 
 def _pass(
-    codec: Codecs, inputs: Tensor, generator: torch.Generator
+    codec: Codecs, inputs: Tensor, latents: Latents, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    latents = codec.encode(inputs)
     z = latents.transmit(torch.randn(latents.mean.shape, generator=generator))
     reconstructed = codec.decode(z, label_of(inputs.T))[0]
     if latents.log_noise_power is None:

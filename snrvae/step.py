@@ -576,23 +576,57 @@ def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta:
 
 
 @compiled
-def powers(cell: Program, inputs: Floats) -> tuple[float, float]:
-    """Signal power P, and with learned noise ln E exp(v), over all inputs [n, 3 + l]."""
+def powers(cell: Program, inputs: Floats, neighbours: Floats, margin: np.float32) -> tuple[float, float]:
+    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, 3 + l].
+
+    That is the encoder's answer for a point or one of its neighbours [k, 3], as `snrvae/search.py` says.
+    """
     dims, batch = cell.root.shape
-    x = view(cell.encoder.activations, 0, inputs.shape[1], batch)
-    choice = np.zeros(batch, np.int64)
+    choice, sent = np.zeros(batch, np.int64), np.empty(cell.encoder.delta.shape, np.float32)
     power, gain = 0.0, 0.0
     for start in range(0, len(inputs), batch):
         size = min(batch, len(inputs) - start)
         for point in range(size):
             choice[point] = start + point
-        _look_up(inputs, choice, x, cell.kind, cell.labels)
-        output = forward(cell.encoder)
+        _search(cell, inputs, choice, neighbours, margin, sent)
         for dim in range(dims):
             for point in range(size):
-                mean = float(output[dim, point])
+                mean = float(sent[dim, point])
                 power += mean * mean
                 if cell.noise == LEARNED:
-                    gain += math.exp(float(output[dims + dim, point]))
+                    gain += math.exp(float(sent[dims + dim, point]))
     count = len(inputs) * dims
     return power / count, math.log(gain / count) if cell.noise == LEARNED else 0.0
+
+
+@inlined
+def _search(
+    cell: Program,
+    inputs: Floats,
+    choice: NDArray[np.int64],
+    neighbours: Floats,
+    margin: np.float32,
+    sent: Floats,
+) -> None:
+    """Put what is sent for a batch into `sent` [o, b]."""
+    dims, batch = cell.root.shape
+    x = view(cell.encoder.activations, 0, inputs.shape[1], batch)
+    z = view(cell.decoder.activations, 0, dims + cell.labels, batch)
+    _look_up(inputs, choice, x, cell.kind, cell.labels)
+    z[dims:] = x[len(x) - cell.labels :]
+    points, least = x[: len(x) - cell.labels].copy(), np.empty(batch, np.float32)
+    for turn in range(len(neighbours) + 1):
+        if turn:
+            for dim in range(len(points)):
+                x[dim] = points[dim] + neighbours[turn - 1, dim]
+        output = forward(cell.encoder)
+        z[:dims] = output[:dims]
+        answer = forward(cell.decoder)
+        for point in range(batch):
+            error = ZERO
+            for dim in range(len(points)):
+                value = min(max(answer[dim, point], cell.lower), cell.upper)
+                error += (value - points[dim, point]) * (value - points[dim, point])
+            if turn == 0 or error < least[point]:
+                least[point] = error if turn else error - margin
+                sent[:, point] = output[:, point]

@@ -1,16 +1,21 @@
 """Measure every cell on held-out points and against the limit: cells.csv, metrics.json, evaluation.npz."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from snrvae import codec, dataset, evaluation, generation, metrics, shannon, shown, tables
+from snrvae.grid import Cell
 from snrvae.params import Params
 from snrvae.randomness import numpy_stream
 from snrvae.sources.known import SOURCES
 from stages import files
+
+Result = TypeVar("Result")
 
 
 def evaluate(
@@ -45,44 +50,40 @@ def evaluate(
         )
         selected = evaluation.select(results)
         reference = compared.result()
-        generated = dict(
-            pool.map(
-                lambda r: (r.cell, evaluation.generate(codecs[r.cell], reference, params.seed)), selected
-            )
-        )
-        uniform = [result.cell for result in selected if result.cell.noise != "learned"]
-        fitted = dict(
-            pool.map(
-                lambda cell: (
-                    cell,
-                    evaluation.generate_fitted(codecs[cell], train, reference, params.seed),
-                ),
-                uniform,
-            )
-        )
-        noisy = [result for result in selected if result.kl_bits is not None]
-        limits = dict(
-            pool.map(
-                lambda r: (r.cell, evaluation.limit(codecs[r.cell], r, test, lines, params.seed)),
-                noisy,
-            )
-        )
+        uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
+        fitted = {
+            cell: pool.submit(evaluation.generate_fitted, codecs[cell], train, reference, params.seed)
+            for cell in uniform
+        }
+        generated = {
+            r.cell: pool.submit(evaluation.generate, codecs[r.cell], reference, params.seed) for r in selected
+        }
+        limits = {
+            r.cell: pool.submit(evaluation.limit, codecs[r.cell], r, test, lines, params.seed)
+            for r in selected
+            if r.kl_bits is not None
+        }
     measured = {result.cell: result for result in results}
+    generations, from_fitted = _results(generated), _results(fitted)
     table = metrics.cells(
         {cell: measured.get(cell) for cell in every},
-        generated,
-        fitted,
-        limits,
+        generations,
+        from_fitted,
+        _results(limits),
         params.source,
         params.conditional,
     )
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generated, fitted, kinds),
+        evaluation_path: shown.to_bytes(selected, generations, from_fitted, kinds),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)
+
+
+def _results(futures: Mapping[Cell, Future[Result]]) -> dict[Cell, Result]:
+    return {cell: future.result() for cell, future in futures.items()}
 
 
 if __name__ == "__main__":

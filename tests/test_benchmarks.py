@@ -3,6 +3,7 @@
 import importlib
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,6 +34,18 @@ def mses(setting: Setting) -> Mses:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "PULLED", 0.0)
         return ours.prepare(setting, Pool(setting.points, setting.recipe, 1)).train()
+
+
+def test_without_the_latent_penalty_a_step_reckons_all_but_that(setting: Setting, mses: Mses) -> None:
+    """And everything is as it was afterwards."""
+    pool = Pool(setting.points, setting.recipe, 1)
+    weightless = replace(
+        setting.recipe, train=setting.recipe.train.model_copy(update={"gaussianity_weight": 0})
+    )
+    expected = ours.prepare(setting, Pool(setting.points, weightless, 1)).train()
+    found = ours.without_penalty(setting, pool).train()
+    assert found == expected != mses
+    assert ours.prepare(setting, Pool(setting.points, weightless, 1)).train() == expected
 
 
 def loop(setting: Setting) -> Way:
