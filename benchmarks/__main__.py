@@ -1,4 +1,4 @@
-"""All benchmarks, in about twelve minutes; prints their tables and writes them to benchmarks/README.md.
+"""All benchmarks, in about twenty minutes; prints their tables and writes them to benchmarks/README.md.
 
 `--short` is for seeing that everything runs: one round, small grids.
 """
@@ -17,13 +17,14 @@ def main() -> None:
     rounds, repeats = (1, scale.REPEATS[:2]) if short else (5, scale.REPEATS)
 
     setting = standard()
-    timings = peers.run(setting, rounds)
+    whole = setting if short else standard(steps=None)
+    timings = peers.run(setting, whole, rounds)
     peaks = peak.measure(rounds)
     scales = [scale.measure(count) for count in repeats]
     sections = [
         f"# Benchmarks\n\nWritten by `make bench`. {tables.machine()}",
         "**A short run on a busy machine, to see that everything runs: its numbers say nothing.**" * short,
-        tables.training_section(setting, timings, rounds),
+        tables.training_section(setting, whole, timings, rounds),
         tables.peak_section(setting, timings[0].rate, peaks),
         tables.scale_section(scales),
         tables.step_section(step.measure(setting, 4 * rounds)),

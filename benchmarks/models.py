@@ -31,6 +31,7 @@ from snrvae import (
     network,
     params,
     program,
+    search,
     shannon,
     training,
 )
@@ -74,10 +75,22 @@ class Models:
 
     def encode(self, x: Tensor) -> Latents:
         """Latents of points [c, 3, n]."""
-        output = self.encoder(x)
-        if self.kind == "WAE-MMD":
-            return Latents(output, None)
-        return Latents(*output.chunk(2, 1))
+        return self._latents(self.encoder(x))
+
+    def send(self, x: Tensor) -> Latents:
+        """As `encode`, after the search of this project's encoders; the SNR is that of these points."""
+        own = self.encode(x)
+        noise = own.log_noise_power
+        snr = None if noise is None else float(own.mean.square().mean() / noise.exp().mean())
+
+        def decode(output: Tensor) -> Tensor:
+            return project(self.decoder(output[:, : self.latent_dim]), cube.SOURCE.bounds)
+
+        margins = torch.full((len(x),), search.margin(cube.SOURCE, snr))
+        return self._latents(search.best_output(x, self.encoder, decode, margins))
+
+    def _latents(self, output: Tensor) -> Latents:
+        return Latents(output, None) if self.kind == "WAE-MMD" else Latents(*output.chunk(2, 1))
 
 
 def losses(kind: str, latents: Latents, prior: Tensor, weight: Tensor) -> Tensor:
@@ -189,7 +202,7 @@ def _transmit(
     model: Models, split: Split, generator: torch.Generator
 ) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
     """Of each point: squared error [n], latents [n, d], and KL [n] in nats where there is noise."""
-    sent = model.encode(torch.from_numpy(split.points).T.unsqueeze(0))
+    sent = model.send(torch.from_numpy(split.points).T.unsqueeze(0))
     z = sent.transmit(torch.randn(sent.mean.shape, generator=generator))
     error = measures.squared_error(split.points, project(model.decoder(z), cube.SOURCE.bounds)[0].T.numpy())
     if sent.log_noise_power is None:
@@ -248,6 +261,7 @@ noise and minimises mse + λ·MMD² between its latents and N(0, I). All have th
 and {train.steps:,} steps of {train.batch_size} points;
 of {train.repeats} repeats the best on validation points is shown.
 *gap*: to Shannon's limit at the capacity (SNR-VAE) or at the model's own E KL (β-VAE).
+Every encoder sends a neighbour's latents where they are decoded better (`snrvae/search.py`).
 An SNR-VAE with three latents at an SNR of 62 or more is pulled to a folded surface at first, no other model.
 
 {table(["d", "model", *COLUMNS.values()], map(texts, in_order))}

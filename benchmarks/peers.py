@@ -27,11 +27,15 @@ class Timing:
         return statistics.median(self.rates)
 
 
-def ways(setting: Setting, pool: Pool) -> list[Way]:
-    """Ours first, with the latent penalty and without, then every peer whose package is there."""
+def ways(setting: Setting, whole: Setting) -> list[Way]:
+    """Ours first, with the latent penalty and without, then every peer whose package is there.
+
+    whole  as `setting`, for as many steps as ours takes
+    """
+    pool = Pool(whole.points, whole.recipe, torch.get_num_threads())
     found = [
-        ours.prepare(setting, pool),
-        ours.without_penalty(setting, pool),
+        ours.prepare(whole, pool),
+        ours.without_penalty(whole, pool),
         plain.prepare(setting, fused=False),
         plain.prepare(setting, fused=True),
         vmapped.prepare(setting),
@@ -64,10 +68,9 @@ def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
     return timings
 
 
-def run(setting: Setting, rounds: int) -> list[Timing]:
+def run(setting: Setting, whole: Setting, rounds: int) -> list[Timing]:
     """Every way, ours first."""
-    pool = Pool(setting.points, setting.recipe, torch.get_num_threads())
-    return measure(ways(setting, pool), rounds)
+    return measure(ways(setting, whole), rounds)
 
 
 def rows_against_ours(timings: Sequence[Timing]) -> Iterable[list[str]]:

@@ -50,10 +50,10 @@ def grid(repeats: int) -> tuple[Cell, ...]:
     return tuple(Cell("isotropic", d, snr, r) for d in LATENT_DIMS for snr in SNRS for r in range(repeats))
 
 
-def standard(repeats: int = 3, steps: int = STEPS) -> Setting:
-    """The settings of params.yaml, with fewer steps."""
+def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
+    """The settings of params.yaml, with fewer steps, or (None) as many."""
     settings = params.from_yaml(Path("params.yaml").read_text())
     hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
-    train = settings.train.model_copy(update={"steps": steps})
+    train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
     return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed, "cube"))

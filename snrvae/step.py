@@ -630,3 +630,5 @@ def _search(
             if turn == 0 or error < least[point]:
                 least[point] = error if turn else error - margin
                 sent[:, point] = output[:, point]
+        if least.max() <= ZERO:
+            return  # no error is less
