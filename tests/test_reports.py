@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from PIL import Image
 from snrvae import codec, dataset, evaluation, shannon
 from snrvae.codec import Codecs
 from snrvae.grid import Cell
+from snrvae.network import Network
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[1]
@@ -146,15 +148,32 @@ def closed_form_bits(cell: Cell, power: float) -> float:
     return cell.latent_dim / 2 * nats / math.log(2)
 
 
-def means(model: Codecs, points: NDArray[np.float32]) -> NDArray[np.float64]:
-    """μ [d, n] in float64, by the encoder's layers written anew."""
-    x = points.T.astype(np.float64)
-    last = len(model.encoder.weights) - 1
-    for layer, (weight, bias) in enumerate(zip(model.encoder.weights, model.encoder.biases, strict=True)):
+def through(net: Network, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outputs [o, n] in float64, by the layers written anew."""
+    last = len(net.weights) - 1
+    for layer, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
         x = weight[0].double().numpy() @ x + bias[0].double().numpy()
         if layer < last:
             x = np.maximum(x, 0)
     return x
+
+
+def sent(model: Codecs, points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """μ [d, n] that is sent: of the point or, where the cube's linear codec would lose more, a neighbour.
+
+    And what may be sent instead where float32 cannot tell: the second best there, elsewhere the same.
+    """
+    x, (cell,) = points.T.astype(np.float64), model.cells
+    assert cell.snr is not None
+    tried = [through(model.encoder, x)]
+    for axis, away in itertools.product(range(3), (0.05, -0.05)):
+        tried.append(through(model.encoder, x + away * np.eye(3)[:, [axis]]))
+    errors = np.array([((through(model.decoder, z).clip(0, 1) - x) ** 2).sum(0) for z in tried])
+    errors[0] -= 5 / 12 / (1 + cell.snr)
+    order = errors.argsort(0)
+    least, second = np.take_along_axis(errors, order, 0)[:2]
+    best, other = (np.array(tried)[place, :, np.arange(x.shape[1])].T for place in order[:2])
+    return best, np.where(second - least < 1e-6, other, best)
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +189,12 @@ def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codecs]) -
     for model in models:
         (cell,), power = model.cells, float(model.signal_power[0])
         assert cell.snr is not None
-        mean, noise_power = means(model, points), power / cell.snr
-        nats = (mean**2 + noise_power - 1 - math.log(noise_power)).sum(0) / 2
-        assert nats.mean() / math.log(2) == pytest.approx(closed_form_bits(cell, power), rel=1e-6), cell.name
+        noise_power = power / cell.snr
+        either = [(m**2 + noise_power - 1 - math.log(noise_power)).sum(0) / 2 for m in sent(model, points)]
+        low, high = (bound(either[0], either[1]).mean() / math.log(2) for bound in (np.minimum, np.maximum))
+        expected = closed_form_bits(cell, power)
+        assert low - 1e-6 * expected <= expected <= high + 1e-6 * expected, cell.name
+        assert high - low < 2e-3, cell.name
 
 
 @needs_models
@@ -199,7 +221,7 @@ def test_the_models_are_those_that_were_reported(models: list[Codecs], isotropic
         (cell,) = model.cells
         if (cell.latent_dim, cell.snr, cell.repeat) in rows.index and cell.snr is not None:
             row = rows.loc[(cell.latent_dim, cell.snr, cell.repeat)]
-            mean = torch.from_numpy(means(model, test)).float()
+            mean = torch.from_numpy(sent(model, test)[0]).float()
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
             z = mean + (model.signal_power / cell.snr) ** 0.5 * noise
             error = (model.decode(z.unsqueeze(0))[0].numpy() - test) ** 2
