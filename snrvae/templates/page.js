@@ -10,8 +10,21 @@ const EYE = 25 / 6; // distance from the middle of what is shown, in its widths
 const VIEW = 0.82; // from the middle of a picture to its nearest side, as far away as the middle
 const DOT = 1.7; // radius of a point, in pixels
 
+const plotly = loaded(byId("plotly").textContent);
+
 function byId(id) {
   return document.getElementById(id);
+}
+
+/** A library from its text, as a file of its own: the browser reads such a one on another thread. */
+function loaded(text) {
+  return new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    script.onload = done;
+    script.onerror = failed;
+    document.head.append(script);
+  });
 }
 
 // What is chosen
@@ -46,6 +59,7 @@ async function render() {
   writeFacts(cell);
   for (const kind of CLOUDS) clouds[kind] = decoded(cloud(kind, cell));
   drawClouds();
+  await plotly;
   await Promise.all([drawPlane(cell), drawLatents(cell)]);
   document.documentElement.dataset.cell = cell.name;
 }
