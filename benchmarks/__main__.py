@@ -18,7 +18,7 @@ def main() -> None:
 
     setting = standard()
     whole = setting if short else standard(steps=None)
-    timings = peers.run(setting, whole, rounds)
+    timings = peers.measure(peers.ways(setting, whole), rounds)
     peaks = peak.measure(rounds)
     scales = [scale.measure(count) for count in repeats]
     sections = [

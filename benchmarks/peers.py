@@ -68,11 +68,6 @@ def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
     return timings
 
 
-def run(setting: Setting, whole: Setting, rounds: int) -> list[Timing]:
-    """Every way, ours first."""
-    return measure(ways(setting, whole), rounds)
-
-
 def rows_against_ours(timings: Sequence[Timing]) -> Iterable[list[str]]:
     """The table: ratios are of one round, so that a slow minute of the machine falls on both sides.
 

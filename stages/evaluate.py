@@ -1,21 +1,19 @@
 """Measure every cell on held-out points and against the limit: cells.csv, metrics.json, evaluation.npz."""
 
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from threadpoolctl import threadpool_limits
 
 from snrvae import codec, dataset, evaluation, generation, metrics, shannon, shown, tables
-from snrvae.grid import Cell
 from snrvae.params import Params
 from snrvae.randomness import numpy_stream
 from snrvae.sources.known import SOURCES
 from stages import files
-
-Result = TypeVar("Result")
 
 
 def evaluate(
@@ -51,39 +49,33 @@ def evaluate(
         selected = evaluation.select(results)
         reference = compared.result()
         uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
-        fitted = {
-            cell: pool.submit(evaluation.generate_fitted, codecs[cell], train, reference, params.seed)
-            for cell in uniform
-        }
-        generated = {
-            r.cell: pool.submit(evaluation.generate, codecs[r.cell], reference, params.seed) for r in selected
-        }
-        limits = {
-            r.cell: pool.submit(evaluation.limit, codecs[r.cell], r, test, lines, params.seed)
-            for r in selected
-            if r.kl_bits is not None
-        }
+        noisy = [result for result in selected if result.kl_bits is not None]
+        seed = params.seed
+        jobs: list[Callable[[], Any]] = [
+            *(partial(evaluation.generate_fitted, codecs[c], train, reference, seed) for c in uniform),
+            *(partial(evaluation.generate, codecs[r.cell], reference, seed) for r in selected),
+            *(partial(evaluation.limit, codecs[r.cell], r, test, lines, seed) for r in noisy),
+        ]
+        done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
+        fitted = dict(zip(uniform, done, strict=False))
+        generated = dict(zip((r.cell for r in selected), done, strict=False))
+        limits = dict(zip((r.cell for r in noisy), done, strict=True))
     measured = {result.cell: result for result in results}
-    generations, from_fitted = _results(generated), _results(fitted)
     table = metrics.cells(
         {cell: measured.get(cell) for cell in every},
-        generations,
-        from_fitted,
-        _results(limits),
+        generated,
+        fitted,
+        limits,
         params.source,
         params.conditional,
     )
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generations, from_fitted, kinds),
+        evaluation_path: shown.to_bytes(selected, generated, fitted, kinds),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)
-
-
-def _results(futures: Mapping[Cell, Future[Result]]) -> dict[Cell, Result]:
-    return {cell: future.result() for cell, future in futures.items()}
 
 
 if __name__ == "__main__":

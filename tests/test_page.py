@@ -421,18 +421,12 @@ def test_cells_that_diverged_stand_in_the_table_and_cannot_be_chosen(
 
 @needs_browser
 def test_it_can_be_used_within_two_seconds(browser: Browser, address: str, start: str) -> None:
-    """Of the page's own work, as the processor counts it: a busy machine stretches the clock.
-
-    It slows the processor down too, by a quarter for seconds: hence the least of up to eight loads.
-    """
-    spent: list[float] = []
-    while len(spent) < 8 and min(spent, default=2) >= 2:
-        made = browser.new_page()
-        counted = made.context.new_cdp_session(made)
-        counted.send("Performance.enable", {"timeDomain": "threadTicks"})
-        made.goto(address)
-        shows(made, start)
-        metrics = counted.send("Performance.getMetrics")["metrics"]
-        spent += [metric["value"] for metric in metrics if metric["name"] == "TaskDuration"]
-        made.close()
-    assert 0 < min(spent) < 2
+    """Of the page's own work, as the processor counts it: a busy machine only stretches the clock."""
+    made = browser.new_page()
+    counted = made.context.new_cdp_session(made)
+    counted.send("Performance.enable", {"timeDomain": "threadTicks"})
+    made.goto(address)
+    shows(made, start)
+    spent = {metric["name"]: metric["value"] for metric in counted.send("Performance.getMetrics")["metrics"]}
+    made.close()
+    assert 0 < spent["TaskDuration"] < 2

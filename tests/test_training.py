@@ -261,6 +261,18 @@ def test_the_stored_signal_power_is_the_mean_squared_latent_of_the_training_set(
     assert codecs.signal_power.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
+def test_of_many_training_points_the_first_measure_the_signal_power(
+    recipe: MakeRecipe, points: Points, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "MEASURED", 100)
+    codecs, _ = fit(cells_of("isotropic")[:1], points, recipe(steps=20))
+    first, every = (
+        codecs.encode(torch.from_numpy(seen)).mean.square().mean() for seen in (points[:100], points)
+    )
+    assert float(codecs.signal_power) == pytest.approx(float(first), rel=1e-4)
+    assert float(codecs.signal_power) != pytest.approx(float(every), rel=1e-3)
+
+
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_over_the_training_set_noise_power_is_signal_power_over_snr(
     noise: Noise, recipe: MakeRecipe, points: Points
