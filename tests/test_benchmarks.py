@@ -10,6 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import ours, peak, plain, vmapped
+from benchmarks.peers import Timing, rows_against_ours
 from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae import training
@@ -73,6 +74,20 @@ def test_pythae_comes_near_with_its_own_loss_and_schedule(setting: Setting, mses
     pytest.importorskip("pythae")
     found = importlib.import_module("benchmarks.pythaed").prepare(setting).train()
     assert _median(found, 1000.0) < _median(mses, 1000.0) * 5
+
+
+def test_a_way_is_held_against_ours_that_has_the_penalty_or_has_it_not_as_it_does() -> None:
+    def timing(rates: list[float], penalty: bool) -> Timing:
+        return Timing(Way("", 1, dict, penalty=penalty), rates, [1.0])
+
+    with_it, without = timing([10, 12], True), timing([20, 30], False)
+    rows = rows_against_ours([with_it, without, timing([5, 6], True), timing([5, 6], False)])
+    assert [row[2:4] for row in rows] == [
+        ["1.00", "1.00 – 1.00"],
+        ["1.00", "1.00 – 1.00"],
+        ["2.00", "2.00 – 2.00"],
+        ["4.50", "4.00 – 5.00"],
+    ]
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
