@@ -18,8 +18,9 @@ from jax import Array, lax, nn, random
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae import grid, training
-from snrvae.params import Train
+from snrvae.settings import grid
+from snrvae.settings.params import Train
+from snrvae.training import loop
 
 DEVICES = os.cpu_count() or 1
 jax.config.update("jax_num_cpu_devices", DEVICES)  # must come before JAX is used
@@ -80,7 +81,7 @@ def train_cell(
     optimiser = optax.adam(schedule)
 
     weights = jnp.array(
-        [training.gaussianity_weight(k, train.steps, train.gaussianity_weight) for k in range(train.steps)]
+        [loop.gaussianity_weight(k, train.steps, train.gaussianity_weight) for k in range(train.steps)]
     )
 
     def step(state: tuple[Any, Any], of_step: tuple[Array, Array]) -> tuple[tuple[Any, Any], Array]:

@@ -22,28 +22,21 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables import machine, table
-from snrvae import (
-    channel,
-    dataset,
-    evaluation,
-    generation,
-    measures,
-    network,
-    params,
-    program,
-    search,
-    shannon,
-    training,
-)
-from snrvae.codec import Codecs, Latents, decoder_widths, project
-from snrvae.grid import Cell
-from snrvae.network import Network
-from snrvae.params import Params
-from snrvae.randomness import numpy_stream, stream_seed
-from snrvae.rate_distortion import Lines
-from snrvae.report import significant
+from snrvae.codecs import channel, network, search
+from snrvae.codecs.codec import Codecs, Latents, decoder_widths, project
+from snrvae.codecs.network import Network
+from snrvae.formats import dataset
+from snrvae.limit import shannon
+from snrvae.limit.rate_distortion import Lines
+from snrvae.measurement import evaluation, generation, measures
+from snrvae.reporting.report import significant
+from snrvae.settings import params
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Params
+from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources import cube
 from snrvae.sources.source import DIMENSION, Split
+from snrvae.training import loop, program
 
 WEIGHTS: Mapping[str, tuple[float, ...]] = {"β-VAE": (1e-2, 1e-3, 1e-4), "WAE-MMD": (1e-2, 1e-1, 1.0)}
 SYMBOL = {"β-VAE": "β", "WAE-MMD": "λ"}
@@ -148,7 +141,7 @@ def train(kind: str, latent_dim: int, points: Tensor, settings: Params) -> Model
         mse = (projected - x).square().mean((1, 2))
         adam.zero_grad()
         (mse + losses(kind, sent, noise, weight)).sum().backward()
-        adam.param_groups[0]["lr"] = training.learning_rate(step, recipe.steps, recipe.learning_rate)
+        adam.param_groups[0]["lr"] = loop.learning_rate(step, recipe.steps, recipe.learning_rate)
         adam.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -216,7 +209,7 @@ def rows(settings: Params, splits: Mapping[str, Split], lines: Lines) -> Iterato
     ideal = numpy_stream(settings.seed, "ideal samples")
     reference = generation.reference(cube.SOURCE, splits["test"].points, ideal)
     for kind, latent_dim in itertools.product(WEIGHTS, settings.latent_dim):
-        torch.set_flush_denormal(True)  # as in training.fit
+        torch.set_flush_denormal(True)  # as in loop.fit
         models = train(kind, latent_dim, points, settings)
         torch.set_flush_denormal(False)  # SciPy's trees break where it is set
         count = len(WEIGHTS[kind])
@@ -261,7 +254,7 @@ noise and minimises mse + λ·MMD² between its latents and N(0, I). All have th
 and {train.steps:,} steps of {train.batch_size} points;
 of {train.repeats} repeats the best on validation points is shown.
 *gap*: to Shannon's limit at the capacity (SNR-VAE) or at the model's own E KL (β-VAE).
-Every encoder sends a neighbour's latents where they are decoded better (`snrvae/search.py`).
+Every encoder sends a neighbour's latents where they are decoded better (`snrvae/codecs/search.py`).
 An SNR-VAE with three latents at an SNR of 62 or more is pulled to a folded surface at first, no other model.
 
 {table(["d", "model", *COLUMNS.values()], map(texts, in_order))}

@@ -6,8 +6,8 @@ from unittest.mock import patch
 from numba import njit
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae import step
-from snrvae.pool import Trainer
+from snrvae.training import step
+from snrvae.training.pool import Trainer
 
 
 def prepare(setting: Setting, trainer: Trainer) -> Way:

@@ -11,9 +11,9 @@ from multiprocessing.synchronize import Barrier
 
 import torch
 
-from snrvae import codec
-from snrvae.grid import Cell
-from snrvae.training import Recipe
+from snrvae.codecs import codec
+from snrvae.settings.grid import Cell
+from snrvae.training.loop import Recipe
 
 # c products of [o, i] with [i, b]: two of a step of ours, then larger ones
 SHAPES = (

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import ours, plain, vmapped
 from benchmarks.setting import SNRS, Setting, Way
-from snrvae.pool import Pool
+from snrvae.training.pool import Pool
 
 
 @dataclass(frozen=True)

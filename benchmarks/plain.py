@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae import training
-from snrvae.grid import Cell
-from snrvae.params import Train
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
+from snrvae.training import loop
 
 
 class PlainCodec(nn.Module):
@@ -64,9 +64,9 @@ def train_cell(cell: Cell, points: Tensor, hidden: tuple[int, ...], train: Train
     optimiser = torch.optim.Adam(codec.parameters(), fused=fused)
     for step in range(train.steps):
         x = points[torch.randint(len(points), (train.batch_size,))]
-        weight = training.gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        weight = loop.gaussianity_weight(step, train.steps, train.gaussianity_weight)
         loss, mse = losses(codec(x), x, train.kl_weight, weight)
-        optimiser.param_groups[0]["lr"] = training.learning_rate(step, train.steps, train.learning_rate)
+        optimiser.param_groups[0]["lr"] = loop.learning_rate(step, train.steps, train.learning_rate)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

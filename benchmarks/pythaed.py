@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks.plain import mlp
 from benchmarks.setting import Mses, Setting, Way
-from snrvae.training import Recipe
+from snrvae.training.loop import Recipe
 
 EPOCHS = 2
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks import setting
-from snrvae.pool import Pool
+from snrvae.training.pool import Pool
 
 STEPS = 2000  # a tenth of a run: what a grid costs once does not count for much
 REPEATS = (1, 3, 10, 30, 90)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae import params
-from snrvae.grid import Cell
-from snrvae.randomness import numpy_stream
+from snrvae.settings import params
+from snrvae.settings.grid import Cell
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
-from snrvae.training import Recipe
+from snrvae.training.loop import Recipe
 
 STEPS = 2000
 LATENT_DIMS = (1, 2, 3)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.setting import LATENT_DIMS, Setting
-from snrvae import program, step
-from snrvae.grid import Cell
-from snrvae.randomness import numpy_stream
-from snrvae.step import Floats, Perceptron, Program, view
-from snrvae.training import Draws
+from snrvae.settings.grid import Cell
+from snrvae.settings.randomness import numpy_stream
+from snrvae.training import program, step
+from snrvae.training.loop import Draws
+from snrvae.training.step import Floats, Perceptron, Program, view
 
 CALLS = 200  # of a part between two looks at the clock
 

@@ -9,9 +9,10 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from benchmarks import plain
 from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way
-from snrvae import grid, training
-from snrvae.grid import Cell
-from snrvae.params import Train
+from snrvae.settings import grid
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
+from snrvae.training import loop
 
 State = dict[str, Tensor]
 
@@ -32,11 +33,11 @@ def train_cells(
     optimiser = torch.optim.Adam(parameters.values(), fused=True)
     for step in range(train.steps):
         x = points[torch.randint(len(points), (len(cells), train.batch_size))]
-        weight = training.gaussianity_weight(step, train.steps, train.gaussianity_weight)
+        weight = loop.gaussianity_weight(step, train.steps, train.gaussianity_weight)
         gradient, mse = gradients(parameters, buffers, x, weight)
         for name, parameter in parameters.items():
             parameter.grad = gradient[name]
-        optimiser.param_groups[0]["lr"] = training.learning_rate(step, train.steps, train.learning_rate)
+        optimiser.param_groups[0]["lr"] = loop.learning_rate(step, train.steps, train.learning_rate)
         optimiser.step()
     last: list[float] = mse.tolist()
     return last

@@ -11,5 +11,15 @@ xÌ‚   the reconstruction; mse is the mean over points and coordinates of (x - xÌ
 Axis letters in shape comments: c cells, r repeats, b batch (or n points), d latent dimension,
 h hidden units, i inputs, o outputs, l labels.
 
-The package is pure: arrays and settings in, arrays out. It knows no file and no global seed.
+The package is pure: arrays and settings in, arrays out. It knows no file and no global seed. A folder imports
+from those before it only:
+
+sources      laws that points are drawn from
+settings     what a run is: settings, cells, random streams, memory
+formats      what stages hand on, as bytes and back
+limit        R(D), and what a channel leaves of it
+codecs       encoder, channel, decoder
+measurement  distortion, rate, information, generation
+training     the compiled step, the loop around it, cores and machines
+reporting    figures, report, page
 """

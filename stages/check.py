@@ -1,6 +1,6 @@
 """Check params.yaml before anything runs: a key that no stage lists would go unseen by DVC."""
 
-from snrvae.params import Params
+from snrvae.settings.params import Params
 from stages import files
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, dataset, evaluation, generation, metrics, shannon, shown, tables
-from snrvae.params import Params
-from snrvae.randomness import numpy_stream
+from snrvae.codecs import codec
+from snrvae.formats import dataset, tables
+from snrvae.limit import shannon
+from snrvae.measurement import evaluation, generation, metrics, shown
+from snrvae.settings.params import Params
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources.known import SOURCES
 from stages import files
 

@@ -10,8 +10,9 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import psutil
 
-from snrvae import dataset, memory, params
-from snrvae.params import Params
+from snrvae.formats import dataset
+from snrvae.settings import memory, params
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Split
 

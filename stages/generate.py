@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from snrvae import dataset
-from snrvae.params import Params
+from snrvae.formats import dataset
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from stages import files
 

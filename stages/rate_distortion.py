@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from snrvae import shannon
-from snrvae.params import Params
+from snrvae.limit import shannon
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from stages import files
 

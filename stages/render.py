@@ -7,8 +7,12 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from snrvae import figures, grid, metrics, page, report, shannon, shown, tables
-from snrvae.params import Params
+from snrvae.formats import tables
+from snrvae.limit import shannon
+from snrvae.measurement import metrics, shown
+from snrvae.reporting import figures, page, report
+from snrvae.settings import grid
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from stages import files
 

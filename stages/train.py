@@ -10,13 +10,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from snrvae import codec, dataset, tables, training
-from snrvae.grid import Cell
-from snrvae.params import Params
-from snrvae.pool import Pool, Trainer
+from snrvae.codecs import codec
+from snrvae.formats import dataset, tables
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Points
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
+from snrvae.training.pool import Pool, Trainer
 from stages import files
 
 CLUSTER = "DASK_SCHEDULER_ADDRESS"  # the name that Dask itself gives it
@@ -43,7 +45,7 @@ def train(
         codecs, histories = trainer.fit(cells, progress)
     for history in histories:
         for cell, step in history.diverged.items():
-            line = training.divergence(cell, step, settings)
+            line = loop.divergence(cell, step, settings)
             print(f"warning: {line}; it is left out", file=sys.stderr)
     losses = tables.training(histories)
     files.write(models_path, codec.to_bytes(codecs))
@@ -56,7 +58,7 @@ def _trainer(inputs: Points, recipe: Recipe) -> AbstractContextManager[Trainer]:
     if not address:
         return nullcontext(Pool(inputs, recipe, torch.get_num_threads()))
     try:
-        from snrvae import cluster  # noqa: PLC0415 - Dask is an extra
+        from snrvae.training import cluster  # noqa: PLC0415 - Dask is an extra
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{CLUSTER} is set, but there is no package {error.name}; "

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from snrvae import grid
-from snrvae.params import Params
+from snrvae.settings import grid
+from snrvae.settings.params import Params
 from stages import files
 from stages.train import train
 

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import program, step
-from snrvae.grid import Cell
-from snrvae.randomness import numpy_stream
+from snrvae.settings.grid import Cell
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources.source import DIMENSION
-from snrvae.step import Program
-from snrvae.training import Recipe
+from snrvae.training import program, step
+from snrvae.training.loop import Recipe
+from snrvae.training.step import Program
 
 
 def signal_power(mean: Tensor) -> Tensor:

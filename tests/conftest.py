@@ -6,14 +6,17 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from snrvae import dataset, grid, shannon, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.params import Train
-from snrvae.rate_distortion import Lines
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import dataset
+from snrvae.limit import shannon
+from snrvae.limit.rate_distortion import Lines
+from snrvae.settings import grid
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
 from snrvae.sources import cube
 from snrvae.sources.source import Split
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
 
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("seeded")
@@ -70,9 +73,7 @@ def cells() -> list[Cell]:
 def codecs(cells: list[Cell], splits: dict[str, Split], recipe: MakeRecipe) -> list[Codecs]:
     """The cells, trained for 200 steps: ae/d1, ae/d2, snr_vae/d2, snr_vae_learned/d2."""
     points = splits["train"].points
-    return [
-        training.fit(group, points, recipe(steps=200), lambda *_: None)[0] for group in grid.groups(cells)
-    ]
+    return [loop.fit(group, points, recipe(steps=200), lambda *_: None)[0] for group in grid.groups(cells)]
 
 
 @pytest.fixture(scope="session")

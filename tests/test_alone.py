@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.pool import Pool
-from snrvae.records import History
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats.records import History
+from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
+from snrvae.training.pool import Pool
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,7 +69,7 @@ def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
 
     @cache
     def train(cell: Cell) -> bytes:
-        batch, _ = training.fit((cell,), points, short, lambda *_: None)
+        batch, _ = loop.fit((cell,), points, short, lambda *_: None)
         return codec.to_bytes([batch])
 
     return train
@@ -101,7 +102,7 @@ def test_that_takes_streams_that_are_a_cells_own(
 ) -> None:
     """Were the order of cells to say what they draw, the test above would fail."""
     turn = itertools.count()
-    monkeypatch.setattr(training, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
+    monkeypatch.setattr(loop, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
     batches, _ = Pool(splits["train"].points, short, 1).fit(TOGETHER, lambda *_: None)
     bits = codec_bits(batches)
     assert all(bits[cell] != alone(cell) for cell in TOGETHER)
@@ -109,16 +110,17 @@ def test_that_takes_streams_that_are_a_cells_own(
 
 def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short: Recipe) -> None:
     points = splits["train"].points
-    _, history = training.fit(TOGETHER[:2], points, short, lambda *_: None)
-    _, one = training.fit(TOGETHER[:1], points, short, lambda *_: None)
+    _, history = loop.fit(TOGETHER[:2], points, short, lambda *_: None)
+    _, one = loop.fit(TOGETHER[:1], points, short, lambda *_: None)
     assert loss_bits([history])[TOGETHER[0]] == loss_bits([one])[TOGETHER[0]]
 
 
 ELSEWHERE = """
 import pickle, sys
-from snrvae import codec, training
+from snrvae.codecs import codec
+from snrvae.training import loop
 groups, points, recipe = pickle.load(sys.stdin.buffer)
-trained = [training.fit(cells, points, recipe, lambda *_: None) for cells in groups]
+trained = [loop.fit(cells, points, recipe, lambda *_: None) for cells in groups]
 sys.stdout.buffer.write(pickle.dumps([(codec.to_bytes([codecs]), history) for codecs, history in trained]))
 """
 
@@ -138,6 +140,6 @@ def test_a_cell_has_the_bits_of_a_step_compiled_anew_for_a_processor_with_other_
         check=True,
     )
     for cells, (bits, history) in zip(groups, pickle.loads(done.stdout), strict=True):
-        expected, its_history = training.fit(cells, points, short, lambda *_: None)
+        expected, its_history = loop.fit(cells, points, short, lambda *_: None)
         assert bits == codec.to_bytes([expected])
         assert loss_bits([history]) == loss_bits([its_history])

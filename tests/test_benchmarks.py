@@ -13,11 +13,11 @@ from benchmarks import ours, peak, plain, vmapped
 from benchmarks.peers import Timing, rows_against_ours
 from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
-from snrvae import training
-from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
+from snrvae.training.pool import Pool
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -33,7 +33,7 @@ def setting(splits: dict[str, Split], recipe: MakeRecipe) -> Setting:
 def mses(setting: Setting) -> Mses:
     """Of this project, without the folded start, which no peer has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PULLED", 0.0)
+        patch.setattr(loop, "PULLED", 0.0)
         return ours.prepare(setting, Pool(setting.points, setting.recipe, 1)).train()
 
 
@@ -49,7 +49,7 @@ def test_without_the_latent_penalty_a_step_reckons_all_but_that(setting: Setting
     assert ours.prepare(setting, Pool(setting.points, weightless, 1)).train() == expected
 
 
-def loop(setting: Setting) -> Way:
+def loop_over_cells(setting: Setting) -> Way:
     return plain.prepare(setting, fused=True)
 
 
@@ -63,7 +63,7 @@ def jax(setting: Setting) -> Way:
     return way
 
 
-@pytest.mark.parametrize("prepare", [loop, vmap, jax])
+@pytest.mark.parametrize("prepare", [loop_over_cells, vmap, jax])
 def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Setting, mses: Mses) -> None:
     found = prepare(setting).train()
     for snr in {cell.snr for cell in found}:

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import channel, step
+from snrvae.codecs import channel
+from snrvae.training import step
 from tests.compiled import signal_power
 
 SNRS = torch.tensor([0.1, 1.0, 10.0, 1000.0]).view(-1, 1, 1)  # a cell each

@@ -16,12 +16,14 @@ import pytest
 import yaml
 from distributed import Client
 
-from snrvae import cluster, codec, dataset
-from snrvae.grid import Cell
-from snrvae.pool import Pool
+from snrvae.codecs import codec
+from snrvae.formats import dataset
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split
-from snrvae.training import DivergedError, Recipe
+from snrvae.training import cluster
+from snrvae.training.loop import DivergedError, Recipe
+from snrvae.training.pool import Pool
 from tests.repository import TINY
 
 pytestmark = pytest.mark.slow

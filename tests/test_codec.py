@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snrvae import codec
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 

@@ -15,25 +15,17 @@ from conftest import MakeRecipe
 from scipy.special import erf
 from torch import Tensor, nn
 
-from snrvae import (
-    codec,
-    dataset,
-    evaluation,
-    generation,
-    information,
-    measures,
-    memory,
-    params,
-    program,
-    segments,
-    shannon,
-    training,
-)
-from snrvae.codec import Codecs
-from snrvae.grid import Cell, Noise
-from snrvae.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import dataset
+from snrvae.limit import segments, shannon
+from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
+from snrvae.measurement import evaluation, generation, information, measures
+from snrvae.settings import memory, params
+from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube, square
 from snrvae.sources.source import Split
+from snrvae.training import loop, program
 from stages import files
 from tests.compiled import begun, gaussianity, gradients, off_the_points, without_moving
 
@@ -158,21 +150,21 @@ def test_only_without_labels_the_latent_penalty_is_strong_at_first(
     def trained(points: Tensor) -> bytes:
         cell = Cell("isotropic", 2, 10.0, 0)
         return codec.to_bytes(
-            [training.fit((cell,), points.numpy(), recipe((16,), steps=20), lambda *_: None)[0]]
+            [loop.fit((cell,), points.numpy(), recipe((16,), steps=20), lambda *_: None)[0]]
         )
 
-    monkeypatch.setattr(training, "_schedule", training._schedule.__wrapped__)  # nothing kept
+    monkeypatch.setattr(loop, "_schedule", loop._schedule.__wrapped__)  # nothing kept
     before = trained(inputs), trained(inputs[:, :3])
-    monkeypatch.setattr(training, "EARLY", 1.0)
+    monkeypatch.setattr(loop, "EARLY", 1.0)
     assert trained(inputs) == before[0]
     assert trained(inputs[:, :3]) != before[1]
 
 
 def test_a_conditional_cell_is_bit_identical_alone_and_in_a_crowd(recipe: MakeRecipe, inputs: Tensor) -> None:
     cells = tuple(Cell("isotropic", 2, snr, repeat) for snr in (4.0, 100.0, 7.0) for repeat in (0, 1))
-    together, _ = training.fit(cells, inputs.numpy(), recipe(steps=300), lambda *_: None)
+    together, _ = loop.fit(cells, inputs.numpy(), recipe(steps=300), lambda *_: None)
     for index in (0, 3):
-        alone, _ = training.fit((cells[index],), inputs.numpy(), recipe(steps=300), lambda *_: None)
+        alone, _ = loop.fit((cells[index],), inputs.numpy(), recipe(steps=300), lambda *_: None)
         assert codec.to_bytes([alone]) == codec.to_bytes([together.select([index])])
 
 
@@ -185,9 +177,7 @@ def trained(recipe: MakeRecipe, inputs: Tensor) -> dict[str, Codecs]:
         "learned": Cell("learned", 2, 100.0, 0),
     }
     settings = recipe((32, 32), steps=1500, gaussianity_weight=1e-2)
-    return {
-        n: training.fit((cell,), inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()
-    }
+    return {n: loop.fit((cell,), inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()}
 
 
 # Codecs and their file

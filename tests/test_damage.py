@@ -21,8 +21,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snrvae import codec, dataset, grid, metrics, npz, params, report, shannon, shown, tables
-from snrvae.params import Params
+from snrvae.codecs import codec
+from snrvae.formats import dataset, npz, tables
+from snrvae.limit import shannon
+from snrvae.measurement import metrics, shown
+from snrvae.reporting import report
+from snrvae.settings import grid, params
+from snrvae.settings.params import Params
 from snrvae.sources import cube
 from stages import files
 from tests.repository import ROOT, TINY

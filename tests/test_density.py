@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snrvae import density
-from snrvae.density import Mixture
+from snrvae.measurement import density
+from snrvae.measurement.density import Mixture
 
 TRUE = Mixture(
     np.array([0.2, 0.8]),

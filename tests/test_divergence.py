@@ -12,8 +12,9 @@ import pytest
 import torch
 import yaml
 
-from snrvae import params, program, step
-from snrvae.step import Program
+from snrvae.settings import params
+from snrvae.training import program, step
+from snrvae.training.step import Program
 from stages import files
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from snrvae import channel, shannon
+from snrvae.codecs import channel
+from snrvae.limit import shannon
 
 ROOT = Path(__file__).parents[1]
 THEORY = (ROOT / "docs" / "theory.md").read_text()

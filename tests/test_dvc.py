@@ -17,7 +17,7 @@ import yaml
 from dvc.repo import Repo
 from dvc.scm import RevError
 
-from snrvae import params
+from snrvae.settings import params
 from stages import compare
 from tests.repository import ROOT, Repository, create
 
@@ -359,7 +359,7 @@ def test_a_clone_tells_whether_the_lock_fits(committed: Repository, tmp_path: Pa
     dry = ("dvc", "repro", "--dry", "--allow-missing")
     assert bare.stages_run(*dry) == []  # what CI asks: the lock fits, though there is no data
 
-    with (bare.path / "snrvae" / "measures.py").open("a") as file:
+    with (bare.path / "snrvae" / "measurement" / "measures.py").open("a") as file:
         file.write("# another version\n")
     assert "failed to reproduce 'evaluate'" in bare.run(*dry, fails=True)  # it wants the data then
     bare.run("git", "checkout", "-q", ".")

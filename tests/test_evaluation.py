@@ -11,13 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import channel, evaluation, generation, information, measures, network, shannon, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.rate_distortion import Lines
-from snrvae.records import Estimate, Fidelity, Limit
+from snrvae.codecs import channel, network
+from snrvae.codecs.codec import Codecs
+from snrvae.formats.records import Estimate, Fidelity, Limit
+from snrvae.limit import shannon
+from snrvae.limit.rate_distortion import Lines
+from snrvae.measurement import evaluation, generation, information, measures
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Source, Split
+from snrvae.training import loop
 
 SEED = 11
 
@@ -504,9 +507,9 @@ def test_as_many_test_points_are_asked_as_said_whatever_their_number(
 
 
 @pytest.fixture(scope="module")
-def honest(splits: dict[str, Split], recipe: Callable[..., training.Recipe]) -> Codecs:
+def honest(splits: dict[str, Split], recipe: Callable[..., loop.Recipe]) -> Codecs:
     """A codec near the limit, at a capacity of 1.5 bits."""
-    return training.fit(
+    return loop.fit(
         (Cell("isotropic", 3, 1.0, 0),), splits["train"].points, recipe(steps=300), lambda *_: None
     )[0]
 

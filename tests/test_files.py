@@ -14,12 +14,14 @@ import safetensors.torch
 import torch
 import yaml
 
-from snrvae import codec, dataset, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.params import Train
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import dataset
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
 from snrvae.sources import cube
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
 from stages import files
 
 ROOT = Path(__file__).parents[1]
@@ -192,7 +194,7 @@ def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_term
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     points = dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points
     recipe = Recipe((16,), Train.model_validate(TREE["train"]), seed=5, source="cube")
-    expected, _ = training.fit((Cell("none", 1, None, 0),), points, recipe, lambda *_: None)
+    expected, _ = loop.fit((Cell("none", 1, None, 0),), points, recipe, lambda *_: None)
     assert (filled / AE).read_bytes() == codec.to_bytes([expected])
     assert (filled / "reports" / "training_ae.csv").read_text().count("\n") == 1 + TREE["train"]["steps"]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from snrvae import folding, program, training
-from snrvae.grid import Cell
-from snrvae.records import Points
+from snrvae.formats.records import Points
+from snrvae.settings.grid import Cell
 from snrvae.sources.known import SOURCES
-from snrvae.training import Draws, Recipe, Targets
+from snrvae.training import folding, loop, program
+from snrvae.training.loop import Draws, Recipe, Targets
 from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]
@@ -152,9 +152,9 @@ def test_a_folded_start_pays(monkeypatch: pytest.MonkeyPatch, recipe: MakeRecipe
     settings = recipe((64, 64, 64), steps=20_000, learning_rate=0.006, gaussianity_weight=0.01)
 
     def mse() -> float:
-        _, history = training.fit((FOLDED,), points, settings, lambda *_: None)
+        _, history = loop.fit((FOLDED,), points, settings, lambda *_: None)
         return float(history.losses[-5:, 0, 0].mean())
 
     with_fold = mse()
-    monkeypatch.setattr(training, "PULLED", 0.0)
+    monkeypatch.setattr(loop, "PULLED", 0.0)
     assert with_fold < 0.85 * mse()

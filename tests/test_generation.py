@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.integrate import dblquad
 from scipy.spatial.distance import pdist
 
-from snrvae import generation
+from snrvae.measurement import generation
 from snrvae.sources import cube
 
 Array = NDArray[np.floating]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snrvae import grid, params
-from snrvae.grid import Cell
-from snrvae.params import Params
+from snrvae.settings import grid, params
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Params
 
 COMMITTED = (Path(__file__).parents[1] / "params.yaml").read_text()
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from snrvae import information, shannon
-from snrvae.information import Information
+from snrvae.limit import shannon
+from snrvae.measurement import information
+from snrvae.measurement.information import Information
 
 COMPONENTS, QUERIES = 12_000, 2000  # as in the evaluation of the committed grid
 POWER = 0.7

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from snrvae import measures
+from snrvae.measurement import measures
 from snrvae.sources import cube
 
 COUNT = 12_000

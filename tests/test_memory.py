@@ -11,9 +11,12 @@ import psutil
 import pytest
 import yaml
 
-from snrvae import dataset, density, evaluation, memory, params, step, training
-from snrvae.params import Params
+from snrvae.formats import dataset
+from snrvae.measurement import density, evaluation
+from snrvae.settings import memory, params
+from snrvae.settings.params import Params
 from snrvae.sources import cube
+from snrvae.training import loop, step
 from tests.repository import ROOT
 
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -81,7 +84,7 @@ def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
 
 
 def test_the_numbers_of_other_modules_are_theirs() -> None:
-    assert (memory.GROUP, memory.DRAWN, memory.PASS) == (step.GROUP, training.DRAWN, evaluation.PASS)
+    assert (memory.GROUP, memory.DRAWN, memory.PASS) == (step.GROUP, loop.DRAWN, evaluation.PASS)
     assert (memory.FITTED, memory.COMPONENTS) == (density.POINTS, density.COMPONENTS)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrvae import evaluation, generation, metrics, tables
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.rate_distortion import Lines
-from snrvae.records import Estimate, Fidelity, Generation, Limit
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import tables
+from snrvae.formats.records import Estimate, Fidelity, Generation, Limit
+from snrvae.limit.rate_distortion import Lines
+from snrvae.measurement import evaluation, generation, metrics
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 

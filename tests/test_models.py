@@ -9,10 +9,12 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from benchmarks import models
-from snrvae import generation, params, search
-from snrvae.codec import Latents
-from snrvae.params import Params
-from snrvae.rate_distortion import Lines
+from snrvae.codecs import search
+from snrvae.codecs.codec import Latents
+from snrvae.limit.rate_distortion import Lines
+from snrvae.measurement import generation
+from snrvae.settings import params
+from snrvae.settings.params import Params
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from snrvae import network, program, step
-from snrvae.grid import Cell
-from snrvae.network import Network
-from snrvae.step import Perceptron
+from snrvae.codecs import network
+from snrvae.codecs.network import Network
+from snrvae.settings.grid import Cell
+from snrvae.training import program, step
+from snrvae.training.step import Perceptron
 
 CELLS, BATCH = 3, 20
 WIDTHS = (3, 16, 32, 2)

@@ -14,8 +14,12 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from snrvae import dataset, metrics, page, params, shannon, tables
-from snrvae.grid import MODELS, Cell
+from snrvae.formats import dataset, tables
+from snrvae.limit import shannon
+from snrvae.measurement import metrics
+from snrvae.reporting import page
+from snrvae.settings import params
+from snrvae.settings.grid import MODELS, Cell
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from snrvae import params
-from snrvae.params import Params
+from snrvae.settings import params
+from snrvae.settings.params import Params
 
 COMMITTED = Path(__file__).parents[1] / "params.yaml"
 TREE: dict[str, Any] = {

@@ -12,7 +12,8 @@ from scipy import integrate
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import channel, step
+from snrvae.codecs import channel
+from snrvae.training import step
 from tests.compiled import gaussianity, signal_power
 
 CELLS, DIM, BATCH = 3, 2, 64

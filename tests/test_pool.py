@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snrvae import codec, dataset, grid, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.pool import Pool
-from snrvae.records import History
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import dataset
+from snrvae.formats.records import History
+from snrvae.settings import grid
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split
-from snrvae.training import DivergedError, Recipe
+from snrvae.training import loop
+from snrvae.training.loop import DivergedError, Recipe
+from snrvae.training.pool import Pool
 from stages import files
 from tests.repository import ROOT
 
@@ -59,7 +62,7 @@ def test_threads_give_the_bits_that_each_cell_has_alone(
     points = splits["train"].points
     for batch in batches:
         for place in (0, len(batch.cells) - 1):
-            alone, _ = training.fit(
+            alone, _ = loop.fit(
                 batch.cells[place : place + 1], points, recipe(hidden=(16,), steps=STEPS), lambda *_: None
             )
             assert codec.to_bytes([batch.select([place])]) == codec.to_bytes([alone])
@@ -121,10 +124,10 @@ def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
 
 RUN = """
 import numpy as np, sys
-from snrvae.grid import Cell
-from snrvae.params import Train
-from snrvae.pool import Pool
-from snrvae.training import Recipe
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
+from snrvae.training.pool import Pool
+from snrvae.training.loop import Recipe
 
 rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
 train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **rest)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snrvae import randomness
+from snrvae.settings import randomness
 
 seeds = st.integers(0, 2**32 - 1)
 names = st.lists(st.one_of(st.text(max_size=6), st.integers(0, 99)), max_size=3)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dvc.cli import parse_args
 
-from snrvae import params
+from snrvae.settings import params
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,8 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from snrvae import metrics, params, report, tables
-from snrvae.grid import Noise
+from snrvae.formats import tables
+from snrvae.measurement import metrics
+from snrvae.reporting import report
+from snrvae.settings import params
+from snrvae.settings.grid import Noise
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())

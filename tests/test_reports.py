@@ -20,10 +20,13 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from snrvae import codec, dataset, evaluation, shannon
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.network import Network
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.codecs.network import Network
+from snrvae.formats import dataset
+from snrvae.limit import shannon
+from snrvae.measurement import evaluation
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[1]

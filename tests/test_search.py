@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from snrvae import network, search, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell, Noise
-from snrvae.network import Network
-from snrvae.randomness import numpy_stream
+from snrvae.codecs import network, search
+from snrvae.codecs.codec import Codecs
+from snrvae.codecs.network import Network
+from snrvae.settings.grid import Cell, Noise
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, gaussian, square
 from snrvae.sources.source import Split
-from snrvae.training import Recipe
+from snrvae.training import loop
+from snrvae.training.loop import Recipe
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -134,7 +135,7 @@ def test_what_is_sent_is_recovered_better_and_has_the_power_that_is_stored(
     """Of a curve, whose encoder has to cut."""
     cell = Cell(noise, 1, None if noise == "none" else 1000.0, 0)
     settings = recipe((64, 64, 64), steps=3000, learning_rate=0.006, gaussianity_weight=0.01)
-    codec, _ = training.fit([cell], splits["train"].points, settings, lambda *_: None)
+    codec, _ = loop.fit([cell], splits["train"].points, settings, lambda *_: None)
     points = torch.from_numpy(splits["train"].points)
     sent, own = codec.encode(points).mean, codec.encoder(points.T.unsqueeze(0))[:, :1]
     assert float(codec.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-4)

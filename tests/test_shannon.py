@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 
-from snrvae import cube_edges, shannon
-from snrvae.quadrature import (
+from snrvae.limit import cube_edges, shannon
+from snrvae.limit.quadrature import (
     Source,
     cube_surface,
     kernel,
@@ -25,7 +25,7 @@ from snrvae.quadrature import (
     uniform_segment,
     uniform_square,
 )
-from snrvae.rate_distortion import (
+from snrvae.limit.rate_distortion import (
     Bound,
     Lines,
     Reproduction,

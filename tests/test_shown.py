@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snrvae import npz, shown
-from snrvae.grid import Cell
-from snrvae.records import Estimate, Fidelity, Generation
+from snrvae.formats import npz
+from snrvae.formats.records import Estimate, Fidelity, Generation
+from snrvae.measurement import shown
+from snrvae.settings.grid import Cell
 
 COUNT = 7000
 AE, LEARNED = Cell("none", 2, None, 1), Cell("learned", 2, 10.0, 0)

@@ -20,13 +20,17 @@ from markupsafe import escape
 from numpy.typing import NDArray
 from scipy import stats
 
-from snrvae import codec, dataset, evaluation, grid, measures, metrics, params, shannon
-from snrvae.codec import Codecs
-from snrvae.pool import Pool
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats import dataset
+from snrvae.limit import shannon
+from snrvae.measurement import evaluation, measures, metrics
+from snrvae.settings import grid, params
 from snrvae.sources import gaussian, sphere, square
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Source, Split
-from snrvae.training import Recipe
+from snrvae.training.loop import Recipe
+from snrvae.training.pool import Pool
 from stages import files
 
 ROOT = Path(__file__).parents[1]
@@ -432,7 +436,7 @@ SOURCE = Source(
 '''
 RUN = """
 import importlib, pathlib, yaml
-from snrvae import params
+from snrvae.settings import params
 settings = params.from_yaml(pathlib.Path("params.yaml").read_text())
 for stage, entry in yaml.safe_load(pathlib.Path("dvc.yaml").read_text())["stages"].items():
     function = getattr(importlib.import_module(f"stages.{stage}"), stage)

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from snrvae import dataset, params
+from snrvae.formats import dataset
+from snrvae.settings import params
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 from stages import files

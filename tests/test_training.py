@@ -12,16 +12,17 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae import codec, program, step, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell, Noise
-from snrvae.network import Network
-from snrvae.program import initialise
-from snrvae.records import History, Points
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.codecs.network import Network
+from snrvae.formats.records import History, Points
+from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube
 from snrvae.sources.source import Split
-from snrvae.step import Program
-from snrvae.training import DivergedError, Draws, Recipe
+from snrvae.training import loop, program, step
+from snrvae.training.loop import DivergedError, Draws, Recipe
+from snrvae.training.program import initialise
+from snrvae.training.step import Program
 from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]
@@ -40,7 +41,7 @@ def cells_of(noise: Noise, latent_dim: int = 2, repeats: int = 2) -> tuple[Cell,
 
 
 def fit(cells: Sequence[Cell], points: Points, recipe: Recipe) -> tuple[Codecs, History]:
-    return training.fit(tuple(cells), points, recipe, lambda *_: None)
+    return loop.fit(tuple(cells), points, recipe, lambda *_: None)
 
 
 class PlainCodec(nn.Module):
@@ -136,8 +137,8 @@ def test_a_dozen_steps_move_the_parameters_as_adam_moves_a_plain_module(
         for number, (choice, epsilon) in enumerate(
             zip(*Draws(cell, len(points), settings).of(12), strict=True)
         ):
-            optimiser.param_groups[0]["lr"] = training.learning_rate(number, 12, settings.train.learning_rate)
-            weight = training.gaussianity_weight(number, 12, settings.train.gaussianity_weight)
+            optimiser.param_groups[0]["lr"] = loop.learning_rate(number, 12, settings.train.learning_rate)
+            weight = loop.gaussianity_weight(number, 12, settings.train.gaussianity_weight)
             optimiser.zero_grad()
             batch = torch.from_numpy(points[choice]), torch.from_numpy(epsilon).T
             module.loss(settings, *batch, weight).backward()
@@ -329,7 +330,7 @@ def test_each_record_is_the_mean_of_the_steps_since_the_last(
 ) -> None:
     settings = recipe(steps=121)
     _, coarse = fit(cells_of("learned"), points, settings)
-    monkeypatch.setattr(training, "RECORDS", 1000)
+    monkeypatch.setattr(loop, "RECORDS", 1000)
     _, fine = fit(cells_of("learned"), points, settings)
     assert len(fine.step) == 121
     start = 0
@@ -347,7 +348,7 @@ def test_an_autoencoder_has_no_kl_and_no_gaussianity(recipe: MakeRecipe, points:
 @pytest.mark.parametrize("steps", [7, 131])
 def test_progress_adds_up_to_the_steps_of_all_cells(steps: int, recipe: MakeRecipe, points: Points) -> None:
     told: list[tuple[int, float]] = []
-    training.fit(cells_of("isotropic"), points, recipe(steps=steps), lambda *report: told.append(report))
+    loop.fit(cells_of("isotropic"), points, recipe(steps=steps), lambda *report: told.append(report))
     assert sum(cell_steps for cell_steps, _ in told) == steps * 4
     assert all(cell_steps > 0 and 0 < mse < 10 for cell_steps, mse in told)
 
@@ -356,7 +357,7 @@ def test_progress_adds_up_to_the_steps_of_all_cells(steps: int, recipe: MakeReci
 
 
 def test_the_learning_rate_rises_from_a_25th_to_its_peak_and_falls_to_almost_nothing() -> None:
-    rates = [training.learning_rate(step, 1000, 0.02) for step in range(1001)]
+    rates = [loop.learning_rate(step, 1000, 0.02) for step in range(1001)]
     assert rates[0] == pytest.approx(0.02 / 25)
     assert rates[300] == max(rates) == pytest.approx(0.02)
     assert rates[1000] == pytest.approx(0.02 / 250_000)
@@ -369,25 +370,23 @@ def test_the_learning_rate_is_the_one_cycle_schedule_of_torch() -> None:
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.0, steps)
     for number in range(steps):
-        assert training.learning_rate(number, steps, 1.0) == pytest.approx(
-            schedule.get_last_lr()[0], abs=1e-3
-        )
+        assert loop.learning_rate(number, steps, 1.0) == pytest.approx(schedule.get_last_lr()[0], abs=1e-3)
         optimiser.step()
         schedule.step()
 
 
 def test_the_latent_penalty_is_strong_at_first_and_at_its_last_weight_from_half_of_the_steps_on() -> None:
-    weights = [training.gaussianity_weight(step, 1000, 0.02) for step in range(1000)]
-    assert weights[0] == pytest.approx(0.02 * (1 + training.EARLY))
-    assert np.diff(weights[:501]) == pytest.approx(-0.02 * training.EARLY / 500)
+    weights = [loop.gaussianity_weight(step, 1000, 0.02) for step in range(1000)]
+    assert weights[0] == pytest.approx(0.02 * (1 + loop.EARLY))
+    assert np.diff(weights[:501]) == pytest.approx(-0.02 * loop.EARLY / 500)
     assert weights[500:] == [0.02] * 500
-    assert training.gaussianity_weight(0, 1, 0.0) == 0
-    assert training.gaussianity_weight(0, 1000, 0.02, labels=6) == 0.02
+    assert loop.gaussianity_weight(0, 1, 0.0) == 0
+    assert loop.gaussianity_weight(0, 1000, 0.02, labels=6) == 0.02
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
 def test_every_step_of_the_shortest_training_has_a_positive_learning_rate(steps: int) -> None:
-    assert all(0 < training.learning_rate(step, steps, 0.1) <= 0.1 for step in range(steps))
+    assert all(0 < loop.learning_rate(step, steps, 0.1) <= 0.1 for step in range(steps))
 
 
 # Divergence
@@ -404,7 +403,7 @@ def test_a_learning_rate_that_is_far_too_large_is_reported_with_cell_step_and_ra
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{cell.name}: ")
     assert "step 1 of 60" in line
-    assert f"{training.learning_rate(1, 60, 1e30):.3g}" in line
+    assert f"{loop.learning_rate(1, 60, 1e30):.3g}" in line
     assert "1e+30" in line
 
 
@@ -466,7 +465,7 @@ def test_what_progress_raises_ends_training_and_leaves_the_arithmetic_as_it_was(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        training.fit(cells_of("none"), points, recipe(), interrupt)
+        loop.fit(cells_of("none"), points, recipe(), interrupt)
     assert float(torch.tensor(1e-40) * 1) > 0, "small numbers are flushed to zero"
 
 

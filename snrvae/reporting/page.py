@@ -16,10 +16,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from snrvae.figures import DIMS, LABELS, Array, Arrays
-from snrvae.grid import MODELS, Cell
-from snrvae.params import Params
-from snrvae.report import significant, templates
+from snrvae.reporting.figures import DIMS, LABELS, Array, Arrays
+from snrvae.reporting.report import significant, templates
+from snrvae.settings.grid import MODELS, Cell
+from snrvae.settings.params import Params
 from snrvae.sources.source import Labels, Source, Split
 
 CLOUD = 1500  # points of a cloud

@@ -18,10 +18,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from snrvae.dataset import SPLITS
 from snrvae.sources.cube import FACES
 from snrvae.sources.known import NAMES, SOURCES
 
+SPLITS = ("train", "validation", "test")  # of the data
 ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits do not depend on its neighbours
 
 

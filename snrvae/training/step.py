@@ -579,7 +579,7 @@ def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta:
 def powers(cell: Program, inputs: Floats, neighbours: Floats, margin: np.float32) -> tuple[float, float]:
     """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, 3 + l].
 
-    That is the encoder's answer for a point or one of its neighbours [k, 3], as `snrvae/search.py` says.
+    That is the encoder's answer for a point or one of its neighbours [k, 3]: see `snrvae/codecs/search.py`.
     """
     dims, batch = cell.root.shape
     choice, sent = np.zeros(batch, np.int64), np.empty(cell.encoder.delta.shape, np.float32)

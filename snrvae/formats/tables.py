@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from snrvae.grid import Cell
-from snrvae.params import snr_db
-from snrvae.records import History
+from snrvae.formats.records import History
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import snr_db
 
 LARGEST = 1e100  # the square of all that float32 holds
 

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snrvae import codec, network, search, step
-from snrvae.codec import Codecs
-from snrvae.grid import Cell, Noise
-from snrvae.network import Network
-from snrvae.params import ROW
-from snrvae.records import Points
+from snrvae.codecs import codec, network, search
+from snrvae.codecs.codec import Codecs
+from snrvae.codecs.network import Network
+from snrvae.formats.records import Points
+from snrvae.settings.grid import Cell, Noise
+from snrvae.settings.params import ROW
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
-from snrvae.step import Floats, Perceptron, Program
+from snrvae.training import step
+from snrvae.training.step import Floats, Perceptron, Program
 
 SEEN = 256  # points that a cell is initialised for
 MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent

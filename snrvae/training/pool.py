@@ -11,11 +11,13 @@ from threading import Event, Lock
 
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, grid, training
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.records import History, Points
-from snrvae.training import Progress, Recipe
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats.records import History, Points
+from snrvae.settings import grid
+from snrvae.settings.grid import Cell
+from snrvae.training import loop
+from snrvae.training.loop import Progress, Recipe
 
 Trained = tuple[Codecs, History]
 
@@ -60,9 +62,7 @@ class Pool(Trainer):
                 progress(steps, mse)
 
         with threadpool_limits(1), ThreadPoolExecutor(self._threads) as executor:
-            futures = [
-                executor.submit(training.fit, (cell,), self._inputs, self._recipe, tell) for cell in cells
-            ]
+            futures = [executor.submit(loop.fit, (cell,), self._inputs, self._recipe, tell) for cell in cells]
             try:
                 for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.grid import Cell
+from snrvae.settings.grid import Cell
 
 Points = NDArray[np.float32]
 

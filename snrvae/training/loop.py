@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from snrvae import codec, folding, program, step
-from snrvae.codec import Codecs
-from snrvae.grid import Cell
-from snrvae.params import Train
-from snrvae.randomness import numpy_stream, stream_seed
-from snrvae.records import LOSSES, History, Points
+from snrvae.codecs import codec
+from snrvae.codecs.codec import Codecs
+from snrvae.formats.records import LOSSES, History, Points
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Train
+from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
-from snrvae.step import Floats
+from snrvae.training import folding, program, step
+from snrvae.training.step import Floats
 
 RECORDS = 60  # rows that a cell gets in the training table
 DRAWN = 25_600  # points of several steps that are drawn at once

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import nnls
 
-from snrvae.quadrature import Array, Source, kernel, kernel_moments
+from snrvae.limit.quadrature import Array, Source, kernel, kernel_moments
 
 # Lengths in units of 1/√λ; the kernel exp(−λ|x−y|²) has the standard deviation 0.71.
 GRID_STEP = 0.25

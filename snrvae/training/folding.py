@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.records import Points
+from snrvae.formats.records import Points
 from snrvae.sources.source import Source
 
 Floats = NDArray[np.float32]

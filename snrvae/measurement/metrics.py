@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from snrvae import tables
-from snrvae.grid import Cell
-from snrvae.records import Fidelity, Generation, Limit, OnDemand
+from snrvae.formats import tables
+from snrvae.formats.records import Fidelity, Generation, Limit, OnDemand
+from snrvae.settings.grid import Cell
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Source
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from snrvae.params import Params
+from snrvae.settings.params import Params
 
 Noise = Literal["none", "isotropic", "learned"]
 

@@ -14,10 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snrvae import channel, network
-from snrvae.grid import Cell, Noise
-from snrvae.network import Network
-from snrvae.search import best_output, margin
+from snrvae.codecs import channel, network
+from snrvae.codecs.network import Network
+from snrvae.codecs.search import best_output, margin
+from snrvae.settings.grid import Cell, Noise
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
 

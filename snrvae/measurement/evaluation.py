@@ -8,11 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae import channel, dataset, density, generation, information, measures, shannon
-from snrvae.codec import Codecs, Latents, label_of
-from snrvae.randomness import numpy_stream, stream_seed
-from snrvae.rate_distortion import Lines
-from snrvae.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
+from snrvae.codecs import channel
+from snrvae.codecs.codec import Codecs, Latents, label_of
+from snrvae.formats import dataset
+from snrvae.formats.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
+from snrvae.limit import shannon
+from snrvae.limit.rate_distortion import Lines
+from snrvae.measurement import density, generation, information, measures
+from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION, Faces, Labels, Source
 

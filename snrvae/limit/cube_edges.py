@@ -29,8 +29,8 @@ from math import exp, log, log1p, pi, sqrt
 import numpy as np
 from scipy.special import erf, erfc
 
-from snrvae.quadrature import Array
-from snrvae.rate_distortion import Bound
+from snrvae.limit.quadrature import Array
+from snrvae.limit.rate_distortion import Bound
 
 DIP_PLACE = 0.4  # b
 DIP_HEIGHT = 0.6889  # h; an edge's G reaches 1 at h = 0.68897

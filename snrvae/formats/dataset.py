@@ -6,11 +6,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae import npz
-from snrvae.randomness import numpy_stream
+from snrvae.formats import npz
+from snrvae.settings.params import SPLITS
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources.source import DIMENSION, Labels, Points, Source, Split
-
-SPLITS = ("train", "validation", "test")
 
 
 def generate(source: Source, counts: Mapping[str, int], seed: int) -> dict[str, Split]:

@@ -7,7 +7,7 @@ sums to within a factor of two of what processes were seen to use.
 from collections.abc import Callable
 from typing import Any
 
-from snrvae.params import Params
+from snrvae.settings.params import Params
 
 INTERPRETER = 300e6  # with PyTorch and its libraries
 COMPILER = 100e6  # Numba and what it compiled

@@ -12,10 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from snrvae import folding
-from snrvae.params import Params
+from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
+from snrvae.training import folding
 
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
 PATHS = re.compile(r'(?<= d=")[^"]+')

@@ -15,9 +15,9 @@ from math import log, pi, sqrt
 
 import numpy as np
 
-from snrvae.cube_edges import half_length, two_points, uniform_density
-from snrvae.quadrature import node_count, uniform_segment
-from snrvae.rate_distortion import Bound, blahut_arimoto
+from snrvae.limit.cube_edges import half_length, two_points, uniform_density
+from snrvae.limit.quadrature import node_count, uniform_segment
+from snrvae.limit.rate_distortion import Bound, blahut_arimoto
 
 # The test channel behind the upper bound. Any values are valid; these minimise it at λ = 10⁴.
 MARGIN, INSET, MASS = 1.8818, 1.0221, 1.8319

@@ -19,11 +19,12 @@ from distributed import Client, Future, KilledWorker, as_completed, get_worker
 from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
-from snrvae import codec, training
-from snrvae.grid import Cell
-from snrvae.pool import StoppedError, Trained, Trainer
-from snrvae.records import History, Points
-from snrvae.training import Progress, Recipe
+from snrvae.codecs import codec
+from snrvae.formats.records import History, Points
+from snrvae.settings.grid import Cell
+from snrvae.training import loop
+from snrvae.training.loop import Progress, Recipe
+from snrvae.training.pool import StoppedError, Trained, Trainer
 
 PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
@@ -31,7 +32,7 @@ CURE = "start it again in a clone of this commit, with the packages of requireme
 
 # As it was loaded: a worker that has been up since before a `git pull` runs the old code.
 _CODE = hashlib.sha256(
-    b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
 ).hexdigest()[:12]
 
 
@@ -143,5 +144,5 @@ def _train(cell: Cell, inputs: Points, recipe: Recipe, expected: Mapping[str, st
             raise StoppedError
 
     with threadpool_limits(1):
-        trained, history = training.fit((cell,), inputs, recipe, progress)
+        trained, history = loop.fit((cell,), inputs, recipe, progress)
     return codec.to_bytes([trained]), history

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae import dataset, npz
-from snrvae.grid import Cell
-from snrvae.records import Fidelity, Generation
+from snrvae.formats import dataset, npz
+from snrvae.formats.records import Fidelity, Generation
+from snrvae.settings.grid import Cell
 from snrvae.sources.source import DIMENSION
 
 POINTS = 3000  # of a cloud

@@ -1,0 +1,1 @@
+"""The codec: encoder, channel and decoder, of many cells at once."""

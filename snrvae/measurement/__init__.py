@@ -1,0 +1,1 @@
+"""What codecs do on held-out points: distortion, rate, information, generation."""
