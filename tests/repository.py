@@ -64,7 +64,7 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     """
     for name in COPIED:
         shutil.copy(ROOT / name, path / name)
-    ignored = shutil.ignore_patterns("*.pyc")  # the compiled step, where it is there, comes along
+    ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("snrvae", "stages"):
         shutil.copytree(ROOT / folder, path / folder, ignore=ignored)
     params = yaml.safe_load((path / "params.yaml").read_text())

@@ -1,6 +1,6 @@
 """A training step of one cell, compiled: encoder, channel, decoder, losses, all their gradients, and Adam.
 
-Numba compiles it at the first call, in seconds and without a C compiler, and keeps the result in __pycache__.
+Numba compiles it at the first call, in seconds and without a C compiler, and keeps the result (`cache`).
 It renews that when this file changes and looks at no other: hence all that is compiled stands here.
 
 Arrays are [features, b], so that the long axis is contiguous. A factor is a float32 by name, since next to a
@@ -20,6 +20,10 @@ import scipy.linalg.blas  # noqa: F401 - np.dot calls it, and a limit on threads
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from snrvae.training import cache
+
+cache.use()
 
 Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -129,6 +133,15 @@ class Program(NamedTuple):
 def view(flat: Floats, start: int, rows: int, columns: int) -> Floats:
     """[rows, columns] of a flat array, from `start` on."""
     return flat[start : start + rows * columns].reshape(rows, columns)
+
+
+@compiled
+def copy(x: Floats, into: Floats) -> None:
+    """An array [m, b] into another. To assign it to a slice would compile error messages for seconds."""
+    rows, columns = x.shape
+    for row in range(rows):
+        for column in range(columns):
+            into[row, column] = x[row, column]
 
 
 @compiled
@@ -522,21 +535,20 @@ def _one_step(
     x = view(encoder.activations, 0, inputs.shape[1], batch)
     z = view(decoder.activations, 0, latent_dim, batch)
     _look_up(inputs, choice, x, cell.kind, cell.labels)
-    label = encoder.activations[3 * batch : x.size]
-    decoder.activations[z.size : z.size + label.size] = label
+    copy(x[3:], view(decoder.activations, z.size, cell.labels, batch))
     output = forward(encoder)
     if cell.noise == ISOTROPIC:
         losses[1] = send(output, noise, snr, z)
     elif cell.noise == LEARNED:
         losses[1] = send_learned(output, noise, snr, z, cell.root)
     else:
-        z[:] = output
+        copy(output, z)
     losses[0] = _mse(forward(decoder), x, cell.lower, cell.upper, decoder.delta)
     backward(decoder)
     gradient_at_input(decoder, cell.gradient_at_z)
     at_z = cell.gradient_at_z[:latent_dim]
     if cell.noise == NONE:
-        encoder.delta[:] = at_z
+        copy(at_z, encoder.delta)
     else:
         losses[2] = gaussianity(z, cell.kind, cell.labels, gaussianity_weight, at_z, cell.kernel)
         if cell.noise == ISOTROPIC:
@@ -613,22 +625,25 @@ def _search(
     x = view(cell.encoder.activations, 0, inputs.shape[1], batch)
     z = view(cell.decoder.activations, 0, dims + cell.labels, batch)
     _look_up(inputs, choice, x, cell.kind, cell.labels)
-    z[dims:] = x[len(x) - cell.labels :]
-    points, least = x[: len(x) - cell.labels].copy(), np.empty(batch, np.float32)
+    copy(x[3:], z[dims:])
+    points, least = x[:3].copy(), np.empty(batch, np.float32)
     for turn in range(len(neighbours) + 1):
         if turn:
-            for dim in range(len(points)):
-                x[dim] = points[dim] + neighbours[turn - 1, dim]
+            for dim in range(3):
+                for point in range(batch):
+                    x[dim, point] = points[dim, point] + neighbours[turn - 1, dim]
         output = forward(cell.encoder)
-        z[:dims] = output[:dims]
-        answer = forward(cell.decoder)
+        copy(output[:dims], z[:dims])
+        answer, largest = forward(cell.decoder), ZERO
         for point in range(batch):
             error = ZERO
-            for dim in range(len(points)):
+            for dim in range(3):
                 value = min(max(answer[dim, point], cell.lower), cell.upper)
                 error += (value - points[dim, point]) * (value - points[dim, point])
             if turn == 0 or error < least[point]:
                 least[point] = error if turn else error - margin
-                sent[:, point] = output[:, point]
-        if least.max() <= ZERO:
+                for dim in range(len(output)):
+                    sent[dim, point] = output[dim, point]
+            largest = max(largest, least[point])
+        if largest == ZERO:
             return  # no error is less
