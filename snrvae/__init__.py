@@ -11,8 +11,8 @@ xÌ‚   the reconstruction; mse is the mean over points and coordinates of (x - xÌ
 Axis letters in shape comments: c cells, r repeats, b batch (or n points), d latent dimension,
 h hidden units, i inputs, o outputs, l labels.
 
-The package is pure: arrays and settings in, arrays out. It knows no file and no global seed. A folder imports
-from those before it only:
+The package is pure: arrays and settings in, arrays out. It knows no file and no global seed; only Numba keeps
+what it compiles (training/cache.py). A folder imports from those before it only:
 
 sources      laws that points are drawn from
 settings     what a run is: settings, cells, random streams, memory

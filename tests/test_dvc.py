@@ -369,6 +369,21 @@ def test_a_clone_tells_whether_the_lock_fits(committed: Repository, tmp_path: Pa
     assert "Running stage 'generate'" in printed
 
 
+@pytest.mark.parametrize(
+    "left", [".step.py.swp", "step.py~", "#step.py#", ".#step.py", ".DS_Store", "__pycache__/step.pyc"]
+)
+def test_what_editors_and_systems_leave_beside_the_code_makes_nothing_stale(
+    committed: Repository, left: str
+) -> None:
+    path = committed.path / "snrvae" / "training" / left
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("of no concern")
+    try:
+        assert committed.stages_run("dvc", "repro", "--dry") == []
+    finally:
+        path.unlink()
+
+
 def test_a_fresh_clone_makes_the_committed_reports_and_leaves_git_clean(
     committed: Repository, fresh: tuple[Repository, Future[list[str]]]
 ) -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from snrvae.formats.records import Points
 from snrvae.settings.grid import Cell
 from snrvae.sources.known import SOURCES
+from snrvae.sources.source import Points
 from snrvae.training import folding, loop, program
 from snrvae.training.loop import Draws, Recipe, Targets
 from tests.compiled import begun, gradients, off_the_points, without_moving

@@ -15,10 +15,10 @@ from torch.distributions import Normal, kl_divergence
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
 from snrvae.codecs.network import Network
-from snrvae.formats.records import History, Points
+from snrvae.formats.records import History
 from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.source import Points, Split
 from snrvae.training import loop, program, step
 from snrvae.training.loop import DivergedError, Draws, Recipe
 from snrvae.training.program import initialise

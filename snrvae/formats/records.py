@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.settings.grid import Cell
-
-Points = NDArray[np.float32]
+from snrvae.sources.source import Points
 
 LOSSES = ("mse", "kl_nats", "gaussianity")
 

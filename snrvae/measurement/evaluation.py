@@ -11,13 +11,13 @@ from torch import Tensor
 from snrvae.codecs import channel
 from snrvae.codecs.codec import Codecs, Latents, label_of
 from snrvae.formats import dataset
-from snrvae.formats.records import Estimate, Fidelity, Generation, Limit, OnDemand, Points
+from snrvae.formats.records import Estimate, Fidelity, Generation, Limit, OnDemand
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import density, generation, information, measures
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.known import SOURCES
-from snrvae.sources.source import DIMENSION, Faces, Labels, Source
+from snrvae.sources.source import DIMENSION, Faces, Labels, Points, Source
 
 NOISE_DRAWS = 4  # transmissions of each validation and test point
 GENERATIONS = 8  # draws of as many generated points as there are test points

@@ -20,8 +20,9 @@ from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
 from snrvae.codecs import codec
-from snrvae.formats.records import History, Points
+from snrvae.formats.records import History
 from snrvae.settings.grid import Cell
+from snrvae.sources.source import Points
 from snrvae.training import loop
 from snrvae.training.loop import Progress, Recipe
 from snrvae.training.pool import StoppedError, Trained, Trainer

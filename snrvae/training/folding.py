@@ -10,8 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.formats.records import Points
-from snrvae.sources.source import Source
+from snrvae.sources.source import Points, Source
 
 Floats = NDArray[np.float32]
 

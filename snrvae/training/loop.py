@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats.records import LOSSES, History, Points
+from snrvae.formats.records import LOSSES, History
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Train
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.known import SOURCES
-from snrvae.sources.source import DIMENSION
+from snrvae.sources.source import DIMENSION, Points
 from snrvae.training import folding, program, step
 from snrvae.training.step import Floats
 

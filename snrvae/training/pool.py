@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats.records import History, Points
+from snrvae.formats.records import History
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
+from snrvae.sources.source import Points
 from snrvae.training import loop
 from snrvae.training.loop import Progress, Recipe
 

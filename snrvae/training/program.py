@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from snrvae.codecs import codec, network, search
 from snrvae.codecs.codec import Codecs
 from snrvae.codecs.network import Network
-from snrvae.formats.records import Points
 from snrvae.settings.grid import Cell, Noise
 from snrvae.settings.params import ROW
 from snrvae.sources.known import SOURCES
-from snrvae.sources.source import DIMENSION
+from snrvae.sources.source import DIMENSION, Points
 from snrvae.training import step
 from snrvae.training.step import Floats, Perceptron, Program
 
