@@ -180,6 +180,15 @@ def trained(recipe: MakeRecipe, inputs: Tensor) -> dict[str, Codecs]:
     return {n: loop.fit((cell,), inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()}
 
 
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+def test_the_power_stored_is_of_what_is_sent_for_each_point_and_its_face(
+    trained: dict[str, Codecs], inputs: Tensor, noise: str
+) -> None:
+    trained_one = trained[noise]
+    sent = trained_one.encode(inputs).mean
+    assert float(trained_one.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-5)
+
+
 # Codecs and their file
 
 
