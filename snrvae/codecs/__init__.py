@@ -1,1 +1,1 @@
-"""The codec: encoder, channel and decoder, of many cells at once."""
+"""The definition: a codec in PyTorch, its channels, networks and loss, and the file that keeps it."""

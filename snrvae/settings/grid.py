@@ -3,39 +3,40 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from snrvae.settings.params import Params
 
-Noise = Literal["none", "isotropic", "learned"]
-
-MODELS: dict[Noise, str] = {"none": "ae", "isotropic": "snr_vae", "learned": "snr_vae_learned"}
+NO_SNR = ("none", "free")  # noises that no SNR sets: there is none, or the encoder chooses its power
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One codec of the grid: its bottleneck, its channel, and which restart it is.
+    """One codec of the grid: its channel's noise, its bottleneck, and which restart it is.
 
-    `snr` is a linear power ratio; None for the autoencoder, whose channel is noiseless.
+    noise  none (the autoencoder), isotropic, learned, or another channel of snrvae/codecs/channels.py
+    snr    a linear power ratio; None if no SNR sets the noise
     """
 
-    noise: Noise
+    noise: str
     latent_dim: int
     snr: float | None
     repeat: int
 
     def __post_init__(self) -> None:
         whole = type(self.latent_dim) is int and type(self.repeat) is int  # a truth value is none
-        silent = self.noise == "none" and self.snr is None
-        noisy = self.noise in ("isotropic", "learned") and isinstance(self.snr, float) and self.snr > 0
-        noisy = noisy and self.snr != math.inf
-        if not (whole and self.latent_dim >= 1 and self.repeat >= 0 and (silent or noisy)):
+        named = isinstance(self.noise, str) and self.noise.isidentifier()
+        if self.noise in NO_SNR:
+            right = self.snr is None
+        else:
+            right = isinstance(self.snr, float) and 0 < self.snr < math.inf
+        if not (whole and named and self.latent_dim >= 1 and self.repeat >= 0 and right):
             raise ValueError(f"no cell has {self.noise=}, {self.latent_dim=}, {self.snr=}, {self.repeat=}")
 
     @property
     def model(self) -> str:
-        """The model's name in the tables: ae, snr_vae or snr_vae_learned."""
-        return MODELS[self.noise]
+        """The model's name in metrics.json: ae, snr_vae, snr_vae_learned or snr_vae_NOISE."""
+        plain = {"none": "ae", "isotropic": "snr_vae"}
+        return plain.get(self.noise, f"snr_vae_{self.noise}")
 
     @property
     def key(self) -> str:
@@ -70,7 +71,7 @@ def snr_vaes(params: Params) -> list[Cell]:
 
 def groups(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
     """Cells of one shape together: those with the same noise and latent_dim, in the order given."""
-    shapes: dict[tuple[Noise, int], list[Cell]] = {}
+    shapes: dict[tuple[str, int], list[Cell]] = {}
     for cell in cells:
         shapes.setdefault((cell.noise, cell.latent_dim), []).append(cell)
     return [tuple(group) for group in shapes.values()]

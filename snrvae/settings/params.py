@@ -2,8 +2,8 @@
 
 import math
 import reprlib
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -15,13 +15,27 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from snrvae.sources.cube import FACES
-from snrvae.sources.known import NAMES, SOURCES
+from snrvae.sources.dataset import SPLITS
+from snrvae.sources.registry import NAMES, SOURCES
 
-SPLITS = ("train", "validation", "test")  # of the data
+NETWORKS = (  # a kind is the module of that name in snrvae/codecs/networks/
+    "mlp",
+    "residual",
+)
+NOISES = (  # of the grid; snrvae/codecs/channels.py has the channels
+    "isotropic",
+    "learned",
+)
+COMPILED = {  # what the compiled engine can train; the engines torch and cuda train anything
+    "network.kind": {"mlp"},
+    "noise": {"isotropic", "learned"},
+    "weights": {"kl_weight", "gaussianity_weight"},
+}
 ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits do not depend on its neighbours
 
 
@@ -47,10 +61,13 @@ def _multiple_of(divisor: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _known(value: str) -> str:
-    if value not in SOURCES:
-        raise ValueError
-    return value
+def _one_of(names: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
 
 
 def _listed(value: Any) -> Any:
@@ -66,7 +83,9 @@ Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Points = Annotated[Count, _multiple_of(FACES)]
 Weight = Annotated[Real, Field(ge=0, le=1e9)]  # float32 holds it times a gradient
 Truth = Annotated[bool, Field(strict=True)]
-SourceName = Annotated[str, Field(strict=True), AfterValidator(_known)]
+SourceName = Annotated[str, Field(strict=True), _one_of(SOURCES)]
+NetworkKind = Annotated[str, Field(strict=True), _one_of(NETWORKS)]
+Noise = Annotated[str, Field(strict=True), _one_of(NOISES)]
 Positive = Annotated[Real, Field(gt=0)]
 Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and their logarithms
 
@@ -104,6 +123,8 @@ class Data(Settings):
 
 
 class Network(Settings):
+    kind: NetworkKind = Field(description=f"{', '.join(NETWORKS[:-1])} or {NETWORKS[-1]}")
+    activation: Literal["relu", "silu", "tanh"] = Field(description="relu, silu or tanh")
     hidden_units: Annotated[Count, _multiple_of(ROW)] = Field(
         description=f"a whole number ≥ {ROW}, a multiple of {ROW}, at most 1e9"
     )
@@ -119,6 +140,8 @@ class Train(Settings):
     repeats: Count = Field(description="a whole number ≥ 1, at most 1e9")
     kl_weight: Weight = Field(description="a number from 0 to 1e9")
     gaussianity_weight: Weight = Field(description="a number from 0 to 1e9")
+    mmd_weight: Weight = Field(description="a number from 0 to 1e9")
+    engine: Literal["compiled", "torch", "cuda"] = Field(description="compiled, torch or cuda")
     on_divergence: Literal["fail", "keep"] = Field(description="fail or keep")
 
 
@@ -127,15 +150,15 @@ class Params(Settings):
 
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(description="a whole number from 0 to 2³² - 1")
     data: Data = Field(description="a section with train_points, validation_points, test_points")
-    network: Network = Field(description="a section with hidden_units, hidden_layers")
+    network: Network = Field(description="a section with kind, activation, hidden_units, hidden_layers")
     train: Train = Field(
         description="a section with steps, batch_size, learning_rate, repeats, kl_weight, "
-        "gaussianity_weight, on_divergence"
+        "gaussianity_weight, mmd_weight, engine, on_divergence"
     )
     source: SourceName = Field(description=f"{', '.join(NAMES[:-1])} or {NAMES[-1]}")
     conditional: Truth = Field(description=f"true or false (true: {' or '.join(LABELLED)} only)")
-    noise: Annotated[tuple[Literal["isotropic", "learned"], ...], BeforeValidator(_listed)] = Field(
-        min_length=1, description="isotropic, learned, or a list of both"
+    noise: Annotated[tuple[Noise, ...], BeforeValidator(_listed)] = Field(
+        min_length=1, description=f"{', '.join(NOISES)}, or a list of them"
     )
     latent_dim: Annotated[tuple[Count, ...], BeforeValidator(_listed)] = Field(
         min_length=1,
@@ -149,8 +172,8 @@ class Params(Settings):
     )
 
     @property
-    def kinds(self) -> int:
-        """Labels that codecs are told apart: 0 where they are told none."""
+    def num_classes(self) -> int:
+        """Labels that conditional codecs receive; 0 if codecs are not conditional."""
         return len(SOURCES[self.source].labels) if self.conditional else 0
 
     @field_validator("conditional")
@@ -182,6 +205,26 @@ class Params(Settings):
             )
         return train
 
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        if self.train.engine == "compiled" and (unable := self._beyond_compiled()):
+            key, value = unable
+            what = {"key": key, "value": value}
+            raise PydanticCustomError("engine", "the compiled engine has no {key} {value}", what)
+        return self
+
+    def _beyond_compiled(self) -> tuple[str, str] | None:
+        """The first setting that the compiled engine cannot train, and its value."""
+        if self.network.kind not in COMPILED["network.kind"]:
+            return "network.kind", self.network.kind
+        for noise in self.noise:
+            if noise not in COMPILED["noise"]:
+                return "noise", noise
+        for name, value in self.train:
+            if name.endswith("_weight") and value and name not in COMPILED["weights"]:
+                return f"train.{name}", f"{value:g}"
+        return None
+
 
 def from_yaml(text: str) -> Params:
     """Settings from the text of params.yaml.
@@ -206,6 +249,8 @@ def from_yaml(text: str) -> Params:
 
 
 def _line(fault: ErrorDetails) -> str:
+    if fault["type"] == "engine":
+        return f"train.engine: {fault['msg']}; expected torch or cuda, which train any network and loss"
     path = [str(part) if str(part).isprintable() else repr(part) for part in fault["loc"]]
     kind, value = fault["type"], _shown(fault["input"])
     if kind == "invalid_key":  # YAML reads `yes` as a truth value, and pydantic shows that as 1

@@ -1,1 +1,1 @@
-"""How cells are trained: the compiled step, the loop around it, cells over cores and machines."""
+"""Training: engines that run the steps, the batches and schedule they share, cells over cores and machines."""

@@ -19,13 +19,13 @@ from distributed import Client, Future, KilledWorker, as_completed, get_worker
 from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
-from snrvae.codecs import codec
-from snrvae.formats.records import History
+from snrvae.codecs import files
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
-from snrvae.training import loop
-from snrvae.training.loop import Progress, Recipe
-from snrvae.training.pool import StoppedError, Trained, Trainer
+from snrvae.training.compiled import engine
+from snrvae.training.config import TrainConfig
+from snrvae.training.history import History
+from snrvae.training.trainer import Progress, StoppedError, Trained, Trainer
 
 PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
@@ -38,10 +38,10 @@ _CODE = hashlib.sha256(
 
 
 class Cluster(Trainer):
-    """Workers of a Dask cluster that train cells on the same inputs [n, 3 + l]."""
+    """Workers of a Dask cluster that train cells on the same inputs [n, k + l]."""
 
-    def __init__(self, client: Client, inputs: Points, recipe: Recipe):
-        self._client, self._recipe = client, recipe
+    def __init__(self, client: Client, inputs: Points, config: TrainConfig):
+        self._client, self._config = client, config
         # A task, not scattered data: it is run again where the last worker that held the inputs died.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             self._inputs: Future[Points] = client.submit(np.asarray, inputs, pure=False)
@@ -56,7 +56,7 @@ class Cluster(Trainer):
             _train,
             cells,
             inputs=self._inputs,
-            recipe=self._recipe,
+            config=self._config,
             expected=environment(),
             pure=False,
         )
@@ -64,8 +64,9 @@ class Cluster(Trainer):
         try:
             for future in as_completed(futures, loop=self._client.loop):
                 data, history = future.result()
-                trained[future.key] = codec.from_bytes(data)[0], history
-                progress(self._recipe.train.steps, float(history.losses[-1, 0, 0]))
+                (codec,) = files.from_bytes(data).values()
+                trained[future.key] = codec, history
+                progress(self._config.train.steps, float(history.losses[-1, 0]))
         except CancelledError:
             raise ConnectionError(f"{_address(self._client)}: the scheduler is gone") from None
         except KilledWorker as error:
@@ -77,7 +78,9 @@ class Cluster(Trainer):
 
 
 @contextmanager
-def connect(address: str, inputs: Points, recipe: Recipe, patience: float = PATIENCE) -> Iterator[Cluster]:
+def connect(
+    address: str, inputs: Points, config: TrainConfig, patience: float = PATIENCE
+) -> Iterator[Cluster]:
     """The cluster whose scheduler is at `address`, such as tcp://10.0.0.1:8786.
 
     On leaving the context, by an error or an interrupt too, the cluster drops what it holds for us, and
@@ -95,11 +98,11 @@ def connect(address: str, inputs: Points, recipe: Recipe, patience: float = PATI
             ) from None
     with client:
         _check(client, patience)
-        yield Cluster(client, inputs, recipe)
+        yield Cluster(client, inputs, config)
 
 
 def environment() -> dict[str, str]:
-    """What a cell's bits depend on besides cells, inputs and recipe: versions, and snrvae's sources."""
+    """What a cell's bits depend on besides cells, inputs and settings: versions, and snrvae's sources."""
     packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages, "snrvae's code": _CODE}
 
@@ -134,7 +137,9 @@ def _address(client: Client) -> str:
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
-def _train(cell: Cell, inputs: Points, recipe: Recipe, expected: Mapping[str, str]) -> tuple[bytes, History]:
+def _train(
+    cell: Cell, inputs: Points, config: TrainConfig, expected: Mapping[str, str]
+) -> tuple[bytes, History]:
     """A cell trained on a worker, its codec as bytes: plain data between machines."""
     worker = get_worker()
     _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
@@ -145,5 +150,5 @@ def _train(cell: Cell, inputs: Points, recipe: Recipe, expected: Mapping[str, st
             raise StoppedError
 
     with threadpool_limits(1):
-        trained, history = loop.fit((cell,), inputs, recipe, progress)
-    return codec.to_bytes([trained]), history
+        codec, history = engine.fit(cell, inputs, config, progress)
+    return files.to_bytes({cell.name: codec}), history

@@ -1,30 +1,32 @@
 """The splits of a run: drawn from a source, and as the file that the other stages read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.formats import npz
-from snrvae.settings.params import SPLITS
-from snrvae.settings.randomness import numpy_stream
-from snrvae.sources.source import DIMENSION, Labels, Points, Source, Split
+from snrvae.sources import npz
+from snrvae.sources.source import DIMENSION, Labels, Points, Rng, Source, Split
+
+SPLITS = ("train", "validation", "test")
 
 
-def generate(source: Source, counts: Mapping[str, int], seed: int) -> dict[str, Split]:
-    """One split per name, each from its own stream: the size of one never moves another."""
-    return {name: source.sample(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
+def draw(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]) -> dict[str, Split]:
+    """One split per name, each from the random stream of its name: the size of one never moves another."""
+    return {name: source.sample(count, stream(name)) for name, count in counts.items()}
 
 
-def inputs(split: Split, kinds: int) -> Points:
-    """What an encoder is given: points [n, 3]; one told `kinds` > 0 labels apart [n, 3 + l], one-hot."""
-    return np.concatenate([split.points, one_hot(split.label, kinds)], 1) if kinds else split.points
+def inputs(split: Split, num_classes: int) -> Points:
+    """What an encoder receives: points [n, 3], or with num_classes > 0 also their labels, one-hot [n, 3 + l]."""
+    if not num_classes:
+        return split.points
+    return np.concatenate([split.points, one_hot(split.label, num_classes)], 1)
 
 
-def one_hot(label: Labels, kinds: int) -> Points:
+def one_hot(label: Labels, num_classes: int) -> Points:
     """Labels [n] as [n, l], 1 at the label's own place."""
-    return np.eye(kinds, dtype=np.float32)[label]
+    return np.eye(num_classes, dtype=np.float32)[label]
 
 
 def to_bytes(splits: Mapping[str, Split]) -> bytes:
@@ -45,10 +47,10 @@ def from_bytes(source: Source, data: bytes) -> dict[str, Split]:
     return _splits(source, npz.from_bytes(data), SPLITS)
 
 
-def training_inputs(source: Source, count: int, kinds: int, file: BinaryIO) -> Points:
+def training_inputs(source: Source, count: int, num_classes: int, file: BinaryIO) -> Points:
     """`inputs` of the training split alone, of a file with what to_bytes gives. Raises as of_counts."""
     splits = _splits(source, npz.from_file(file, ("train", "train_face")), ("train",))
-    return inputs(_counted("train", splits["train"], count), kinds)
+    return inputs(_counted("train", splits["train"], count), num_classes)
 
 
 def _counted(name: str, split: Split, count: int) -> Split:

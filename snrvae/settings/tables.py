@@ -1,14 +1,12 @@
-"""The tables that stages hand on: plain numbers, six significant digits, empty where nothing applies."""
+"""Tables whose rows are about cells, as CSV: six significant digits, empty if nothing applies."""
 
 import io
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from snrvae.formats.records import History
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import snr_db
 
@@ -25,30 +23,6 @@ def cell_columns(cell: Cell) -> dict[str, Any]:
         "snr_db": None if cell.snr is None else snr_db(cell.snr),
         "repeat": cell.repeat,
     }
-
-
-def training(histories: Sequence[History]) -> pd.DataFrame:
-    """A row per cell and record: losses are means over the steps since the last record.
-
-    Where a loss is not finite, a row without losses is the cell's last.
-    """
-    rows = []
-    for history in histories:
-        for column, cell in enumerate(history.cells):
-            for step, rate, (mse, kl_nats, gaussianity) in zip(
-                history.step, history.learning_rate, history.losses[:, column], strict=True
-            ):
-                row = cell_columns(cell) | {
-                    "step": step,
-                    "learning_rate": rate,
-                    "mse": mse,
-                }
-                if cell.snr is not None:
-                    row |= {"kl_bits": kl_nats / np.log(2), "gaussianity": gaussianity}
-                rows.append(row)
-                if np.isnan(mse):
-                    break
-    return pd.DataFrame(rows)
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -93,23 +67,11 @@ def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd
     numbers(table, ["latent_dim", "snr", "repeat", *names])
     if not {"model", "noise"} <= set(table):
         raise ValueError("has no column model or noise")
-    expected, found = {_row(cell_columns(cell)) for cell in cells}, _rows(table)
+    expected, found = {row_name(cell_columns(cell)) for cell in cells}, row_names(table)
     if found != expected:
         one = min(found ^ expected)
         row = f"{'no' if one in expected else 'a'} row of {' '.join(one)!r:.90}"
         raise ValueError(f"is not about the cells of params.yaml: it has {row}")
-    return table
-
-
-def training_from_csv(data: bytes, cells: Collection[Cell], diverged: Collection[Cell] = ()) -> pd.DataFrame:
-    """Inverse of to_csv for the training of these cells. Raises ValueError where `data` is anything else.
-
-    diverged  those of the cells that may lack losses
-    """
-    table = of_cells(data, cells, ["step", "learning_rate", "mse"])
-    lost = {_row(cell_columns(cell)) for cell in diverged}
-    if table.step.isna().any() or not _rows(table[table.mse.isna()]) <= lost:
-        raise ValueError("rows without step or mse")
     return table
 
 
@@ -123,12 +85,14 @@ def cells_of(table: pd.DataFrame) -> list[Cell]:
     ]
 
 
-def _rows(table: pd.DataFrame) -> set[tuple[str, ...]]:
+def row_names(table: pd.DataFrame) -> set[tuple[str, ...]]:
     """Which cells a table is about, as text."""
-    return {_row(row) for row in table[["model", "noise", "latent_dim", "snr", "repeat"]].to_dict("records")}
+    return {
+        row_name(row) for row in table[["model", "noise", "latent_dim", "snr", "repeat"]].to_dict("records")
+    }
 
 
-def _row(columns: Mapping[Any, Any]) -> tuple[str, ...]:
+def row_name(columns: Mapping[Any, Any]) -> tuple[str, ...]:
     """Which cell a row is about, as text."""
     label = "" if pd.isna(columns["snr"]) else f"{columns['snr']:g}"
     return (

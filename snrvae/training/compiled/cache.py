@@ -15,13 +15,17 @@ from numba.core.caching import UserWideCacheLocator
 from numba.core.registry import cpu_target
 
 
+# A kernel contains those of other modules that it calls: what is kept belongs to the folder as a whole.
+_CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+
+
 class ByContent(UserWideCacheLocator):
-    """A folder of Numba's user-wide cache for each content of a source file and each kind of processor."""
+    """A folder of Numba's user-wide cache for each content of this folder and each kind of processor."""
 
     def __init__(self, function: Callable[..., object], file: str):
         super().__init__(function, file)
         processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
-        name = hashlib.sha256(self.get_source_stamp() + repr(processor).encode()).hexdigest()[:16]
+        name = hashlib.sha256(_CODE + repr(processor).encode()).hexdigest()[:16]
         self._cache_path = str(Path(self._cache_path).with_name(f"snrvae_{name}"))
 
 

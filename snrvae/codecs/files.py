@@ -1,0 +1,155 @@
+"""The model file: the state_dict of each codec under its name, and the architecture that it belongs to.
+
+A file is read from itself alone (`load`); nothing in it is executed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from snrvae.codecs.channels import CHANNELS
+from snrvae.codecs.codec import Architecture, Codec
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import NETWORKS, Network
+from snrvae.sources.registry import SOURCES
+
+METADATA = "codecs"
+
+
+def load(path: str | Path) -> dict[str, Codec]:
+    """The codecs of a model file by name, ready to encode and decode.
+
+    Raises ValueError if it is no model file, or one of an architecture that is not known here.
+    """
+    return from_bytes(Path(path).read_bytes())
+
+
+def selected_name(cell: Cell) -> str:
+    """The name of a cell's selected codec: ae/d2, d2-snr100, learned/d2-snr100."""
+    folder = {"none": "ae/", "isotropic": ""}.get(cell.noise, f"{cell.noise}/")
+    return f"{folder}{cell.key}"
+
+
+def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
+    """The codecs as safetensors, in the order of their names."""
+    tensors = {
+        f"{name}/{key}": tensor.contiguous()
+        for name, codec in codecs.items()
+        for key, tensor in codec.state_dict().items()
+    }
+    described = {name: _described(codec.architecture) for name, codec in codecs.items()}
+    return safetensors.torch.save(tensors, {METADATA: json.dumps(described, sort_keys=True)})
+
+
+def from_bytes(data: bytes) -> dict[str, Codec]:
+    """Inverse of to_bytes. Raises ValueError if `data` is anything else."""
+    try:
+        tensors = safetensors.torch.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        described = json.loads(header["__metadata__"][METADATA]).items()
+        architectures = {str(name): _architecture(name, entry, len(tensors)) for name, entry in described}
+    except (
+        safetensors.SafetensorError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        ValidationError,
+    ) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"not a model file of this pipeline ({reason:.300})") from None
+    try:
+        with torch.device("meta"):  # shapes alone: what a file claims takes no memory
+            codecs = {name: Codec(architecture) for name, architecture in architectures.items()}
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(
+            f"claims a codec that no memory holds ({' '.join(str(error).split()):.200})"
+        ) from None
+    _check_tensors(tensors, {f"{n}/{k}": t for n, c in codecs.items() for k, t in c.state_dict().items()})
+    return {name: _filled(name, codec, tensors) for name, codec in codecs.items()}
+
+
+def of_run(data: bytes, noises: tuple[str, ...], source: str, num_classes: int) -> list[Codec]:
+    """As from_bytes; ValueError also if a codec is of another noise, source or number of labels."""
+    codecs = list(from_bytes(data).values())
+    for codec in codecs:
+        made = codec.architecture
+        if made.cell.noise not in noises:
+            raise ValueError(f"holds {made.cell.name}, but expected noise: {' or '.join(noises)}")
+        if made.source != source:
+            raise ValueError(f"holds {made.cell.name} of {made.source}, but params.yaml says {source}")
+        if made.num_classes != num_classes:
+            raise ValueError(
+                f"holds {made.cell.name}, trained with {made.num_classes} labels, but expected {num_classes}: "
+                "params.yaml and the models differ in conditional"
+            )
+    return codecs
+
+
+def _described(architecture: Architecture) -> dict[str, Any]:
+    """An architecture as JSON has it."""
+    return {
+        "cell": asdict(architecture.cell),
+        "network": architecture.network.model_dump(),
+        "num_classes": architecture.num_classes,
+        "source": architecture.source,
+        "engine": architecture.engine,
+    }
+
+
+def _architecture(name: str, entry: Any, tensors: int) -> Architecture:
+    """Inverse of _described. Raises ValueError, naming the codec, for what this version does not know."""
+    if "cells" in entry:
+        raise ValueError(
+            f"{name}: a model file of an earlier version, which names no architecture; train again"
+        )
+    kind, noise, source = entry["network"]["kind"], entry["cell"]["noise"], entry["source"]
+    for what, value, known in (
+        ("network.kind", kind, NETWORKS),
+        ("noise", noise, tuple(CHANNELS)),
+        ("source", source, tuple(SOURCES)),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}: {what} {value!r} is not known here, which knows {', '.join(known)}")
+    labels = entry["num_classes"]
+    if type(labels) is not int or labels not in (0, len(SOURCES[source].labels)):
+        raise ValueError(f"{name}: {source} has no {labels!r} labels")
+    network = Network.model_validate(entry["network"])
+    if network.hidden_layers > tensors:
+        raise ValueError(f"{name}: {network.hidden_layers} hidden layers, but {tensors} tensors in the file")
+    return Architecture(Cell(**entry["cell"]), network, labels, source, str(entry["engine"]))
+
+
+def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the tensors are those expected, in float32."""
+    if not expected or set(tensors) != set(expected):
+        names = ", ".join(map(repr, sorted(set(tensors) ^ set(expected))[:3]))
+        raise ValueError(f"its tensors are not those of its codecs ({names or 'none at all'})")
+    for name, tensor in tensors.items():
+        right = list(expected[name].shape)
+        if tensor.dtype != torch.float32 or list(tensor.shape) != right:
+            raise ValueError(f"{name}: expected float32 {right}, found {tensor.dtype} {list(tensor.shape)}")
+
+
+def _filled(name: str, codec: Codec, tensors: Mapping[str, Tensor]) -> Codec:
+    """The codec with its tensors, on the CPU. Raises ValueError for values that no trained codec has."""
+    state = {key: tensors[f"{name}/{key}"] for key in codec.state_dict()}
+    diverged = bool(state["channel.signal_power"].isnan())
+    for key, tensor in state.items():
+        sound = tensor.isnan().all() if diverged else tensor.isfinite().all()
+        if not sound or (key == "channel.signal_power" and (tensor < 0).any()):
+            raise ValueError(f"{name}/{key}: values that are not finite, or a negative power")
+    codec.load_state_dict(state, assign=True)
+    codec.channel.snr = type(codec.channel)(codec.architecture.cell.snr).snr
+    return codec.eval().requires_grad_(False)

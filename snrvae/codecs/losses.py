@@ -1,0 +1,136 @@
+"""The loss that every engine minimises, and its terms.
+
+    mse + kl_weight · E KL + gaussianity_weight · T + mmd_weight · MMD² + pull_weight · E|μ − target|²
+
+The weights come from the schedule that all engines share (snrvae/training/schedule.py). Points are [n, k],
+latents [n, d], labels one-hot [n, l].
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from snrvae.codecs.channels import Latents
+from snrvae.codecs.codec import Transmission
+
+ROW = 16  # a batch is a multiple of it: the float32 of the widest vector register
+GROUP = 128  # points whose latents T compares with each other: pairs grow with the square of a batch
+
+
+class Weights(NamedTuple):
+    """Factors of the terms beside the mse: numbers, or tensors of one element."""
+
+    kl: float | Tensor = 0.0
+    gaussianity: float | Tensor = 0.0
+    mmd: float = 0.0
+    pull: float | Tensor = 0.0
+
+
+class Losses(NamedTuple):
+    """What training records of a batch: mse, E KL in nats and T. A noiseless channel has no KL and no T."""
+
+    mse: Tensor
+    kl_nats: Tensor
+    gaussianity: Tensor
+
+
+def loss(
+    sent: Transmission,
+    x: Tensor,
+    noise: Tensor,
+    weights: Weights,
+    label: Tensor | None = None,
+    target: Tensor | None = None,
+) -> tuple[Tensor, Losses]:
+    """What training minimises for a batch x [n, k] that a codec transmitted with ε = noise [n, d].
+
+    target  where latent means are pulled to [n, d], if anywhere
+    """
+    zero = x.new_zeros(())
+    noisy = sent.latents.log_noise_power is not None
+    found = Losses(
+        mse(x, sent.reconstruction),
+        kl_nats(sent.latents).mean() if noisy else zero,
+        gaussianity(sent.z, label) if noisy else zero,
+    )
+    total = (
+        found.mse
+        + weights.kl * found.kl_nats
+        + weights.gaussianity * found.gaussianity
+        + (weights.mmd * mmd(sent.z, noise) if weights.mmd else zero)
+        + (weights.pull * pull(sent.latents.mean, target) if target is not None else zero)
+    )
+    return total, found
+
+
+def mse(x: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean over points and coordinates of (x − x̂)²."""
+    return (reconstruction - x).square().mean()
+
+
+def kl_nats(latents: Latents) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, I)) of each point in nats [n] (Kingma & Welling, ICLR 2014, appendix B).
+
+    ½ Σ_d (μ² + σ² − 1 − ln σ²)
+    """
+    assert latents.log_noise_power is not None
+    log_power = latents.log_noise_power
+    excess = torch.expm1(log_power) - log_power  # σ² − 1 − ln σ², exact near σ = 1
+    return (latents.mean.square() + excess).sum(1) / 2
+
+
+def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
+    """T: the distance of the distribution of latents z [n, d] from N(0, I), without bias.
+
+    T = ∫ |φ(t) − e^{−|t|²/2}|² N(t; 0, I) dt for the characteristic function φ of z: the BHEP statistic
+    (Baringhaus & Henze, Metrika 1988). With the kernel k(z, z′) = e^{−|z − z′|²/2} it is a squared maximum mean
+    discrepancy to N(0, I) in closed form, E k(z, z′) − 2·2^{−d/2} E e^{−|z|²/4} + 3^{−d/2}. E k is the mean over
+    pairs of different points; a batch is compared in groups of at most 128.
+
+    With labels [n, l], each equally frequent, T is the mean over labels of that of their points.
+    """
+    size, dims = group_size(len(z)), z.shape[1]
+    groups = z.reshape(-1, size, dims)  # [g, m, d]
+    square = groups.square().sum(2)
+    kernel = torch.exp(groups @ groups.mT - (square.unsqueeze(2) + square.unsqueeze(1)) / 2)  # [g, m, m]
+    if label is None:
+        others: Tensor | float = float(size - 1)  # of the same label, for each point
+        pairs = size * (size - 1)
+        all_others = float(pairs)
+    else:
+        own = label.reshape(-1, size, label.shape[1])
+        same = own @ own.mT
+        kernel, others = kernel * same, same.sum(2) - 1
+        pairs = size * (size - 1) / label.shape[1]  # on average
+        all_others = others.sum(1).mean()
+    within = kernel.sum((1, 2)).mean() - size  # a point's kernel with itself is 1
+    across = (others * torch.exp(-square / 4)).sum(1).mean()
+    return (within - 2 * 2 ** (-dims / 2) * across + 3 ** (-dims / 2) * all_others) / pairs
+
+
+def group_size(batch: int) -> int:
+    """The largest group of latents that T compares: a whole number of rows that divides the batch."""
+    return max(size for size in range(ROW, GROUP + 1, ROW) if batch % size == 0)
+
+
+def mmd(z: Tensor, prior: Tensor) -> Tensor:
+    """MMD² between latents z [n, d] and N(0, I), without bias: the penalty of a WAE-MMD.
+
+    The kernel is inverse multiquadratic, C / (C + |z − z′|²) with C = 2d (Tolstikhin et al., ICLR 2018,
+    section 4). `prior` [n, d] is drawn from N(0, I); a point's own noise may serve, for a point is never
+    compared with its own draw.
+    """
+    count, dims = z.shape
+
+    def mean_kernel(a: Tensor, b: Tensor) -> Tensor:
+        square = (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(2)  # [n, n]
+        kernel = 2 * dims / (2 * dims + square)
+        return (kernel.sum() - kernel.diagonal().sum()) / (count * (count - 1))
+
+    return mean_kernel(z, z) + mean_kernel(prior, prior) - 2 * mean_kernel(z, prior)
+
+
+def pull(mean: Tensor, target: Tensor) -> Tensor:
+    """E|μ − target|² of latent means [n, d]: what draws them to a folded start (snrvae/training/folding.py)."""
+    return (mean - target).square().sum(1).mean()

@@ -1,0 +1,84 @@
+"""What a cell's training draws and starts from, the same for every engine that runs on a CPU."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snrvae.codecs.codec import Codec
+from snrvae.settings.grid import Cell
+from snrvae.settings.randomness import numpy_stream, stream_seed
+from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import DIMENSION, Points
+from snrvae.training import folding, schedule
+from snrvae.training.config import TrainConfig
+
+Floats = NDArray[np.float32]
+
+SEEN = 256  # points that a network is initialised for
+DRAWN = 25_600  # points of several steps that are drawn at once
+
+
+def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
+    """The codec before its first step, for inputs [n, k + l] like those given and latents like N(0, I).
+
+    A network that has `initialise` draws itself from a stream of the cell; another keeps the start that its
+    PyTorch modules give it, with PyTorch's global generator seeded from that stream and put back afterwards.
+    """
+    labels = inputs.shape[1] - DIMENSION
+    generator = numpy_stream(config.seed, "weights", cell.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "weights", cell.name))
+        codec = Codec(config.architecture(cell, labels)).train()
+    if not hasattr(codec.encoder, "initialise"):
+        return codec
+    x = inputs[generator.integers(len(inputs), size=SEEN)]
+    z = generator.standard_normal((cell.latent_dim, SEEN), np.float32)
+    received = np.concatenate([z, x.T[DIMENSION:]])
+    codec.encoder.initialise(torch.from_numpy(x), generator)
+    codec.decoder.initialise(torch.from_numpy(received).T, generator)
+    return codec
+
+
+class BatchSampler:
+    """Which of `count` points a cell's steps see, and the channel's noise.
+
+    Cells of one repeat draw the same points, and those of one repeat and latent_dim the same noise.
+    """
+
+    def __init__(self, cell: Cell, count: int, config: TrainConfig, device: str = "cpu"):
+        self._count, self._shape = count, (cell.latent_dim, config.train.batch_size)
+        names = ("points", cell.repeat), ("noise", cell.latent_dim, cell.repeat)
+        # torch draws normal values by vectors, five times as fast as NumPy
+        self._points, self._noise = (
+            torch.Generator(device).manual_seed(stream_seed(config.seed, *name)) for name in names
+        )
+
+    def draw(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The next batches [steps, b] as rows of the inputs, and ε [steps, d, b], on the device."""
+        device = self._points.device
+        choice = torch.randint(self._count, (steps, self._shape[1]), generator=self._points, device=device)
+        return choice, torch.randn(steps, *self._shape, generator=self._noise, device=device)
+
+
+class FoldedTargets:
+    """Where a cell's latent means are pulled to at first: a folded surface, if there is one to fold.
+
+    That takes three latents, little noise, and no label: what a label leaves open of a surface is flat.
+    """
+
+    def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
+        source = SOURCES[config.source]
+        snr = cell.snr if cell.latent_dim == inputs.shape[1] == DIMENSION else None
+        folds = snr is not None and folding.folds(source, snr)
+        self.steps = schedule.pulled_steps(config.train) if folds else 0
+        self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source
+
+    def draw(self, steps: range, choice: NDArray[np.int64]) -> Floats:
+        """Targets [j, d, b] for the first j of `steps` that are pulled, whose batches are these rows."""
+        first = len([n for n in steps if n < self.steps])
+        if not first:
+            return np.zeros((0, *self._shape), np.float32)
+        seen = self._inputs[choice[:first].ravel()]
+        target = folding.folded(seen, self._source).reshape(self._shape[0], first, self._shape[1])
+        return np.ascontiguousarray(target.swapaxes(0, 1))

@@ -1,0 +1,104 @@
+"""The state of a cell in training: a codec's parameters as flat memory, and back."""
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from snrvae.codecs import losses, search
+from snrvae.codecs.codec import MEASURED, Codec
+from snrvae.codecs.networks import mlp
+from snrvae.sources.source import Points
+from snrvae.training.compiled import channel, network, step
+from snrvae.training.compiled.kernel import Floats
+from snrvae.training.compiled.network import Perceptron
+from snrvae.training.compiled.step import TrainState
+
+NOISES = {"none": channel.NONE, "isotropic": channel.ISOTROPIC, "learned": channel.LEARNED}
+ACTIVATIONS = {"relu": network.RELU, "silu": network.SILU, "tanh": network.TANH}
+
+
+def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
+    """A codec before its first step, for batches of b points."""
+    made = codec.architecture
+    labels, latent_dim, settings = made.num_classes, made.cell.latent_dim, made.network
+    encoder_widths = mlp.widths(made.dimension + labels, codec.channel.outputs * latent_dim, settings)
+    decoder_widths = mlp.widths(latent_dim + labels, made.dimension, settings)
+    first, second = (sum(o * (i + 1) for i, o in pairwise(w)) for w in (encoder_widths, decoder_widths))
+    parameters, gradient, first_moment, second_moment = (_aligned(_rows(first) + second) for _ in range(4))
+    space, ones = _aligned(3, max(*encoder_widths, *decoder_widths) * batch), _aligned(batch)
+    ones[:] = 1
+    encoder, decoder = (
+        Perceptron(
+            widths=np.array(w),
+            activation=ACTIVATIONS[settings.activation],
+            parameters=parameters[part],
+            gradient=gradient[part],
+            activations=_aligned(sum(w) * batch),
+            slopes=_aligned(0 if settings.activation == "relu" else sum(w) * batch),
+            delta=_aligned(w[-1], batch),
+            ones=ones,
+            space=space,
+        )
+        for w, part in ((encoder_widths, slice(first)), (decoder_widths, slice(_rows(first), None)))
+    )
+    for net, module in ((encoder, codec.encoder), (decoder, codec.decoder)):
+        for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
+            flat[:] = parameter.detach().numpy()
+    group = losses.group_size(batch)
+    return TrainState(
+        encoder=encoder,
+        decoder=decoder,
+        parameters=parameters,
+        gradient=gradient,
+        first_moment=first_moment,
+        second_moment=second_moment,
+        gradient_at_z=_aligned(latent_dim + labels, batch),
+        root=_aligned(latent_dim, batch),
+        kernel=_aligned(group + 5, group),
+        kind=np.zeros(batch, np.int64),
+        labels=labels,
+        noise=NOISES[made.cell.noise],
+        snr=np.float32(codec.channel.snr.item()),
+        kl_weight=np.float32(kl_weight),
+        lower=np.float32(codec.bounds[0]),
+        upper=np.float32(codec.bounds[1]),
+    )
+
+
+def finish(state: TrainState, codec: Codec, inputs: Points) -> Codec:
+    """The codec with the state's parameters, and its signal power measured on inputs [n, k + l]."""
+    for net, module in ((state.encoder, codec.encoder), (state.decoder, codec.decoder)):
+        assert isinstance(module, nn.Module)
+        for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
+            parameter.data = torch.from_numpy(flat.copy())
+    neighbours = search.neighbours(codec.architecture.dimension).numpy()
+    power, gain = step.measure_power(state, inputs[:MEASURED], neighbours, np.float32(codec.margin))
+    codec.channel.signal_power = torch.tensor(power, dtype=torch.float32)
+    codec.channel.noise_log_gain = torch.tensor(gain, dtype=torch.float32)
+    return codec.eval().requires_grad_(False)
+
+
+def tensors(flat: Floats, widths: Iterable[int]) -> list[Floats]:
+    """Weight [o, i] and bias [o] of every layer: views of flat parameters, or of their gradient."""
+    views, start = [], 0
+    for i, o in pairwise(map(int, widths)):
+        views += [flat[start : start + o * i].reshape(o, i), flat[start + o * i : start + o * (i + 1)]]
+        start += o * (i + 1)
+    return views
+
+
+def _aligned(*shape: int) -> Floats:
+    """Zeros that start on a cache line."""
+    size = math.prod(shape)
+    memory: NDArray[np.float32] = np.zeros(size + losses.ROW, np.float32)
+    start = -(memory.ctypes.data // memory.itemsize) % losses.ROW
+    return memory[start : start + size].reshape(shape)
+
+
+def _rows(size: int) -> int:
+    return -(-size // losses.ROW) * losses.ROW

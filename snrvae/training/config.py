@@ -1,0 +1,45 @@
+"""How cells are trained, and how a cell that diverged is reported."""
+
+from dataclasses import dataclass
+
+from snrvae.codecs.codec import Architecture
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Network, Params, Train
+from snrvae.training import schedule
+
+
+class DivergedError(ValueError):
+    """A loss that is not finite."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What training depends on besides cells and inputs; `source` is a source's name."""
+
+    network: Network
+    train: Train
+    seed: int
+    source: str
+
+    def architecture(self, cell: Cell, num_classes: int) -> Architecture:
+        """What a cell's codec is made of."""
+        return Architecture(cell, self.network, num_classes, self.source, self.train.engine)
+
+    def check_divergence(self, cell: Cell, lost: list[int]) -> None:
+        """Raise DivergedError for the first of the steps at which a cell diverged, if that ends training."""
+        if lost and self.train.on_divergence == "fail":
+            rate = self.train.learning_rate
+            raise DivergedError(f"{self.divergence(cell, lost[0])}; lower train.learning_rate ({rate:g})")
+
+    def divergence(self, cell: Cell, step: int) -> str:
+        """A sentence about a cell that diverged."""
+        rate = schedule.learning_rate(step, self.train.steps, self.train.learning_rate)
+        return (
+            f"{cell.name}: the loss is not finite at step {step} of {self.train.steps}, "
+            f"where the learning rate is {rate:.3g}"
+        )
+
+
+def of_params(params: Params) -> TrainConfig:
+    """The part of a run's settings that training depends on."""
+    return TrainConfig(params.network, params.train, params.seed, params.source)

@@ -1,0 +1,61 @@
+"""Learning rate and weights of the loss at each step: every engine uses these."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snrvae.settings.params import Train
+
+Floats = NDArray[np.float32]
+
+EARLY = 100  # times its last weight that T has more of at the first step
+PULLED = 0.25  # share of the steps in which latents that can fold are pulled to a folded surface
+
+
+class Schedule(NamedTuple):
+    """By step: the learning rate, and the weights of T and of E|μ − target|²."""
+
+    learning_rate: NDArray[np.float64]
+    gaussianity: Floats
+    pull: Floats
+
+
+@lru_cache(128)  # cell after cell goes through the same steps
+def schedule(steps: range, train: Train, conditional: bool) -> Schedule:
+    """Learning rate and weights at these of a training's steps."""
+    rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]
+    weights = [gaussianity_weight(n, train.steps, train.gaussianity_weight, conditional) for n in steps]
+    last = max(pulled_steps(train), 1)
+    pulls = np.float32(1) - np.array(steps, np.float32) / np.float32(last)
+    return Schedule(np.array(rates), np.array(weights, np.float32), np.maximum(pulls, np.float32(0)))
+
+
+def pulled_steps(train: Train) -> int:
+    """Steps in which latents that can fold are pulled; the weight falls from 1 to 0 in a straight line."""
+    return math.ceil(PULLED * train.steps)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """One-cycle schedule (Smith & Topin, arXiv:1708.07120): up for 30 % of the steps, down for the rest."""
+    warm, start, end = 0.3 * steps, peak / 25, peak / 250_000
+    if step < warm:
+        return start + (peak - start) * _ease(step / warm)
+    return peak + (end - peak) * _ease((step - warm) / (steps - warm))
+
+
+def gaussianity_weight(step: int, steps: int, last: float, conditional: bool = False) -> float:
+    """Weight of T: strong at first, falling in a straight line to `last` at half of the steps.
+
+    So latents spread over all of their space while the codec is still soft, and the mse arranges them there.
+    A conditional codec has `last` throughout: what a label leaves open is flat, and T compares fewer pairs.
+    """
+    early = 0 if conditional else EARLY
+    return last * (1 + early * max(0.0, 1 - 2 * step / steps))
+
+
+def _ease(share: float) -> float:
+    """From 0 to 1 along half a cosine."""
+    return (1 - math.cos(math.pi * share)) / 2
