@@ -1,21 +1,17 @@
-"""Measure every cell on held-out points and against the limit: cells.csv, metrics.json, evaluation.npz."""
+"""Measure every codec on held-out points and against the limit: tables, figure samples, selected codecs."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
 
-from snrvae.codecs import codec
-from snrvae.formats import dataset, tables
+from snrvae.codecs import files as models
+from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
-from snrvae.measurement import evaluation, generation, metrics, shown
-from snrvae.settings.params import Params
-from snrvae.settings.randomness import numpy_stream
-from snrvae.sources.known import SOURCES
+from snrvae.measurement import evaluation, metrics, samples
+from snrvae.settings import tables
+from snrvae.settings.params import NOISES, Params
+from snrvae.sources.registry import SOURCES
 from stages import files
 
 
@@ -28,54 +24,34 @@ def evaluate(
     cells_path: Path,
     metrics_path: Path,
     evaluation_path: Path,
+    codecs_path: Path,
 ) -> None:
     splits = files.read_cube(cube_path, params)
-    source, kinds = SOURCES[params.source], params.kinds
-    train, validation, test = (
-        dataset.inputs(splits[name], kinds) for name in ("train", "validation", "test")
-    )
+    source, classes = SOURCES[params.source], params.num_classes
     law = shannon.law(source.left_open(params.conditional))
-    models = files.read(ae_path, lambda data: codec.autoencoders_from_bytes(data, params.source, kinds))
-    models += files.read(vae_path, lambda data: codec.snr_vaes_from_bytes(data, params.source, kinds))
-    every = {batch.cells[0]: batch for batch in evaluation.single(models)}
-    codecs = {cell: batch for cell, batch in every.items() if not batch.diverged}
     lines = files.read(limit_path, lambda data: shannon.lines_from_csv(data, law))
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a cell is measured on one core, whatever runs beside it
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        ideal = numpy_stream(params.seed, "ideal samples")
-        compared = pool.submit(generation.reference, source, splits["test"].points, ideal)
-        results = list(
-            pool.map(lambda c: evaluation.fidelity(c, validation, test, params.seed), codecs.values())
-        )
-        selected = evaluation.select(results)
-        reference = compared.result()
-        uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
-        noisy = [result for result in selected if result.kl_bits is not None]
-        seed = params.seed
-        jobs: list[Callable[[], Any]] = [
-            *(partial(evaluation.generate_fitted, codecs[c], train, reference, seed) for c in uniform),
-            *(partial(evaluation.generate, codecs[r.cell], reference, seed) for r in selected),
-            *(partial(evaluation.limit, codecs[r.cell], r, test, lines, seed) for r in noisy),
-        ]
-        done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
-        fitted = dict(zip(uniform, done, strict=False))
-        generated = dict(zip((r.cell for r in selected), done, strict=False))
-        limits = dict(zip((r.cell for r in noisy), done, strict=True))
-    measured = {result.cell: result for result in results}
+    def read(path: Path, *noises: str) -> list[Codec]:
+        return files.read(path, lambda data: models.of_run(data, noises, params.source, classes))
+
+    every = read(ae_path, "none") + read(vae_path, *NOISES)
+    codecs = {codec.architecture.cell: codec for codec in every if not codec.diverged}
+    found = evaluation.evaluate(codecs, splits, source, lines, params.seed, torch.get_num_threads())
     table = metrics.cells(
-        {cell: measured.get(cell) for cell in every},
-        generated,
-        fitted,
-        limits,
+        {codec.architecture.cell: None for codec in every}
+        | {result.cell: result for result in found.results},
+        found.generated,
+        found.fitted,
+        found.limits,
         params.source,
         params.conditional,
     )
-    written: dict[Path, str | bytes] = {
+    selected = {models.selected_name(r.cell): codecs[r.cell] for r in found.selected}
+    written: Mapping[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generated, fitted, kinds),
+        evaluation_path: samples.to_bytes(found.selected, found.generated, found.fitted, classes),
+        codecs_path: models.to_bytes(selected),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)

@@ -23,7 +23,7 @@ from snrvae.codecs.search import best_output, margin
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION
+from snrvae.sources.source import DIMENSION, Source
 
 PASS = 8192  # points that go through a network at once: a few MB of activations
 MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent
@@ -49,6 +49,11 @@ class Architecture:
         """Coordinates of a point, k."""
         return DIMENSION
 
+    @property
+    def conditional_source(self) -> Source:
+        """What the codec has to code: the source, or what a label leaves open of it."""
+        return SOURCES[self.source].left_open(self.num_classes > 0)
+
 
 class Transmission(NamedTuple):
     """A batch that went through a codec: its latents, z [n, d] as received, and reconstructions [n, k]."""
@@ -66,9 +71,8 @@ class Codec(nn.Module):
         cell, network = architecture.cell, architecture.network
         points, labels = architecture.dimension, architecture.num_classes
         build = import_module(f"snrvae.codecs.networks.{network.kind}").build
-        source = SOURCES[architecture.source]
-        self.architecture, self.bounds = architecture, source.bounds
-        self.margin = margin(source.left_open(labels > 0), cell.snr)
+        self.architecture, self.bounds = architecture, SOURCES[architecture.source].bounds
+        self.margin = margin(architecture.conditional_source, cell.snr)
         self.channel = CHANNELS[cell.noise](cell.snr)
         self.encoder = build(points + labels, self.channel.outputs * cell.latent_dim, network)
         self.decoder = build(cell.latent_dim + labels, points, network)

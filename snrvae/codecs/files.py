@@ -46,7 +46,7 @@ def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
         for key, tensor in codec.state_dict().items()
     }
     described = {name: _described(codec.architecture) for name, codec in codecs.items()}
-    return safetensors.torch.save(tensors, {METADATA: json.dumps(described, sort_keys=True)})
+    return safetensors.torch.save(tensors, {METADATA: json.dumps(described)})
 
 
 def from_bytes(data: bytes) -> dict[str, Codec]:
