@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from snrvae.codecs import codec
 from snrvae.formats import dataset, tables
 from snrvae.limit import shannon
-from snrvae.measurement import evaluation, generation, metrics, shown
+from snrvae.measurement import evaluation, generation, metrics, samples
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources.known import SOURCES
@@ -47,7 +47,7 @@ def evaluate(
         ideal = numpy_stream(params.seed, "ideal samples")
         compared = pool.submit(generation.reference, source, splits["test"].points, ideal)
         results = list(
-            pool.map(lambda c: evaluation.fidelity(c, validation, test, params.seed), codecs.values())
+            pool.map(lambda c: evaluation.measure(c, validation, test, params.seed), codecs.values())
         )
         selected = evaluation.select(results)
         reference = compared.result()
@@ -75,7 +75,7 @@ def evaluate(
     written: dict[Path, str | bytes] = {
         cells_path: tables.to_csv(table),
         metrics_path: metrics.to_json(metrics.tree(table)),
-        evaluation_path: shown.to_bytes(selected, generated, fitted, kinds),
+        evaluation_path: samples.to_bytes(selected, generated, fitted, kinds),
     }
     for path, content in written.items():  # nothing before all is there
         files.write(path, content)

@@ -11,10 +11,10 @@ from torch import Tensor
 from snrvae.codecs import channel
 from snrvae.codecs.codec import Codecs, Latents, label_of
 from snrvae.formats import dataset
-from snrvae.formats.records import Estimate, Fidelity, Generation, Limit, OnDemand
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import density, generation, information, measures
+from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION, Faces, Labels, Points, Source
@@ -26,7 +26,7 @@ QUERIES = 2000  # test points whose latents are asked what they carry
 PASS = 8192  # points that go through a network at once: a few MB of activations
 
 
-def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fidelity:
+def measure(codec: Codecs, validation: Points, test: Points, seed: int) -> CodecMetrics:
     """Measure a codec of one cell on inputs [n, 3 + l]. Raises ValueError where it gives what is not finite.
 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
@@ -34,7 +34,7 @@ def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fide
     (cell,) = codec.cells
     validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
     error, first = _errors(codec, test, _generator(seed, "test noise", cell.latent_dim))
-    return Fidelity(
+    return CodecMetrics(
         cell,
         float(validation_error.mean()),
         measures.estimate(error),
@@ -48,9 +48,9 @@ def fidelity(codec: Codecs, validation: Points, test: Points, seed: int) -> Fide
     )
 
 
-def select(results: Iterable[Fidelity]) -> list[Fidelity]:
+def select(results: Iterable[CodecMetrics]) -> list[CodecMetrics]:
     """The best repeat of each cell by validation mse, in the order of the first repeats."""
-    best: dict[tuple[str, str], Fidelity] = {}
+    best: dict[tuple[str, str], CodecMetrics] = {}
     for result in results:
         name = (result.cell.model, result.cell.key)
         if name not in best or result.validation_mse < best[name].validation_mse:
@@ -95,7 +95,7 @@ def _judge(codec: Codecs, draws: Sequence[Tensor], reference: generation.Referen
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
         clouds[0],
-        on_demand(clouds, asked, source.faces) if codec.labels and source.faces else None,
+        conditional(clouds, asked, source.faces) if codec.labels and source.faces else None,
     )
 
 
@@ -110,14 +110,14 @@ def _decoded(codec: Codecs, z: Tensor, asked: Labels) -> Points:
     return torch.cat(parts, 1)[0].numpy()
 
 
-def on_demand(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces) -> OnDemand:
+def conditional(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces) -> ConditionalGeneration:
     """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
     distances, asked = faces.distances(np.concatenate(clouds)), np.concatenate(labels)
     own = distances[np.arange(len(asked)), asked]
     ratios = np.array(
         [generation.face_ratios(*draw, faces) for draw in zip(clouds, labels, strict=True)]
     )  # [draw, l]
-    return OnDemand(
+    return ConditionalGeneration(
         float(own.mean()),
         float((own <= distances.min(1)).mean()),
         measures.estimate(ratios.mean(1)),
@@ -126,7 +126,7 @@ def on_demand(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces) 
     )
 
 
-def limit(codec: Codecs, result: Fidelity, test: Points, lines: Lines, seed: int) -> Limit:
+def limit(codec: Codecs, result: CodecMetrics, test: Points, lines: Lines, seed: int) -> Limit:
     """Hold a noisy codec of one cell, measured as `result` on test inputs [n, 3 + l], against its limit.
 
     lines  certified below R(D): the source's, or for a conditional codec that of what the label leaves open
