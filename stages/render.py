@@ -9,7 +9,7 @@ import pandas as pd
 
 from snrvae.formats import tables
 from snrvae.limit import shannon
-from snrvae.measurement import metrics, shown
+from snrvae.measurement import metrics, samples
 from snrvae.reporting import figures, page, report
 from snrvae.settings import grid
 from snrvae.settings.params import Params
@@ -41,7 +41,7 @@ def render(
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, params.source, conditional))
     diverged = tables.cells_of(cells[cells.diverged == 1])
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: shown.from_bytes(data, drawable, count, params.kinds))
+    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, count, params.kinds))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     limit = pd.DataFrame(asdict(files.read(limit_path, lambda data: shannon.table_from_csv(data, law))))
     losses = pd.concat(

@@ -412,12 +412,12 @@ def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> 
 
 def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
     split = cube.SOURCE.sample(6000, np.random.default_rng(0))
-    found = evaluation.on_demand([split.points] * 2, [split.label] * 2, FACES)
+    found = evaluation.conditional([split.points] * 2, [split.label] * 2, FACES)
     assert found.distance == pytest.approx(0, abs=1e-7)
     assert found.share == 1
     assert found.ratio.value == pytest.approx(1, abs=0.6)
     assert found.worst_ratio >= found.ratio.value
-    wrong = evaluation.on_demand([split.points] * 2, [(split.label + 1) % 6] * 2, FACES)
+    wrong = evaluation.conditional([split.points] * 2, [(split.label + 1) % 6] * 2, FACES)
     assert wrong.distance > 0.4
     assert wrong.share < 0.01
     assert wrong.ratio.value > 100
@@ -428,13 +428,13 @@ def test_a_codec_that_knows_the_faces_generates_on_demand(
 ) -> None:
     reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
     found = evaluation.generate(trained["isotropic"], reference, 0)
-    assert found.on_demand is not None
-    assert found.on_demand.share > 0.9
-    assert found.on_demand.distance < 0.05
-    assert found.on_demand.face.shape == (len(found.points),)
-    assert len(np.unique(found.on_demand.face)) == 6
+    assert found.conditional is not None
+    assert found.conditional.share > 0.9
+    assert found.conditional.distance < 0.05
+    assert found.conditional.face.shape == (len(found.points),)
+    assert len(np.unique(found.conditional.face)) == 6
     nearest = cube.SOURCE.nearest(found.points)
-    assert (nearest == found.on_demand.face).mean() > 0.85
+    assert (nearest == found.conditional.face).mean() > 0.85
     again = evaluation.generate(trained["isotropic"], reference, 0)
     assert np.array_equal(again.points, found.points)
 
@@ -444,7 +444,7 @@ def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
 ) -> None:
     validation, test = (dataset.inputs(splits[name], 6) for name in ("validation", "test"))
     for name in ("isotropic", "learned"):
-        result = evaluation.fidelity(trained[name], validation, test, 0)
+        result = evaluation.measure(trained[name], validation, test, 0)
         limit = evaluation.limit(trained[name], result, test, table.lines, 0)
         assert result.linear_mse == measures.linear_mse(2, 100.0, square.SOURCE)
         assert limit.gap_db.value > 0

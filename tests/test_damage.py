@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from snrvae.codecs import codec
 from snrvae.formats import dataset, npz, tables
 from snrvae.limit import shannon
-from snrvae.measurement import metrics, shown
+from snrvae.measurement import metrics, samples
 from snrvae.reporting import report
 from snrvae.settings import grid, params
 from snrvae.settings.params import Params
@@ -447,7 +447,7 @@ def decoders(settings: Params) -> dict[str, Decode]:
         CUBE: lambda data: dataset.of_counts(cube.SOURCE, data, settings.data.counts),
         AE: lambda data: codec.autoencoders_from_bytes(data, settings.source),
         VAE: lambda data: codec.snr_vaes_from_bytes(data, settings.source),
-        CLOUDS: lambda data: shown.from_bytes(data, every, count),
+        CLOUDS: lambda data: samples.from_bytes(data, every, count),
         CELLS: lambda data: metrics.from_csv(data, every),
         LIMIT: shannon.table_from_csv,
         TRAINING_AE: lambda data: tables.training_from_csv(data, grid.autoencoders(settings)),

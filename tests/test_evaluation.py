@@ -13,10 +13,10 @@ from torch.distributions import Normal, kl_divergence
 
 from snrvae.codecs import channel, network
 from snrvae.codecs.codec import Codecs
-from snrvae.formats.records import Estimate, Fidelity, Limit
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, information, measures
+from snrvae.measurement.records import CodecMetrics, Estimate, Limit
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Source, Split
@@ -31,7 +31,7 @@ def alone(codecs: list[Codecs]) -> list[Codecs]:
 
 
 @pytest.fixture(scope="module")
-def results(alone: list[Codecs], splits: dict[str, Split]) -> list[Fidelity]:
+def results(alone: list[Codecs], splits: dict[str, Split]) -> list[CodecMetrics]:
     return [measured(codec, splits) for codec in alone]
 
 
@@ -40,8 +40,8 @@ def reference(splits: dict[str, Split]) -> generation.Reference:
     return generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
 
 
-def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> Fidelity:
-    return evaluation.fidelity(codec, splits["validation"].points, splits["test"].points, seed)
+def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> CodecMetrics:
+    return evaluation.measure(codec, splits["validation"].points, splits["test"].points, seed)
 
 
 def of(codecs: Sequence[Codecs], noise: str) -> Codecs:
@@ -134,7 +134,7 @@ def test_the_mse_is_that_of_other_noise_within_its_error(
 
 
 def test_the_reconstructions_are_the_decoded_latents(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split]
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split]
 ) -> None:
     for codec, result in zip(alone, results, strict=True):
         decoded = codec.decode(torch.from_numpy(result.latents).T.unsqueeze(0))[0]
@@ -156,25 +156,25 @@ def test_learned_noise_has_a_mean_share_of_one_over_the_training_set(
     alone: list[Codecs], splits: dict[str, Split]
 ) -> None:
     train = splits["train"].points
-    result = evaluation.fidelity(of(alone, "learned"), train, train, SEED)
+    result = evaluation.measure(of(alone, "learned"), train, train, SEED)
     assert result.noise_share is not None
     assert result.noise_share.shape == (len(train), 2)
     assert result.noise_share.mean() == pytest.approx(1, abs=1e-3)
     assert result.noise_share.std() > 0.01
 
 
-def test_only_learned_noise_has_shares(results: list[Fidelity]) -> None:
+def test_only_learned_noise_has_shares(results: list[CodecMetrics]) -> None:
     for result in results:
         assert (result.noise_share is not None) == (result.cell.noise == "learned")
 
 
-def test_the_linear_reference_is_that_of_the_cell(results: list[Fidelity]) -> None:
+def test_the_linear_reference_is_that_of_the_cell(results: list[CodecMetrics]) -> None:
     for result in results:
         assert result.linear_mse == measures.linear_mse(result.cell.latent_dim, result.cell.snr, cube.SOURCE)
 
 
 def test_a_cell_is_measured_the_same_whatever_was_measured_before(
-    codecs: list[Codecs], results: list[Fidelity], splits: dict[str, Split]
+    codecs: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split]
 ) -> None:
     again = {codec.cells[0]: measured(codec, splits) for codec in evaluation.single(codecs[::-1])[::-1]}
     assert all(equal(again[result.cell], result) for result in results)
@@ -189,7 +189,7 @@ def test_validation_and_test_points_get_different_noise(
     alone: list[Codecs], splits: dict[str, Split]
 ) -> None:
     test, codec = splits["test"].points, of(alone, "isotropic")
-    result = evaluation.fidelity(codec, test, test, SEED)
+    result = evaluation.measure(codec, test, test, SEED)
     first = ((result.reconstructed - test) ** 2).mean()
     assert result.validation_mse != pytest.approx(float(first), rel=1e-4)
     assert result.mse.value != pytest.approx(float(first), rel=1e-4), "the mse averages several transmissions"
@@ -201,9 +201,9 @@ def test_validation_points_are_transmitted_as_often_as_test_points(
     validation, test = splits["validation"].points, splits["test"].points
     for noise, moves in (("isotropic", True), ("none", False)):
         monkeypatch.setattr(evaluation, "NOISE_DRAWS", 4)
-        often = evaluation.fidelity(of(alone, noise), validation, test, SEED)
+        often = evaluation.measure(of(alone, noise), validation, test, SEED)
         monkeypatch.setattr(evaluation, "NOISE_DRAWS", 1)
-        once = evaluation.fidelity(of(alone, noise), validation, test, SEED)
+        once = evaluation.measure(of(alone, noise), validation, test, SEED)
         assert (often.validation_mse != once.validation_mse) == moves
         assert (often.mse.value != once.mse.value) == moves
 
@@ -233,13 +233,13 @@ def test_points_decoded_in_parts_are_the_same(
 # The selected repeat
 
 
-def with_mse(result: Fidelity, repeat: int, validation: float, test: float) -> Fidelity:
+def with_mse(result: CodecMetrics, repeat: int, validation: float, test: float) -> CodecMetrics:
     cell = replace(result.cell, repeat=repeat)
     return replace(result, cell=cell, validation_mse=validation, mse=Estimate(test, 0.0))
 
 
 def test_the_best_repeat_is_the_best_on_validation_points_whatever_the_test_says(
-    results: list[Fidelity],
+    results: list[CodecMetrics],
 ) -> None:
     like = results[0]
     tried = [with_mse(like, 0, 0.2, 0.1), with_mse(like, 1, 0.1, 0.3), with_mse(like, 2, 0.3, 0.0)]
@@ -248,7 +248,7 @@ def test_the_best_repeat_is_the_best_on_validation_points_whatever_the_test_says
         assert best.cell.repeat == 1
 
 
-def test_every_cell_has_one_selected_repeat_in_the_order_of_the_first(results: list[Fidelity]) -> None:
+def test_every_cell_has_one_selected_repeat_in_the_order_of_the_first(results: list[CodecMetrics]) -> None:
     selected = evaluation.select(results)
     found = [(result.cell.model, result.cell.key) for result in selected]
     assert found == list(dict.fromkeys((result.cell.model, result.cell.key) for result in results))
@@ -332,7 +332,7 @@ def test_a_fitted_density_generates_what_the_codec_reconstructs(
 ) -> None:
     """The latents of training points, decoded, are its ideal: no density of them can do better."""
     codec, train = of(alone, "none"), splits["train"].points
-    reconstructed = evaluation.fidelity(codec, train, train, SEED).reconstructed
+    reconstructed = evaluation.measure(codec, train, train, SEED).reconstructed
     ideal = generation.generation_ratio(generation.excess(reconstructed, cube.SOURCE), len(reconstructed))
     prior, fitted = (
         evaluation.generate(codec, reference, SEED),
@@ -373,18 +373,22 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 # Shannon's limit
 
 
-def held(codec: Codecs, result: Fidelity, splits: dict[str, Split], lines: Lines, seed: int = SEED) -> Limit:
+def held(
+    codec: Codecs, result: CodecMetrics, splits: dict[str, Split], lines: Lines, seed: int = SEED
+) -> Limit:
     return evaluation.limit(codec, result, splits["test"].points, lines, seed)
 
 
-def noisy(alone: Sequence[Codecs], results: Sequence[Fidelity], noise: str) -> list[tuple[Codecs, Fidelity]]:
+def noisy(
+    alone: Sequence[Codecs], results: Sequence[CodecMetrics], noise: str
+) -> list[tuple[Codecs, CodecMetrics]]:
     found = [(codec, r) for codec, r in zip(alone, results, strict=True) if codec.noise == noise]
     assert len({codec.cells[0].snr for codec, _ in found}) > 1
     return found
 
 
 def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     for codec, result in noisy(alone, results, "isotropic"):
         found, snr = held(codec, result, splits, lines), codec.cells[0].snr
@@ -403,7 +407,7 @@ def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
 
 
 def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     for codec, result in noisy(alone, results, "learned"):
         found = held(codec, result, splits, lines)
@@ -422,7 +426,7 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
     noise: str,
     moves: bool,
     alone: list[Codecs],
-    results: list[Fidelity],
+    results: list[CodecMetrics],
     splits: dict[str, Split],
     lines: Lines,
 ) -> None:
@@ -435,7 +439,7 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
 
 
 def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     small = replace(result, mse=Estimate(result.mse.value, result.mse.value * 1e-4))
@@ -446,7 +450,7 @@ def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
 
 
 def test_twice_the_mse_is_three_decibels_more(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     double = replace(result, mse=Estimate(result.mse.value * 2, result.mse.stderr * 2))
@@ -457,7 +461,7 @@ def test_twice_the_mse_is_three_decibels_more(
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_what_passes_is_that_of_other_latents_of_the_same_points(
-    noise: str, alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    noise: str, alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
     found = held(codec, result, splits, lines)
@@ -484,7 +488,7 @@ def test_what_passes_is_that_of_other_latents_of_the_same_points(
 
 
 def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
-    alone: list[Codecs], results: list[Fidelity], splits: dict[str, Split], lines: Lines
+    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     once, twice, other = (held(codec, result, splits, lines, seed) for seed in (1, 1, 2))
@@ -495,7 +499,7 @@ def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
 
 def test_as_many_test_points_are_asked_as_said_whatever_their_number(
     alone: list[Codecs],
-    results: list[Fidelity],
+    results: list[CodecMetrics],
     splits: dict[str, Split],
     lines: Lines,
     monkeypatch: pytest.MonkeyPatch,

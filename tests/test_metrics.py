@@ -12,9 +12,9 @@ import pytest
 
 from snrvae.codecs.codec import Codecs
 from snrvae.formats import tables
-from snrvae.formats.records import Estimate, Fidelity, Generation, Limit
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, metrics
+from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split
@@ -38,14 +38,14 @@ OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"cover
 TEXTS = {"model", "noise", "source", "information_saturated"}
 
 Generations = dict[Cell, Generation]
-Measured = tuple[dict[Cell, Fidelity | None], Generations, Generations, dict[Cell, Limit]]
+Measured = tuple[dict[Cell, CodecMetrics | None], Generations, Generations, dict[Cell, Limit]]
 
 
 @pytest.fixture(scope="module")
 def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Measured:
     test, validation = splits["test"], splits["validation"].points
     alone = {codec.cells[0]: codec for codec in evaluation.single(codecs)}
-    results = [evaluation.fidelity(codec, validation, test.points, 0) for codec in alone.values()]
+    results = [evaluation.measure(codec, validation, test.points, 0) for codec in alone.values()]
     reference = generation.reference(cube.SOURCE, test.points, np.random.default_rng(0))
     chosen = evaluation.select(results)
     return (

@@ -270,7 +270,7 @@ def test_training_reaches_the_limit_of_a_normal_source() -> None:
     codecs, _ = Pool(splits["train"].points, recipe, 2).fit(cells, lambda *_: None)
     alone = {each.cells[0]: each for each in evaluation.single(codecs)}
     validation, test = splits["validation"].points, splits["test"].points
-    measured = [evaluation.fidelity(each, validation, test, 0) for each in alone.values()]
+    measured = [evaluation.measure(each, validation, test, 0) for each in alone.values()]
     lines = shannon.rate_distortion_table(law("gaussian")).lines
     for result in evaluation.select(measured):
         gap = evaluation.limit(alone[result.cell], result, test, lines, 0).gap_db

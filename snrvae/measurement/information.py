@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snrvae.formats.records import Estimate
 from snrvae.measurement import measures
+from snrvae.measurement.records import Estimate
 
 ROWS = 32  # queries at a time: their products with all components stay in the cache
 RESOLUTION = 2.0**-24  # of float32, relative

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from snrvae.formats.records import Estimate
+from snrvae.measurement.records import Estimate
 from snrvae.sources.source import DIMENSION, Source
 
 Array = NDArray[np.floating]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from snrvae.formats import tables
-from snrvae.formats.records import Fidelity, Generation, Limit, OnDemand
+from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Generation, Limit
 from snrvae.settings.grid import Cell
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import Source
@@ -56,7 +56,7 @@ METRICS = (
 
 
 def cells(
-    results: Mapping[Cell, Fidelity | None],
+    results: Mapping[Cell, CodecMetrics | None],
     generations: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
     limits: Mapping[Cell, Limit],
@@ -142,7 +142,7 @@ def _check_columns(table: pd.DataFrame, selected: pd.DataFrame, source: Source, 
                 raise ValueError(f"{name}: values below 0")
 
 
-def _fidelity(result: Fidelity | None) -> dict[str, Any]:
+def _fidelity(result: CodecMetrics | None) -> dict[str, Any]:
     if result is None:
         return {}
     kl = result.kl_bits
@@ -169,10 +169,10 @@ def _generation(generated: Generation | None) -> dict[str, Any]:
         "generation_ratio_stderr": generated.ratio.stderr,
         "generation_p_value": generated.p_value,
         "coverage": generated.coverage,
-    } | _on_demand(generated.on_demand)
+    } | _on_demand(generated.conditional)
 
 
-def _on_demand(asked: OnDemand | None) -> dict[str, Any]:
+def _on_demand(asked: ConditionalGeneration | None) -> dict[str, Any]:
     if asked is None:
         return dict.fromkeys(ON_DEMAND)
     return {

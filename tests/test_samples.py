@@ -1,4 +1,4 @@
-"""What figures show: the selected cells' clouds, by model, key and kind."""
+"""Figure samples: the selected cells' clouds, by model, key and kind."""
 
 import io
 import zipfile
@@ -8,42 +8,42 @@ import numpy as np
 import pytest
 
 from snrvae.formats import npz
-from snrvae.formats.records import Estimate, Fidelity, Generation
-from snrvae.measurement import shown
+from snrvae.measurement import samples
+from snrvae.measurement.records import CodecMetrics, Estimate, Generation
 from snrvae.settings.grid import Cell
 
 COUNT = 7000
 AE, LEARNED = Cell("none", 2, None, 1), Cell("learned", 2, 10.0, 0)
 
 
-def records(cell: Cell) -> tuple[Fidelity, Generation]:
+def records(cell: Cell) -> tuple[CodecMetrics, Generation]:
     rng = np.random.default_rng(cell.repeat)
     nothing = Estimate(0.0, 0.0)
     latents, reconstructed, generated = (rng.random((COUNT, n), np.float32) for n in (2, 3, 3))
     share = latents + 1 if cell.noise == "learned" else None
     return (
-        Fidelity(cell, 0.0, nothing, None, 0.0, 0.0, 0.0, latents, reconstructed, share),
+        CodecMetrics(cell, 0.0, nothing, None, 0.0, 0.0, 0.0, latents, reconstructed, share),
         Generation(0.0, 0.0, 0.0, nothing, 1.0, 0.0, generated),
     )
 
 
-def put() -> tuple[bytes, dict[Cell, tuple[Fidelity, Generation]]]:
+def put() -> tuple[bytes, dict[Cell, tuple[CodecMetrics, Generation]]]:
     made = {cell: records(cell) for cell in (AE, LEARNED)}
     generated = {cell: generation for cell, (_, generation) in made.items()}
     fitted = {AE: replace(made[AE][1], points=made[AE][1].points[::-1])}
-    return shown.to_bytes([fidelity for fidelity, _ in made.values()], generated, fitted), made
+    return samples.to_bytes([measured for measured, _ in made.values()], generated, fitted), made
 
 
 def test_the_file_gives_back_the_first_points_of_every_cloud() -> None:
     data, made = put()
     arrays = npz.from_bytes(data)
     for name, cell in (("ae/d2", AE), ("snr_vae_learned/d2-snr10", LEARNED)):
-        fidelity, generated = made[cell]
-        assert np.array_equal(arrays[f"{name}/reconstructed"], fidelity.reconstructed[: shown.POINTS])
-        assert np.array_equal(arrays[f"{name}/generated"], generated.points[: shown.POINTS])
-        assert np.array_equal(arrays[f"{name}/latents"], fidelity.latents[: shown.LATENTS])
+        measured, generated = made[cell]
+        assert np.array_equal(arrays[f"{name}/reconstructed"], measured.reconstructed[: samples.POINTS])
+        assert np.array_equal(arrays[f"{name}/generated"], generated.points[: samples.POINTS])
+        assert np.array_equal(arrays[f"{name}/latents"], measured.latents[: samples.LATENTS])
     assert np.array_equal(arrays["snr_vae_learned/d2-snr10/noise_share"], made[LEARNED][0].noise_share[:6000])
-    assert np.array_equal(arrays["ae/d2/fitted"], made[AE][1].points[::-1][: shown.POINTS])
+    assert np.array_equal(arrays["ae/d2/fitted"], made[AE][1].points[::-1][: samples.POINTS])
     assert len(arrays) == 8, "an autoencoder has no noise to share, and learned noise no fitted density"
 
 

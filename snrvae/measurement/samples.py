@@ -1,4 +1,4 @@
-"""What figures show of the selected cells: clouds of points and latents, as one npz.
+"""Figure samples: clouds of points and latents of the selected cells, as one npz.
 
 Arrays are named `model/key/kind`, e.g. snr_vae/d2-snr10/generated.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.formats import dataset, npz
-from snrvae.formats.records import Fidelity, Generation
+from snrvae.measurement.records import CodecMetrics, Generation
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import DIMENSION
 
@@ -18,7 +18,7 @@ LATENTS = 6000  # of a histogram
 
 
 def to_bytes(
-    selected: Sequence[Fidelity],
+    selected: Sequence[CodecMetrics],
     generated: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
     kinds: int = 0,
@@ -32,7 +32,7 @@ def to_bytes(
         name = f"{result.cell.model}/{result.cell.key}"
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
-        if (asked := generated[result.cell].on_demand) is not None:
+        if (asked := generated[result.cell].conditional) is not None:
             arrays[f"{name}/requested"] = dataset.one_hot(asked.face[:POINTS], kinds)
         if result.cell in fitted:
             arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
