@@ -25,7 +25,7 @@ from benchmarks.tables import machine, table
 from snrvae.codecs import channel, network, search
 from snrvae.codecs.codec import Codecs, Latents, decoder_widths, project
 from snrvae.codecs.network import Network
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, measures

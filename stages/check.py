@@ -1,13 +1,15 @@
 """Check params.yaml before anything runs: a key that no stage lists would go unseen by DVC."""
 
 from snrvae.settings.params import Params
-from snrvae.training import engines
 from stages import files
 
 
 def check(params: Params) -> None:
-    """`files.run` has checked the settings; what is left is the machine."""
-    engines.check(params)
+    """`files.run` has checked the settings; what is left is whether this machine has the engine."""
+    if params.train.engine != "compiled":
+        from snrvae.training import engines  # noqa: PLC0415 - the default starts without PyTorch
+
+        engines.check(params)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scmrepo.exceptions import SCMError
 
-from snrvae.formats import tables
 from snrvae.reporting import figures, report
+from snrvae.settings import tables
 from stages import files
 
 FOLDER = Path("compare")

@@ -10,10 +10,10 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import psutil
 
-from snrvae.formats import dataset
 from snrvae.settings import memory, params
 from snrvae.settings.params import Params
-from snrvae.sources.known import SOURCES
+from snrvae.sources import dataset
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Split
 
 Content = TypeVar("Content")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snrvae.limit import shannon
 from snrvae.settings.params import Params
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
 from stages import files
 
 

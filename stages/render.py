@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from snrvae.formats import tables
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import figures, page, report
-from snrvae.settings import grid
+from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
+from snrvae.training import history
 from stages import files
 
 
@@ -41,13 +41,15 @@ def render(
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, params.source, conditional))
     diverged = tables.cells_of(cells[cells.diverged == 1])
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, count, params.kinds))
+    clouds = files.read(
+        evaluation_path, lambda data: samples.from_bytes(data, drawable, count, params.num_classes)
+    )
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     limit = pd.DataFrame(asdict(files.read(limit_path, lambda data: shannon.table_from_csv(data, law))))
     losses = pd.concat(
         [
-            files.read(ae_losses_path, lambda data: tables.training_from_csv(data, autoencoders, diverged)),
-            files.read(vae_losses_path, lambda data: tables.training_from_csv(data, snr_vaes, diverged)),
+            files.read(ae_losses_path, lambda data: history.from_csv(data, autoencoders, diverged)),
+            files.read(vae_losses_path, lambda data: history.from_csv(data, snr_vaes, diverged)),
         ]
     )
     versions = files.read(lock_path, report.locked_versions)

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.settings import grid

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats.records import History
+from snrvae.training.history import History
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
 from snrvae.training import loop

@@ -17,7 +17,7 @@ import yaml
 from distributed import Client
 
 from snrvae.codecs import codec
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split

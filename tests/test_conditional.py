@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.limit import segments, shannon
 from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.measurement import evaluation, generation, information, measures

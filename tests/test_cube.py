@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.sources import cube
 from snrvae.sources.cube import FACES
 from snrvae.sources.source import Split

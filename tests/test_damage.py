@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snrvae.codecs import codec
-from snrvae.formats import dataset, npz, tables
+from snrvae.settings import tables
+from snrvae.sources import dataset, npz
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import report

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from snrvae.formats import dataset, tables
+from snrvae.settings import tables
+from snrvae.sources import dataset
 from snrvae.reporting import figures, report
 from snrvae.sources import cube
 from snrvae.sources.source import Split

@@ -16,7 +16,7 @@ import yaml
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Train
 from snrvae.sources import cube

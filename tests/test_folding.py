@@ -8,7 +8,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Points
 from snrvae.training import folding, loop, program
 from snrvae.training.loop import Draws, Recipe, Targets

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.measurement import density, evaluation
 from snrvae.settings import memory, params
 from snrvae.settings.params import Params

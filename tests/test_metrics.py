@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import tables
+from snrvae.settings import tables
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, metrics
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from snrvae.formats import npz
+from snrvae.sources import npz
 
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=9)
 arrays = st.dictionaries(

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from snrvae.formats import dataset, tables
+from snrvae.settings import tables
+from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.measurement import metrics
 from snrvae.reporting import page

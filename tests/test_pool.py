@@ -15,8 +15,8 @@ import pytest
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import dataset
-from snrvae.formats.records import History
+from snrvae.sources import dataset
+from snrvae.training.history import History
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube

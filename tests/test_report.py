@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from snrvae.formats import tables
+from snrvae.settings import tables
 from snrvae.measurement import metrics
 from snrvae.reporting import report
 from snrvae.settings import params

@@ -23,7 +23,7 @@ from PIL import Image
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
 from snrvae.codecs.network import Network
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.measurement import evaluation
 from snrvae.settings.grid import Cell

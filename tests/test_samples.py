@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snrvae.formats import npz
+from snrvae.sources import npz
 from snrvae.measurement import samples
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation
 from snrvae.settings.grid import Cell

@@ -22,12 +22,12 @@ from scipy import stats
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.measurement import evaluation, measures, metrics
 from snrvae.settings import grid, params
 from snrvae.sources import gaussian, sphere, square
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source, Split
 from snrvae.training.loop import Recipe
 from snrvae.training.pool import Pool

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from snrvae.formats import dataset
+from snrvae.sources import dataset
 from snrvae.settings import params
 from snrvae.sources import cube
 from snrvae.sources.source import Split

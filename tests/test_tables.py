@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrvae.formats import tables
-from snrvae.formats.records import History
+from snrvae.settings import tables
+from snrvae.training.history import History
 from snrvae.settings.grid import Cell
 
 VAE, AE = Cell("isotropic", 2, 10.0, 1), Cell("none", 3, None, 0)

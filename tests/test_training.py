@@ -15,7 +15,7 @@ from torch.distributions import Normal, kl_divergence
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
 from snrvae.codecs.network import Network
-from snrvae.formats.records import History
+from snrvae.training.history import History
 from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube
 from snrvae.sources.source import Points, Split

@@ -3,9 +3,9 @@
     z = μ + σ·ε,  ε ~ N(0, I)
 
 A channel turns an encoder's output [n, outputs·d] into `Latents`: the means μ [n, d] and the noise power σ².
-The SNR s is a linear power ratio, and the signal power is P = E|μ|²/d. In training P is that of the batch, and
-gradients flow through it; in evaluation P was measured once on the training points (`measure`), so that the
-noise of a point does not depend on the points beside it.
+The SNR s is a linear power ratio, and the signal power is P = E|μ|²/d. In training P is that of the batch,
+and gradients flow through it; in evaluation P was measured once on the training points (`measure`), so that
+the noise of a point does not depend on the points beside it.
 """
 
 import math

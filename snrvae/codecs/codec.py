@@ -96,7 +96,7 @@ class Codec(nn.Module):
         return project(self.decoder(self._with_label(z, label)), self.bounds)
 
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The encoder's output [n, outputs·d]; in evaluation the best of a search (snrvae/codecs/search.py)."""
+        """The encoder's output [n, outputs·d]; in evaluation the best of a search (see `best_output`)."""
 
         def encoder(points: Tensor) -> Tensor:
             return self.encoder(self._with_label(points, label))

@@ -91,8 +91,8 @@ def of_run(data: bytes, noises: tuple[str, ...], source: str, num_classes: int) 
             raise ValueError(f"holds {made.cell.name} of {made.source}, but params.yaml says {source}")
         if made.num_classes != num_classes:
             raise ValueError(
-                f"holds {made.cell.name}, trained with {made.num_classes} labels, but expected {num_classes}: "
-                "params.yaml and the models differ in conditional"
+                f"holds {made.cell.name}, trained with {made.num_classes} labels, but expected "
+                f"{num_classes}: params.yaml and the models differ in conditional"
             )
     return codecs
 

@@ -84,9 +84,9 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
     """T: the distance of the distribution of latents z [n, d] from N(0, I), without bias.
 
     T = ∫ |φ(t) − e^{−|t|²/2}|² N(t; 0, I) dt for the characteristic function φ of z: the BHEP statistic
-    (Baringhaus & Henze, Metrika 1988). With the kernel k(z, z′) = e^{−|z − z′|²/2} it is a squared maximum mean
-    discrepancy to N(0, I) in closed form, E k(z, z′) − 2·2^{−d/2} E e^{−|z|²/4} + 3^{−d/2}. E k is the mean over
-    pairs of different points; a batch is compared in groups of at most 128.
+    (Baringhaus & Henze, Metrika 1988). With the kernel k(z, z′) = e^{−|z − z′|²/2} it is a squared maximum
+    mean discrepancy to N(0, I) in closed form, E k(z, z′) − 2·2^{−d/2} E e^{−|z|²/4} + 3^{−d/2}. E k is the
+    mean over pairs of different points; a batch is compared in groups of at most 128.
 
     With labels [n, l], each equally frequent, T is the mean over labels of that of their points.
     """
@@ -94,19 +94,17 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
     groups = z.reshape(-1, size, dims)  # [g, m, d]
     square = groups.square().sum(2)
     kernel = torch.exp(groups @ groups.mT - (square.unsqueeze(2) + square.unsqueeze(1)) / 2)  # [g, m, m]
-    if label is None:
-        others: Tensor | float = float(size - 1)  # of the same label, for each point
-        pairs = size * (size - 1)
-        all_others = float(pairs)
-    else:
-        own = label.reshape(-1, size, label.shape[1])
+    others = z.new_full((), size - 1)  # points of the same label beside each point
+    classes = 1
+    if label is not None:
+        own, classes = label.reshape(-1, size, label.shape[1]), label.shape[1]
         same = own @ own.mT
         kernel, others = kernel * same, same.sum(2) - 1
-        pairs = size * (size - 1) / label.shape[1]  # on average
-        all_others = others.sum(1).mean()
     within = kernel.sum((1, 2)).mean() - size  # a point's kernel with itself is 1
     across = (others * torch.exp(-square / 4)).sum(1).mean()
-    return (within - 2 * 2 ** (-dims / 2) * across + 3 ** (-dims / 2) * all_others) / pairs
+    expected = others.expand_as(square).sum(1).mean()
+    pairs = size * (size - 1) / classes  # on average
+    return (within - 2 * 2 ** (-dims / 2) * across + 3 ** (-dims / 2) * expected) / pairs
 
 
 def group_size(batch: int) -> int:
@@ -132,5 +130,5 @@ def mmd(z: Tensor, prior: Tensor) -> Tensor:
 
 
 def pull(mean: Tensor, target: Tensor) -> Tensor:
-    """E|μ − target|² of latent means [n, d]: what draws them to a folded start (snrvae/training/folding.py)."""
+    """E|μ − target|² of latent means [n, d]: what draws them to a folded start (training/folding.py)."""
     return (mean - target).square().sum(1).mean()

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from snrvae.formats import tables
 from snrvae.limit import cube_edges, segments
 from snrvae.limit.quadrature import Array, cube_surface, node_count
 from snrvae.limit.rate_distortion import Bound, Lines, blahut_arimoto
+from snrvae.settings import tables
 from snrvae.sources import cube, square
 from snrvae.sources.source import Source
 

@@ -235,7 +235,9 @@ def _transmit(codec: Codec, split: Split, generator: torch.Generator, times: int
 def _received(
     codec: Codec, encoded: Sequence[Latents], labels: Sequence[Tensor | None], generator: torch.Generator
 ) -> _Received:
-    sent = [latents.transmit(_normal(*latents.mean.shape, generator)) for latents in encoded]
+    sent = [
+        latents.transmit(_normal(len(latents.mean), latents.mean.shape[1], generator)) for latents in encoded
+    ]
     reconstructed = torch.cat([codec.decode(z, label) for z, label in zip(sent, labels, strict=True)])
     kl = share = None
     if encoded[0].log_noise_power is not None:

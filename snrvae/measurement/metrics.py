@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from snrvae.formats import tables
 from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Generation, Limit
+from snrvae.settings import tables
 from snrvae.settings.grid import Cell
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 
 FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")

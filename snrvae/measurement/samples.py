@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.formats import dataset, npz
 from snrvae.measurement.records import CodecMetrics, Generation
 from snrvae.settings.grid import Cell
+from snrvae.sources import dataset, npz
 from snrvae.sources.source import DIMENSION
 
 POINTS = 3000  # of a cloud

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from snrvae.reporting.figures import DIMS, LABELS, Array, Arrays
 from snrvae.reporting.report import significant, templates
-from snrvae.settings.grid import MODELS, Cell
+from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.sources.source import Labels, Source, Split
 
@@ -96,7 +96,12 @@ def html(page: Mapping[str, Any]) -> str:
 
 def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Noise in the order of the grid, numbers as they are; an autoencoder, without SNR, first."""
-    return column.map(list(MODELS).index) if column.name == "noise" else column.fillna(0)
+    return column.map(_noise_order) if column.name == "noise" else column.fillna(0)
+
+
+def _noise_order(noise: str) -> int:
+    """The place of a noise in the grid: noises that a user added come last."""
+    return list(CODECS).index(noise) if noise in CODECS else len(CODECS)
 
 
 def _frame(source: Source) -> tuple[float, float]:

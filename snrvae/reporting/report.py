@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from snrvae.settings.params import Params
-from snrvae.sources.known import SOURCES
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import DIMENSION
 from snrvae.training import folding
 

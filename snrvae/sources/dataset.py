@@ -18,7 +18,7 @@ def draw(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]
 
 
 def inputs(split: Split, num_classes: int) -> Points:
-    """What an encoder receives: points [n, 3], or with num_classes > 0 also their labels, one-hot [n, 3 + l]."""
+    """What an encoder receives: points [n, 3]; if num_classes > 0, with one-hot labels behind [n, 3 + l]."""
     if not num_classes:
         return split.points
     return np.concatenate([split.points, one_hot(split.label, num_classes)], 1)

@@ -1,1 +1,1 @@
-"""Training: engines that run the steps, the batches and schedule they share, cells over cores and machines."""
+"""Training: engines that run the steps, the batches and schedule they share, cores and machines."""

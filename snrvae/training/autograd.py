@@ -1,7 +1,8 @@
 """The engines torch and cuda: any network and any loss, by autograd.
 
-All cells of one shape are one program: torch.func.vmap runs the definition over their stacked parameters, and
-one fused Adam moves them. Both engines promise the same bytes for the same group of cells, threads and device.
+All cells of one shape are one program: torch.func.vmap runs the definition over their stacked parameters,
+and one fused Adam moves them. Both engines promise the same bytes for the same group of cells, threads and
+device.
 """
 
 import copy
@@ -110,7 +111,7 @@ class Program:
     def __init__(self, codecs: Sequence[Codec], config: TrainConfig, device: str):
         self._train, self._device = config.train, device
         self._conditional = codecs[0].architecture.num_classes > 0
-        parameters, buffers = stack_module_state(list(codecs))  # type: ignore[arg-type]
+        parameters, buffers = stack_module_state(list(codecs))
         self._parameters = {n: p.detach().to(device).requires_grad_() for n, p in parameters.items()}
         self._buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
         self._codec = copy.deepcopy(codecs[0]).to("meta")  # the module's code, without its numbers

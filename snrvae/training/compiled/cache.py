@@ -14,7 +14,6 @@ from numba import config
 from numba.core.caching import UserWideCacheLocator
 from numba.core.registry import cpu_target
 
-
 # A kernel contains those of other modules that it calls: what is kept belongs to the folder as a whole.
 _CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 
