@@ -28,7 +28,7 @@ from tests.repository import TINY
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CELLS = [
     Cell("none", 1, None, 0),
     *(

@@ -24,7 +24,7 @@ from snrvae.training import loop
 from snrvae.training.loop import Recipe
 from snrvae.training.pool import Pool
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 MakeRecipe = Callable[..., Recipe]
 Bits = dict[Cell, bytes]

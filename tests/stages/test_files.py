@@ -24,7 +24,7 @@ from snrvae.training import loop
 from snrvae.training.loop import Recipe
 from stages import files
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TREE: dict[str, Any] = {
     "seed": 5,
     "data": {"train_points": 60, "validation_points": 60, "test_points": 600},

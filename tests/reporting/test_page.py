@@ -23,7 +23,7 @@ from snrvae.settings import params
 from snrvae.settings.grid import MODELS, Cell
 from snrvae.sources import cube
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LARGEST = 6_000_000  # bytes
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 

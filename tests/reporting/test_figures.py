@@ -15,7 +15,7 @@ from snrvae.reporting import figures, report
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 LIMIT = pd.read_csv(ROOT / "reports" / "rate_distortion.csv")
 

@@ -29,7 +29,7 @@ from snrvae.training import loop, program
 from stages import files
 from tests.compiled import begun, gaussianity, gradients, off_the_points, without_moving
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 assert cube.SOURCE.faces is not None
 FACES = cube.SOURCE.faces
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

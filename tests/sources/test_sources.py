@@ -33,7 +33,7 @@ from snrvae.training.loop import Recipe
 from snrvae.training.pool import Pool
 from stages import files
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 COUNT = 200_000
 SIGMAS = 5  # a tolerance in standard errors

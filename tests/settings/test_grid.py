@@ -12,7 +12,7 @@ from snrvae.settings import grid, params
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 
-COMMITTED = (Path(__file__).parents[1] / "params.yaml").read_text()
+COMMITTED = (Path(__file__).parents[2] / "params.yaml").read_text()
 
 a_cell = st.builds(
     Cell,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from snrvae.settings import params
 from snrvae.settings.params import Params
 
-COMMITTED = Path(__file__).parents[1] / "params.yaml"
+COMMITTED = Path(__file__).parents[2] / "params.yaml"
 TREE: dict[str, Any] = {
     "seed": 0,
     "data": {"train_points": 480, "validation_points": 60, "test_points": 600},

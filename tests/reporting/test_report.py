@@ -15,7 +15,7 @@ from snrvae.reporting import report
 from snrvae.settings import params
 from snrvae.settings.grid import Noise
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 VERSIONS = report.locked_versions((ROOT / "requirements.lock").read_bytes())

@@ -17,7 +17,7 @@ from snrvae.training import program, step
 from snrvae.training.step import Program
 from stages import files
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SETTINGS: dict[str, Any] = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},

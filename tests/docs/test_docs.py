@@ -13,7 +13,7 @@ from scipy import stats
 from snrvae.codecs import channel
 from snrvae.limit import shannon
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 THEORY = (ROOT / "docs" / "theory.md").read_text()
 NAMED = sorted(set(re.findall(r"`(tests/[^`]*)`", THEORY)))
 

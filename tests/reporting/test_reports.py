@@ -29,7 +29,7 @@ from snrvae.measurement import evaluation
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"
 MODELS, CUBE = ROOT / "data" / "snr_vae.safetensors", ROOT / "data" / "cube.npz"
 SIX_DIGITS = 5.1e-6  # half a unit of the sixth, relative

@@ -18,7 +18,7 @@ from snrvae.settings.params import Params
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
