@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snrvae.settings.grid import Cell
+
 
 class Latents(NamedTuple):
     """Means μ [n, d], and ln σ² [n, d] or, if all points have the same noise, [1, 1]; None without noise."""
@@ -39,9 +41,9 @@ class Channel(nn.Module):
     signal_power: Tensor
     noise_log_gain: Tensor
 
-    def __init__(self, snr: float | None):
+    def __init__(self, cell: Cell):
         super().__init__()
-        given = torch.tensor(math.inf if snr is None else snr, dtype=torch.float32)
+        given = torch.tensor(math.inf if cell.snr is None else cell.snr, dtype=torch.float32)
         self.register_buffer("snr", given, persistent=False)  # the file has it in the cell
         self.register_buffer("signal_power", torch.ones(()))
         self.register_buffer("noise_log_gain", torch.zeros(()))

@@ -72,8 +72,8 @@ class Codec(nn.Module):
         points, labels = architecture.dimension, architecture.num_classes
         build = import_module(f"snrvae.codecs.networks.{network.kind}").build
         self.architecture, self.bounds = architecture, SOURCES[architecture.source].bounds
-        self.margin = margin(architecture.conditional_source, cell.snr)
-        self.channel = CHANNELS[cell.noise](cell.snr)
+        self.margin = margin(architecture.conditional_source, cell)
+        self.channel = CHANNELS[cell.noise](cell)
         self.encoder = build(points + labels, self.channel.outputs * cell.latent_dim, network)
         self.decoder = build(cell.latent_dim + labels, points, network)
 

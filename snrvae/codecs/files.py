@@ -150,6 +150,6 @@ def _filled(name: str, codec: Codec, tensors: Mapping[str, Tensor]) -> Codec:
         sound = tensor.isnan().all() if diverged else tensor.isfinite().all()
         if not sound or (key == "channel.signal_power" and (tensor < 0).any()):
             raise ValueError(f"{name}/{key}: values that are not finite, or a negative power")
+    codec.channel = type(codec.channel)(codec.architecture.cell)  # on the CPU, with what no file holds
     codec.load_state_dict(state, assign=True)
-    codec.channel.snr = type(codec.channel)(codec.architecture.cell.snr).snr
     return codec.eval().requires_grad_(False)

@@ -90,7 +90,7 @@ def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMet
         cell,
         float(validation_error.mean()),
         measures.estimate(error),
-        measures.linear_mse(cell.latent_dim, cell.snr, codec.architecture.conditional_source),
+        measures.linear_mse(cell, codec.architecture.conditional_source),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),

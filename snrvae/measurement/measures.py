@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 from snrvae.measurement.records import Estimate
+from snrvae.settings.grid import Cell
 from snrvae.sources.source import DIMENSION, Source
 
 Array = NDArray[np.floating]
@@ -25,18 +26,18 @@ def squared_error(points: Array, reconstructed: Array) -> NDArray[np.float64]:
     return (difference**2).mean(axis=-1)
 
 
-def linear_mse(latent_dim: int, snr: float | None, source: Source) -> float:
+def linear_mse(cell: Cell, source: Source) -> float:
     """MSE of the best linear codec of a source: PCA, the SNR channel, a linear MMSE decoder.
 
     Of its k components of equal variance m = min(d, k) are sent, each over d / m uses of the channel:
     D = k·variance·[1 - (m/k)·s′/(1 + s′)] with s′ = s·d/m. They are uncorrelated, so any m will do.
     """
     components = source.components
-    sent = min(latent_dim, components)
-    if snr is None:
+    sent = min(cell.latent_dim, components)
+    if cell.snr is None:
         share = 1.0
     else:
-        effective = snr * latent_dim / sent
+        effective = cell.snr * cell.latent_dim / sent
         share = effective / (1 + effective)
     return components / DIMENSION * source.variance * (1 - sent / components * share)
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import DIMENSION
@@ -97,7 +98,7 @@ def markdown(
         length="edge length" if source.unit == "edge" else source.unit,
         surface=source.dimension == 2,
         closed=source.dimension == 2 and source.components == DIMENSION,
-        folded=not params.conditional and folding.folds(source, max(params.snr)),
+        folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
         on_demand=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),

@@ -69,8 +69,7 @@ class FoldedTargets:
 
     def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
         source = SOURCES[config.source]
-        snr = cell.snr if cell.latent_dim == inputs.shape[1] == DIMENSION else None
-        folds = snr is not None and folding.folds(source, snr)
+        folds = inputs.shape[1] == DIMENSION and folding.folds(source, cell)
         self.steps = schedule.pulled_steps(config.train) if folds else 0
         self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source
 

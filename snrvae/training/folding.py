@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points, Source
 
 Floats = NDArray[np.float32]
@@ -21,10 +22,12 @@ SPREAD = np.float32(0.235)  # the root of its mean square around that, by coordi
 APART = 4  # standard deviations of the noise that layers have between them, at least
 
 
-def folds(source: Source, snr: float) -> bool:
-    """Whether a source is a closed surface around its mean, whose layers such noise leaves apart."""
+def folds(source: Source, cell: Cell) -> bool:
+    """Whether a cell has three latents for a closed surface, whose layers its noise leaves apart."""
+    if cell.latent_dim != 3 or cell.snr is None:
+        return False
     closed = source.dimension == 2 and source.components == 3
-    return closed and 2 * float(LAYER / SPREAD) >= APART / math.sqrt(snr)
+    return closed and 2 * float(LAYER / SPREAD) >= APART / math.sqrt(cell.snr)
 
 
 def folded(points: Points, source: Source) -> Floats:

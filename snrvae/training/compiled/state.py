@@ -29,37 +29,33 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
     encoder_widths = mlp.widths(made.dimension + labels, codec.channel.outputs * latent_dim, settings)
     decoder_widths = mlp.widths(latent_dim + labels, made.dimension, settings)
     first, second = (sum(o * (i + 1) for i, o in pairwise(w)) for w in (encoder_widths, decoder_widths))
-    parameters, gradient, first_moment, second_moment = (_aligned(_rows(first) + second) for _ in range(4))
+    parameters, gradient, *moments = (_aligned(_rows(first) + second) for _ in range(4))
     space, ones = _aligned(3, max(*encoder_widths, *decoder_widths) * batch), _aligned(batch)
     ones[:] = 1
-    encoder, decoder = (
-        Perceptron(
-            widths=np.array(w),
+
+    def perceptron(widths: list[int], part: slice) -> Perceptron:
+        size = sum(widths) * batch
+        return Perceptron(
+            widths=np.array(widths),
             activation=ACTIVATIONS[settings.activation],
             parameters=parameters[part],
             gradient=gradient[part],
-            activations=_aligned(sum(w) * batch),
-            slopes=_aligned(0 if settings.activation == "relu" else sum(w) * batch),
-            delta=_aligned(w[-1], batch),
+            activations=_aligned(size),
+            slopes=_aligned(0 if settings.activation == "relu" else size),
+            delta=_aligned(widths[-1], batch),
             ones=ones,
             space=space,
         )
-        for w, part in ((encoder_widths, slice(first)), (decoder_widths, slice(_rows(first), None)))
-    )
-    for net, module in ((encoder, codec.encoder), (decoder, codec.decoder)):
-        for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
-            flat[:] = parameter.detach().numpy()
-    group = losses.group_size(batch)
+
+    encoder = perceptron(encoder_widths, slice(first))
+    decoder = perceptron(decoder_widths, slice(_rows(first), None))
+    _copy(codec, encoder, decoder)
+    size = losses.group_size(batch)
     return TrainState(
-        encoder=encoder,
-        decoder=decoder,
-        parameters=parameters,
-        gradient=gradient,
-        first_moment=first_moment,
-        second_moment=second_moment,
+        *(encoder, decoder, parameters, gradient, *moments),
         gradient_at_z=_aligned(latent_dim + labels, batch),
         root=_aligned(latent_dim, batch),
-        kernel=_aligned(group + 5, group),
+        kernel=_aligned(size + 5, size),
         kind=np.zeros(batch, np.int64),
         labels=labels,
         noise=NOISES[made.cell.noise],
@@ -68,6 +64,13 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
         lower=np.float32(codec.bounds[0]),
         upper=np.float32(codec.bounds[1]),
     )
+
+
+def _copy(codec: Codec, *networks: Perceptron) -> None:
+    """Put the parameters of encoder and decoder into flat memory."""
+    for net, module in zip(networks, (codec.encoder, codec.decoder), strict=True):
+        for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
+            flat[:] = parameter.detach().numpy()
 
 
 def finish(state: TrainState, codec: Codec, inputs: Points) -> Codec:
