@@ -25,37 +25,24 @@ ACTIVATIONS = {"relu": network.RELU, "silu": network.SILU, "tanh": network.TANH}
 def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
     """A codec before its first step, for batches of b points."""
     made = codec.architecture
-    labels, latent_dim, settings = made.num_classes, made.cell.latent_dim, made.network
-    encoder_widths = mlp.widths(made.dimension + labels, codec.channel.outputs * latent_dim, settings)
-    decoder_widths = mlp.widths(latent_dim + labels, made.dimension, settings)
-    first, second = (sum(o * (i + 1) for i, o in pairwise(w)) for w in (encoder_widths, decoder_widths))
-    parameters, gradient, *moments = (_aligned(_rows(first) + second) for _ in range(4))
-    space, ones = _aligned(3, max(*encoder_widths, *decoder_widths) * batch), _aligned(batch)
-    ones[:] = 1
-
-    def perceptron(widths: list[int], part: slice) -> Perceptron:
-        size = sum(widths) * batch
-        return Perceptron(
-            widths=np.array(widths),
-            activation=ACTIVATIONS[settings.activation],
-            parameters=parameters[part],
-            gradient=gradient[part],
-            activations=_aligned(size),
-            slopes=_aligned(0 if settings.activation == "relu" else size),
-            delta=_aligned(widths[-1], batch),
-            ones=ones,
-            space=space,
-        )
-
-    encoder = perceptron(encoder_widths, slice(first))
-    decoder = perceptron(decoder_widths, slice(_rows(first), None))
-    _copy(codec, encoder, decoder)
-    size = losses.group_size(batch)
+    labels, latent_dim = made.num_classes, made.cell.latent_dim
+    sizes = [
+        sum(parameter.numel() for parameter in net.parameters()) for net in (codec.encoder, codec.decoder)
+    ]
+    whole = _rows(sizes[0]) + sizes[1]
+    parameters, gradient = _aligned(whole), _aligned(whole)
+    encoder, decoder = _networks(codec, batch, parameters, gradient)
+    group = losses.group_size(batch)
     return TrainState(
-        *(encoder, decoder, parameters, gradient, *moments),
+        encoder=encoder,
+        decoder=decoder,
+        parameters=parameters,
+        gradient=gradient,
+        first_moment=_aligned(whole),
+        second_moment=_aligned(whole),
         gradient_at_z=_aligned(latent_dim + labels, batch),
         root=_aligned(latent_dim, batch),
-        kernel=_aligned(size + 5, size),
+        kernel=_aligned(group + 5, group),
         kind=np.zeros(batch, np.int64),
         labels=labels,
         noise=NOISES[made.cell.noise],
@@ -66,11 +53,35 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
     )
 
 
-def _copy(codec: Codec, *networks: Perceptron) -> None:
-    """Put the parameters of encoder and decoder into flat memory."""
-    for net, module in zip(networks, (codec.encoder, codec.decoder), strict=True):
+def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) -> list[Perceptron]:
+    """Encoder and decoder in flat memory, the decoder on a row of its own, and space for their passes."""
+    made, activation = codec.architecture, codec.architecture.network.activation
+    latent_dim, labels = made.cell.latent_dim, made.num_classes
+    widths = [
+        mlp.widths(made.dimension + labels, codec.channel.outputs * latent_dim, made.network),
+        mlp.widths(latent_dim + labels, made.dimension, made.network),
+    ]
+    space, ones = _aligned(3, max(widths[0] + widths[1]) * batch), _aligned(batch)
+    ones[:] = 1
+    networks, start = [], 0
+    for module, features in zip((codec.encoder, codec.decoder), widths, strict=True):
+        count, size = sum(o * (i + 1) for i, o in pairwise(features)), sum(features) * batch
+        net = Perceptron(
+            widths=np.array(features),
+            activation=ACTIVATIONS[activation],
+            parameters=parameters[start : start + count],
+            gradient=gradient[start : start + count],
+            activations=_aligned(size),
+            slopes=_aligned(0 if activation == "relu" else size),
+            delta=_aligned(features[-1], batch),
+            ones=ones,
+            space=space,
+        )
         for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
             flat[:] = parameter.detach().numpy()
+        networks.append(net)
+        start += _rows(count)
+    return networks
 
 
 def finish(state: TrainState, codec: Codec, inputs: Points) -> Codec:
