@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scmrepo.exceptions import SCMError
 
-from snrvae.reporting import figures, report
+from snrvae.reporting import report
+from snrvae.reporting.figures.style import DIMS, INK, MARKERS, style
 from snrvae.settings import tables
 from stages import files
 
@@ -38,7 +39,7 @@ def compare(revisions: Sequence[str]) -> str:
     metrics = {rev: _read(system, rev, "reports/metrics.json", _metrics) for rev, system in systems.items()}
     cells = {rev: _read(system, rev, "reports/cells.csv", _table) for rev, system in systems.items()}
     table = markdown(params, metrics)
-    with figures.style():
+    with style():
         image = report.png(figure(cells))
     files.write(FOLDER / "compare.md", table)
     files.write(FOLDER / "compare.png", image)
@@ -69,7 +70,7 @@ def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
                     if measure in line:  # runs from before it was measured have none
                         axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
             axes.set(xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
-    handles = [Line2D([], [], color=figures.INK, **_look(index)) for index in range(len(chosen))]
+    handles = [Line2D([], [], color=INK, **_look(index)) for index in range(len(chosen))]
     handles += [Line2D([], [], color=_colour(latent_dim), lw=4) for latent_dim in dims]
     labels = [*chosen, *(f"d = {latent_dim}" for latent_dim in dims)]
     drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
@@ -180,14 +181,14 @@ def _shown(value: Any) -> str:
 
 
 def _colour(latent_dim: Any) -> Any:
-    return figures.DIMS[(int(latent_dim) - 1) % len(figures.DIMS)]
+    return DIMS[(int(latent_dim) - 1) % len(DIMS)]
 
 
 def _look(index: int) -> dict[str, Any]:
     """Line style and marker of a revision; markers grow, so that equal points show as rings."""
     return {
         "ls": LINES[index % len(LINES)],
-        "marker": figures.MARKERS[index % len(figures.MARKERS)],
+        "marker": MARKERS[index % len(MARKERS)],
         "markersize": 5 + 3 * index,
         "markerfacecolor": "none",
     }

@@ -3,13 +3,17 @@
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
-from snrvae.reporting import figures, page, report
+from snrvae.reporting import page, report
+from snrvae.reporting.figures.report import draw
+from snrvae.reporting.figures.style import Array, style
 from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
@@ -33,57 +37,54 @@ def render(
     report_path: Path,
     page_path: Path,
 ) -> None:
-    autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
-    source, conditional = SOURCES[params.source], params.conditional
-    law = shannon.law(source.left_open(conditional))
-    every, count = autoencoders + snr_vaes, params.data.test_points
-    splits = files.read_cube(cube_path, params)
-    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, params.source, conditional))
-    diverged = tables.cells_of(cells[cells.diverged == 1])
-    drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(
-        evaluation_path, lambda data: samples.from_bytes(data, drawable, count, params.num_classes)
-    )
-    tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
-    limit = pd.DataFrame(asdict(files.read(limit_path, lambda data: shannon.table_from_csv(data, law))))
-    losses = pd.concat(
-        [
-            files.read(ae_losses_path, lambda data: history.from_csv(data, autoencoders, diverged)),
-            files.read(vae_losses_path, lambda data: history.from_csv(data, snr_vaes, diverged)),
-        ]
-    )
+    source, splits = SOURCES[params.source], files.read_cube(cube_path, params)
+    cells, tree, clouds = _measured(params, cells_path, metrics_path, evaluation_path)
+    limit, asymptotes = _limit(params, limit_path)
+    losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
-    asymptotes = {
-        latent_dim: shannon.point_by_point_curve(latent_dim, 25, law)
-        for latent_dim in params.latent_dim
-        if latent_dim in law.dims
-    }
-    with figures.style():
-        drawn = {  # in the order in which the report shows them
-            "rate_distortion.svg": figures.rate_distortion(cells, limit, asymptotes),
-            "data.png": figures.data(splits["train"], source),
-            "autoencoder_latents.svg": figures.autoencoder_latents(cells, clouds),
-            "grid.svg": figures.grid(cells),
-            "controlled_latents.svg": figures.controlled_latents(cells, clouds),
-            "clouds.png": figures.clouds(cells, clouds, splits["test"], source),
-        }
-        if (cells.noise == "isotropic").any():
-            drawn["generated.png"] = figures.generated(cells, clouds, splits["test"], source)
-        if conditional:
-            drawn["requested.png"] = figures.requested(cells, clouds, source)
-        elif {1, 2} & set(params.latent_dim):
-            drawn["codes.png"] = figures.codes(cells, clouds, splits["test"], source)
-        if (cells.noise == "learned").any():
-            drawn["learned_noise.svg"] = figures.learned_noise(cells, clouds)
-        drawn["training.svg"] = figures.training(losses)
-        images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
+    with style():
+        drawn = draw(cells, limit, asymptotes, clouds, losses, splits, source, params.conditional)
+        images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
     text = report.markdown(params, cells, tree, versions, digests, list(images))
     content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
     files.write(report_path, text)
     files.write(page_path, page.html(content))
+
+
+def _measured(
+    params: Params, cells_path: Path, metrics_path: Path, evaluation_path: Path
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """The table of cells, the tree of metrics and the figure samples."""
+    every, count = grid.autoencoders(params) + grid.snr_vaes(params), params.data.test_points
+    source, conditional, classes = params.source, params.conditional, params.num_classes
+    cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, source, conditional))
+    tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
+    drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
+    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, count, classes))
+    return cells, tree, clouds
+
+
+def _limit(params: Params, path: Path) -> tuple[pd.DataFrame, dict[int, tuple[Array, Array]]]:
+    """The table of the limit, and by latent_dim what codes for one point at a time approach."""
+    law = shannon.law(SOURCES[params.source].left_open(params.conditional))
+    limit = pd.DataFrame(asdict(files.read(path, lambda data: shannon.table_from_csv(data, law))))
+    dims = [latent_dim for latent_dim in params.latent_dim if latent_dim in law.dims]
+    return limit, {latent_dim: shannon.point_by_point_curve(latent_dim, 25, law) for latent_dim in dims}
+
+
+def _losses(params: Params, cells: pd.DataFrame, ae_path: Path, vae_path: Path) -> pd.DataFrame:
+    """The training tables of all cells; those that diverged may lack losses."""
+    diverged = tables.cells_of(cells[cells.diverged == 1])
+    autoencoders, snr_vaes = grid.autoencoders(params), grid.snr_vaes(params)
+    return pd.concat(
+        [
+            files.read(ae_path, lambda data: history.from_csv(data, autoencoders, diverged)),
+            files.read(vae_path, lambda data: history.from_csv(data, snr_vaes, diverged)),
+        ]
+    )
 
 
 def _sha256(file: BinaryIO) -> str:

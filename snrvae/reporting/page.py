@@ -16,7 +16,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from snrvae.reporting.figures import DIMS, LABELS, Array, Arrays
+from snrvae.reporting import drawing
+from snrvae.reporting.figures.style import DIMS, LABELS, Array, Arrays
 from snrvae.reporting.report import significant, templates
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
@@ -36,7 +37,7 @@ def content(
     metrics: Mapping[str, Any],
     limit: pd.DataFrame,
     asymptotes: Mapping[int, tuple[Array, Array]],
-    shown: Arrays,
+    samples: Arrays,
     test: Split,
     source: Source,
     versions: Mapping[str, str],
@@ -45,7 +46,7 @@ def content(
 
     cells       the table cells.csv;  metrics  the tree metrics.json;  limit  the table rate_distortion.csv
     asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
-    shown       clouds and latents of the selected cells, as shown.to_bytes names them
+    samples       clouds and latents of the selected cells, as samples.to_bytes names them
     test        the split whose first points were reconstructed
     """
     selected = cells[cells.selected == 1].sort_values(["noise", "latent_dim", "snr"], key=_order)
@@ -53,37 +54,58 @@ def content(
     every = [{str(name): value for name, value in row.items()} for row in records]
     rows = [row for row in every if not row["diverged"]]
     count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
-    dims, snrs = sorted({row["latent_dim"] for row in every}), sorted({row["snr"] for row in every} - {None})
     frame = _frame(source)
-    drawn = [_cell(row, shown, test, source, frame, count) for row in rows]
     return {
-        "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
-        "apart": source.distance is not None,
+        **_of_run(params, metrics, versions),
+        **_of_source(source, frame),
+        **_of_grid(every),
+        "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
+        "original": _cloud(test.points[:count], test.label[:count], frame),
+        "cells": [_cell(row, samples, test, source, frame, count) for row in rows],
+        "start": _first_shown(rows) if rows else None,
+        **_lines(selected, limit, asymptotes),
+    }
+
+
+def _of_run(params: Params, metrics: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+    """What the page says about the run."""
+    return {
         "summary": metrics["summary"],
         "conditional": params.conditional,
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         "test_points": params.data.test_points,
         "versions": dict(versions),
+    }
+
+
+def _of_source(source: Source, frame: tuple[float, float]) -> dict[str, Any]:
+    """How the page shows the source."""
+    drawn = drawing.of(source)
+    return {
+        "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
+        "apart": source.distance is not None,
         "faces": source.faces is not None,
         "labels": [
             {"name": name, "colour": colour}
             for name, colour in zip(source.labels, LABELS[: len(source.labels)], strict=True)
         ],
         "frame": frame,
-        "view": source.view,
-        "outline": source.outline,
-        "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
+        "view": drawn.view,
+        "outline": drawn.outline,
+    }
+
+
+def _of_grid(every: list[dict[str, Any]]) -> dict[str, Any]:
+    """The grid's axes, and its cells that diverged."""
+    dims, snrs = sorted({row["latent_dim"] for row in every}), sorted({row["snr"] for row in every} - {None})
+    return {
         "dims": [{"latent_dim": d, "colour": _colour(d - 1)} for d in dims],
         "dimension_colours": [_colour(i) for i in range(max(dims))],
         "snrs": [
             {"snr": snr, "label": f"{snr:g}", "symbol": _cycled(SYMBOLS, i), "glyph": _cycled(GLYPHS, i)}
             for i, snr in enumerate(snrs)
         ],
-        "original": _cloud(test.points[:count], test.label[:count], frame),
-        "cells": drawn,
         "diverged": [_which(row) for row in every if row["diverged"]],
-        "start": _first_shown(rows) if rows else None,
-        **_lines(selected, limit, asymptotes),
     }
 
 
@@ -99,6 +121,11 @@ def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":
     return column.map(_noise_order) if column.name == "noise" else column.fillna(0)
 
 
+def _codec(noise: str) -> str:
+    """What the page calls a codec of a noise, also of one that a user added."""
+    return CODECS.get(noise, f"SNR-VAE, {noise} noise")
+
+
 def _noise_order(noise: str) -> int:
     """The place of a noise in the grid: noises that a user added come last."""
     return list(CODECS).index(noise) if noise in CODECS else len(CODECS)
@@ -106,16 +133,21 @@ def _noise_order(noise: str) -> int:
 
 def _frame(source: Source) -> tuple[float, float]:
     """Of each coordinate; points outside it are counted, not drawn."""
-    low, high = source.view
+    low, high = drawing.of(source).view
     return low - (high - low) / 6, high + (high - low) / 6
 
 
 def _cell(
-    row: Mapping[str, Any], shown: Arrays, test: Split, source: Source, frame: tuple[float, float], count: int
+    row: Mapping[str, Any],
+    samples: Arrays,
+    test: Split,
+    source: Source,
+    frame: tuple[float, float],
+    count: int,
 ) -> dict[str, Any]:
     cell = Cell(row["noise"], row["latent_dim"], row["snr"], row["repeat"])
     name = f"{cell.model}/{cell.key}"
-    reconstructed, generated = (shown[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
+    reconstructed, generated = (samples[f"{name}/{kind}"][:count] for kind in ("reconstructed", "generated"))
     isotropic = cell.noise == "isotropic"
     bits = row["capacity_bits"] if isotropic else row["kl_bits"]
     return {
@@ -123,7 +155,7 @@ def _cell(
         "noise": cell.noise,
         "latent_dim": cell.latent_dim,
         "snr": cell.snr,
-        "title": f"{CODECS[cell.noise]}, d = {cell.latent_dim}" + (f", SNR {cell.snr:g}" if cell.snr else ""),
+        "title": f"{_codec(cell.noise)}, d = {cell.latent_dim}" + (f", SNR {cell.snr:g}" if cell.snr else ""),
         "colour": _colour(cell.latent_dim - 1),
         "bits": bits,
         "bits_are": "capacity" if isotropic else "E KL",
@@ -140,15 +172,15 @@ def _cell(
             "coverage": f"{row['coverage']:.1%}",
         },
         "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], frame),
-        "generated": _cloud(generated, _label(shown, name, generated, source), frame),
-        "latents": _densities(shown[f"{name}/latents"]),
+        "generated": _cloud(generated, _label(samples, name, generated, source), frame),
+        "latents": _densities(samples[f"{name}/latents"]),
     }
 
 
-def _label(shown: Arrays, name: str, generated: NDArray[np.floating], source: Source) -> Labels:
+def _label(samples: Arrays, name: str, generated: NDArray[np.floating], source: Source) -> Labels:
     """The labels [n] that generated points are coloured by: those asked for, or else their own."""
-    if f"{name}/requested" in shown:
-        return shown[f"{name}/requested"][: len(generated)].argmax(1).astype(np.uint8)
+    if f"{name}/requested" in samples:
+        return samples[f"{name}/requested"][: len(generated)].argmax(1).astype(np.uint8)
     return source.nearest(generated)
 
 

@@ -90,7 +90,6 @@ def markdown(
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     source = SOURCES[params.source]
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
-    grids = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
     return environment.get_template("report.md").render(
         params=params,
         source=source,
@@ -100,18 +99,25 @@ def markdown(
         closed=source.dimension == 2 and source.components == DIMENSION,
         folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
-        on_demand=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
-        autoencoders=[row for row in rows if row["noise"] == "none"],
-        isotropic=grids["isotropic"],
-        learned=grids["learned"],
         escape=_escape(metrics),
-        reference=grids["isotropic"] or grids["learned"],
+        **_tables(rows, params.conditional),
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
+
+
+def _tables(rows: list[dict[Any, Any]], conditional: bool) -> dict[str, list[dict[Any, Any]]]:
+    """The rows of selected cells that each of the report's tables has."""
+    by_noise = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
+    return {
+        "autoencoders": [row for row in rows if row["noise"] == "none"],
+        **by_noise,
+        "reference": by_noise["isotropic"] or by_noise["learned"],
+        "on_demand": [row for row in rows if row["noise"] != "learned"] if conditional else [],
+    }
 
 
 def templates(autoescape: bool) -> Environment:

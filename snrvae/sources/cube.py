@@ -68,15 +68,7 @@ SOURCE = Source(
     independent=independent,
     mean_distance=mean_distance,
     within=0.8588926181724995,  # the mean of mean_distance over a face, by Gauss–Legendre
-    view=(-0.1, 1.1),
-    outline=(
-        ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
-         (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),
-        ((1, 0, 0), (1, 0, 1)),
-        ((1, 1, 0), (1, 1, 1)),
-        ((0, 1, 0), (0, 1, 1)),
-    ),
     distance=surface_distance,
     faces=Faces(FACE_NAMES, to_square, square.SOURCE),
     stratified=stratified,
-)  # fmt: skip
+)

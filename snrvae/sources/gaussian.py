@@ -49,6 +49,5 @@ SOURCE = Source(
     independent=independent,
     mean_distance=mean_distance,
     within=4 * SIGMA / sqrt(pi),
-    view=(-1.0, 2.0),
     tangent=tangent,
 )

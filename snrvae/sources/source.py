@@ -62,7 +62,6 @@ class Source:
     independent    (n, rng) → n independent points [n, 3]
     mean_distance  points p [n, 3] → E|p − X| [n], in closed form
     within         E|X − X′| of two independent points
-    view           of every coordinate, what pictures show;  outline  lines that pictures draw
     distance       points [n, 3] → their distance [n] from where the law lives; None: it lives everywhere
     tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
                    the slope is −λ; None: no closed form is known
@@ -82,8 +81,6 @@ class Source:
     independent: Callable[[int, Rng], NDArray[np.float64]]
     mean_distance: Callable[[Array], NDArray[np.float64]]
     within: float
-    view: tuple[float, float]
-    outline: tuple[tuple[Place, ...], ...] = ()
     distance: Callable[[Array], NDArray[np.float64]] | None = None
     tangent: Callable[[float], tuple[float, float]] | None = None
     faces: Faces | None = None

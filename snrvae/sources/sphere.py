@@ -11,7 +11,7 @@ from math import exp, log, log1p, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.source import Array, Place, Source
+from snrvae.sources.source import Array, Source
 
 
 def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -48,14 +48,6 @@ def _short_of_one(kappa: float) -> float:
     return 1 / kappa - 2 * twice / (1 - twice)
 
 
-def _circle(first: int, second: int) -> tuple[Place, ...]:
-    """The great circle through two axes, as a line."""
-    around = np.zeros((73, 3))
-    turn = np.linspace(0, 2 * pi, len(around))
-    around[:, first], around[:, second] = np.cos(turn), np.sin(turn)
-    return tuple((x, y, z) for x, y, z in around.tolist())
-
-
 SOURCE = Source(
     title="the surface of the unit sphere",
     noun="sphere",
@@ -69,8 +61,6 @@ SOURCE = Source(
     independent=independent,
     mean_distance=mean_distance,
     within=4 / 3,
-    view=(-1.2, 1.2),
-    outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0)),
     distance=distance,
     tangent=tangent,
 )

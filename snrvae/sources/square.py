@@ -59,7 +59,5 @@ SOURCE = Source(
     independent=independent,
     mean_distance=mean_distance,
     within=float((2 + np.sqrt(2) + 5 * np.arcsinh(1)) / 15),
-    view=(-0.1, 1.1),
-    outline=(((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)),),
     distance=distance,
 )

@@ -1,0 +1,68 @@
+"""How pictures show a source: the part of space, and the lines of its shape.
+
+A source needs no entry here: by default a picture shows its bounds with a margin, and no lines.
+"""
+
+from dataclasses import dataclass
+from math import isfinite, pi, sqrt
+
+import numpy as np
+
+from snrvae.sources import cube, gaussian, sphere, square
+from snrvae.sources.source import Place, Source
+
+MARGIN = 0.1  # of the distance between the bounds, at both ends
+REACH = 3.9  # standard deviations to both sides of the mean, if there are no bounds
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """view     both ends of each axis of space
+    outline  lines of the shape, each as the points that it joins
+    """
+
+    view: tuple[float, float]
+    outline: tuple[tuple[Place, ...], ...] = ()
+
+
+def of(source: Source) -> Drawing:
+    """How pictures show a source."""
+    return DRAWINGS.get(source) or Drawing(default_view(source))
+
+
+def default_view(source: Source) -> tuple[float, float]:
+    """The bounds of a source with a margin; without finite bounds its mean ± 3.9 standard deviations."""
+    low, high = source.bounds
+    if isfinite(high - low):
+        margin = MARGIN * (high - low)
+        return low - margin, high + margin
+    reach = REACH * sqrt(source.variance)
+    return min(source.mean) - reach, max(source.mean) + reach
+
+
+def _circle(first: int, second: int) -> tuple[Place, ...]:
+    """The unit circle through two axes."""
+    around = np.zeros((73, 3))
+    turn = np.linspace(0, 2 * pi, len(around))
+    around[:, first], around[:, second] = np.cos(turn), np.sin(turn)
+    return tuple((x, y, z) for x, y, z in around.tolist())
+
+
+DRAWINGS = {
+    cube.SOURCE: Drawing(
+        view=(-0.1, 1.1),
+        outline=(
+            ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
+             (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),
+            ((1, 0, 0), (1, 0, 1)),
+            ((1, 1, 0), (1, 1, 1)),
+            ((0, 1, 0), (0, 1, 1)),
+        ),
+    ),
+    sphere.SOURCE: Drawing(view=(-1.2, 1.2), outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0))),
+    square.SOURCE: Drawing(
+        view=(-0.1, 1.1),
+        outline=(((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)),),
+    ),
+    gaussian.SOURCE: Drawing(view=(-1.0, 2.0)),
+}  # fmt: skip

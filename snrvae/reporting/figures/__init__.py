@@ -1,0 +1,1 @@
+"""The report's figures: each function takes tables and arrays and returns a matplotlib Figure."""
