@@ -98,6 +98,8 @@ class Draws:
 
     def _targets_of(self, steps: range, choices: Sequence[Tensor]) -> Tensor:
         """Targets of the first j of the steps; zeros for cells that are not pulled."""
+        if not any(targets.steps > steps.start for targets in self._targets):
+            return self._inputs.new_zeros(len(self._targets), 0)
         rows = [choices[repeat].cpu().numpy() for repeat in self._repeat]
         each = [targets.draw(steps, choice) for targets, choice in zip(self._targets, rows, strict=True)]
         longest = max(each, key=len)
