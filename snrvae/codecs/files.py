@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snrvae.codecs.channels import CHANNELS
 from snrvae.codecs.codec import Architecture, Codec
+from snrvae.codecs.networks.mlp import ACTIVATIONS
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import NETWORKS, Network
 from snrvae.sources.registry import SOURCES
@@ -39,7 +40,7 @@ def selected_name(cell: Cell) -> str:
 
 
 def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
-    """The codecs as safetensors, in the order of their names."""
+    """The codecs as safetensors, in the order given."""
     tensors = {
         f"{name}/{key}": tensor.contiguous()
         for name, codec in codecs.items()
@@ -114,10 +115,11 @@ def _architecture(name: str, entry: Any, tensors: int) -> Architecture:
         raise ValueError(
             f"{name}: a model file of an earlier version, which names no architecture; train again"
         )
-    kind, noise, source = entry["network"]["kind"], entry["cell"]["noise"], entry["source"]
+    network, source = entry["network"], entry["source"]
     for what, value, known in (
-        ("network.kind", kind, NETWORKS),
-        ("noise", noise, tuple(CHANNELS)),
+        ("network.kind", network["kind"], NETWORKS),
+        ("network.activation", network["activation"], tuple(ACTIVATIONS)),
+        ("noise", entry["cell"]["noise"], tuple(CHANNELS)),
         ("source", source, tuple(SOURCES)),
     ):
         if value not in known:
@@ -125,10 +127,10 @@ def _architecture(name: str, entry: Any, tensors: int) -> Architecture:
     labels = entry["num_classes"]
     if type(labels) is not int or labels not in (0, len(SOURCES[source].labels)):
         raise ValueError(f"{name}: {source} has no {labels!r} labels")
-    network = Network.model_validate(entry["network"])
-    if network.hidden_layers > tensors:
-        raise ValueError(f"{name}: {network.hidden_layers} hidden layers, but {tensors} tensors in the file")
-    return Architecture(Cell(**entry["cell"]), network, labels, source, str(entry["engine"]))
+    settings = Network.model_validate(network)
+    if settings.hidden_layers > tensors:
+        raise ValueError(f"{name}: {settings.hidden_layers} hidden layers, but {tensors} tensors in the file")
+    return Architecture(Cell(**entry["cell"]), settings, labels, source, str(entry["engine"]))
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

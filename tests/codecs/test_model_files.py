@@ -1,8 +1,8 @@
 """Codecs and their file: what goes in comes out, and nothing else is let in."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,93 +10,126 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs import codec, files
+from snrvae.codecs.channels import CHANNELS
+from snrvae.codecs.codec import Architecture, Codec
+from snrvae.codecs.networks import mlp
 from snrvae.settings.grid import Cell
+from snrvae.settings.params import Network
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 
 Change = Callable[[dict[str, Tensor], dict[str, Any]], object]
 
-VAE = "snr_vae/d2"
+VAE = "snr_vae/d2-snr4/0"
+LEARNED = "snr_vae_learned/d2-snr4/0"
+NETWORK = {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 2}
 
 
 def points_of(splits: dict[str, Split], count: int = 64) -> Tensor:
     return torch.from_numpy(splits["test"].points[:count])
 
 
-def of(codecs: Sequence[Codecs], noise: str, latent_dim: int = 2) -> Codecs:
-    (found,) = (batch for batch in codecs if (batch.noise, batch.latent_dim) == (noise, latent_dim))
-    return found
+def untrained(cell: Cell, **network: Any) -> Codec:
+    return Codec(Architecture(cell, Network.model_validate(NETWORK | network), 0, "cube", "torch"))
 
 
-def tensors(batch: Codecs) -> list[Tensor]:
-    return [
-        *batch.encoder.weights,
-        *batch.encoder.biases,
-        *batch.decoder.weights,
-        *batch.decoder.biases,
-        batch.signal_power,
-        batch.noise_log_gain,
-    ]
+def copy(one: Codec) -> Codec:
+    """The same codec, its numbers in memory of its own."""
+    return files.from_bytes(files.to_bytes({"copy": one}))["copy"]
 
 
-def test_the_file_gives_back_every_cell_and_every_bit(codecs: list[Codecs]) -> None:
-    read = {batch.cells: batch for batch in codec.from_bytes(codec.to_bytes(codecs))}
-    assert set(read) == {batch.cells for batch in codecs}
-    for batch in codecs:
-        assert all(
-            torch.equal(*pair) for pair in zip(tensors(read[batch.cells]), tensors(batch), strict=True)
-        )
+def same(one: Codec, other: Codec) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_same_codecs_give_the_same_bytes(codecs: list[Codecs]) -> None:
-    data = codec.to_bytes(codecs)
-    assert codec.to_bytes(codecs) == data
-    assert codec.to_bytes(codec.from_bytes(data)) == data
-    assert codec.to_bytes(codecs[::-1]) == data
-
-
-def test_the_file_gives_back_which_cells_diverged_and_the_others_as_they_were(codecs: list[Codecs]) -> None:
-    marked = of(codecs, "learned").select(range(4))
-    marked.give_up([1, 3])
-    (read,) = codec.from_bytes(codec.to_bytes([marked]))
-    assert read.diverged == (marked.cells[1], marked.cells[3])
-    assert read.finite.tolist() == [True, False, True, False]
-    for one, other in zip(tensors(read), tensors(of(codecs, "learned")), strict=True):
-        assert torch.equal(one[[0, 2]], other[[0, 2]])
-
-
-def test_a_cell_that_is_not_a_number_in_part_is_damaged(codecs: list[Codecs]) -> None:
-    for place in range(len(tensors(of(codecs, "learned")))):
-        marked = of(codecs, "learned").select(range(4))
-        marked.give_up([1])
-        tensors(marked)[place][1] = 1.0
-        assert "not finite" in refusal(codec.to_bytes([marked]))
-
-
-def test_the_file_says_which_cells_it_holds_without_this_code(codecs: list[Codecs]) -> None:
-    data = codec.to_bytes(codecs)
+def described_in(data: bytes) -> dict[str, Any]:
+    """What a model file says of its codecs, read without this project's code."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     (described,) = header["__metadata__"].values()
-    assert json.loads(described)[VAE]["cells"][0] == {
-        "noise": "isotropic",
-        "latent_dim": 2,
-        "snr": 4.0,
-        "repeat": 0,
+    return json.loads(described)
+
+
+def test_the_file_gives_back_every_cell_and_every_bit(codecs: dict[str, Codec]) -> None:
+    read = files.from_bytes(files.to_bytes(codecs))
+    assert list(read) == list(codecs)
+    for name, one in codecs.items():
+        assert read[name].architecture == one.architecture
+        assert same(read[name], one)
+        assert torch.equal(read[name].channel.snr, one.channel.snr)
+        assert not read[name].training
+
+
+def test_the_same_codecs_give_the_same_bytes(codecs: dict[str, Codec]) -> None:
+    data = files.to_bytes(codecs)
+    assert files.to_bytes(codecs) == data
+    assert files.to_bytes(files.from_bytes(data)) == data
+
+
+def test_codecs_are_in_the_file_in_the_order_given(codecs: dict[str, Codec]) -> None:
+    backwards = dict(reversed(codecs.items()))
+    read = files.from_bytes(files.to_bytes(backwards))
+    assert list(read) == list(backwards)
+    assert all(same(read[name], one) for name, one in codecs.items())
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+@pytest.mark.parametrize(
+    "cell", [Cell("none", 2, None, 0), Cell("learned", 1, 4.0, 1), Cell("free", 3, None, 0)]
+)
+def test_every_architecture_comes_back(kind: str, activation: str, cell: Cell) -> None:
+    one = untrained(cell, kind=kind, activation=activation)
+    (read,) = files.from_bytes(files.to_bytes({cell.name: one})).values()
+    assert read.architecture == one.architecture
+    assert same(read, one)
+    x, noise = torch.rand(5, 3), torch.randn(5, cell.latent_dim)
+    assert torch.equal(read(x, noise).reconstruction, one.eval()(x, noise).reconstruction)
+
+
+def test_the_file_gives_back_which_cells_diverged_and_the_others_as_they_were(
+    codecs: dict[str, Codec],
+) -> None:
+    marked = {name: copy(one) for name, one in codecs.items()}
+    bad = [LEARNED, "ae/d1/1"]
+    for name in bad:
+        marked[name].mark_diverged()
+    read = files.from_bytes(files.to_bytes(marked))
+    assert {name for name, one in read.items() if one.diverged} == set(bad)
+    assert {name for name, one in read.items() if not one.finite} == set(bad)
+    assert all(same(read[name], one) for name, one in codecs.items() if name not in bad)
+
+
+def test_a_cell_that_is_not_a_number_in_part_is_damaged(codecs: dict[str, Codec]) -> None:
+    for key in codecs[LEARNED].state_dict():
+        marked = copy(codecs[LEARNED])
+        marked.mark_diverged()
+        marked.state_dict()[key].flatten()[0] = 1.0
+        assert "not finite" in refusal(files.to_bytes({LEARNED: marked}))
+
+
+def test_the_file_says_which_cells_it_holds_without_this_code(codecs: dict[str, Codec]) -> None:
+    data = files.to_bytes(codecs)
+    assert described_in(data)[VAE] == {
+        "cell": {"noise": "isotropic", "latent_dim": 2, "snr": 4.0, "repeat": 0},
+        "network": NETWORK,
+        "num_classes": 0,
+        "source": "cube",
+        "engine": "compiled",
     }
+    assert {name.rpartition("/")[0] for name in safetensors.torch.load(data)} == set(codecs)
+    assert f"{VAE}/encoder.0.weight" in safetensors.torch.load(data)
 
 
 # Bad files
 
 
 def changed(data: bytes, change: Change) -> bytes:
-    """The model file with its tensors and groups of cells changed."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    ((key, described),) = header["__metadata__"].items()
-    loaded, groups = safetensors.torch.load(data), json.loads(described)
-    change(loaded, groups)
-    return safetensors.torch.save(loaded, {key: json.dumps(groups)})
+    """The model file with its tensors and what it says of its codecs changed."""
+    loaded, described = safetensors.torch.load(data), described_in(data)
+    change(loaded, described)
+    return safetensors.torch.save(loaded, {files.METADATA: json.dumps(described)})
 
 
 def put(name: str, tensor: Tensor) -> Change:
@@ -107,73 +140,133 @@ def drop(part: str) -> Change:
     return lambda tensors, _: [tensors.pop(name) for name in list(tensors) if part in name]
 
 
-def cells(**columns: object) -> Change:
-    return lambda _, groups: [cell.update(columns) for cell in groups[VAE]["cells"]]
+def cell(**columns: object) -> Change:
+    return lambda _, described: described[VAE]["cell"].update(columns)
+
+
+def network(**settings: object) -> Change:
+    return lambda _, described: described[VAE]["network"].update(settings)
+
+
+def says(**entries: object) -> Change:
+    return lambda _, described: described[VAE].update(entries)
+
+
+def says_not(entry: str) -> Change:
+    return lambda _, described: described[VAE].pop(entry)
 
 
 FAULTS: dict[str, Change] = {
-    "inputs": put("encoder/0/weight", torch.zeros(4, 16, 4)),
-    "count of cells": put("encoder/0/weight", torch.zeros(3, 16, 3)),
-    "one axis": put("encoder/0/weight", torch.zeros(16)),
-    "bias without its last axis": put("encoder/1/bias", torch.zeros(4, 16)),
-    "two heads for one": put("encoder/2/weight", torch.zeros(4, 4, 16)),
-    "latents": put("decoder/0/weight", torch.zeros(4, 16, 1)),
-    "hidden units": put("decoder/1/weight", torch.zeros(4, 32, 16)),
-    "nan": put("decoder/2/bias", torch.full((4, 3, 1), torch.nan)),
-    "inf": put("encoder/1/weight", torch.full((4, 16, 16), torch.inf)),
-    "float64": put("encoder/1/weight", torch.zeros(4, 16, 16, dtype=torch.float64)),
-    "integers": put("encoder/1/weight", torch.zeros(4, 16, 16, dtype=torch.int32)),
-    "count of powers": put("signal_power", torch.ones(3)),
-    "nan power": put("signal_power", torch.tensor([1.0, 1.0, torch.nan, 1.0])),
-    "infinite power": put("signal_power", torch.tensor([1.0, 1.0, torch.inf, 1.0])),
-    "negative power": put("signal_power", torch.tensor([1.0, 1.0, -1.0, 1.0])),
-    "float64 power": put("signal_power", torch.ones(4, dtype=torch.float64)),
-    "axes of gains": put("noise_log_gain", torch.zeros(4, 1)),
-    "nan gain": put("noise_log_gain", torch.full((4,), torch.nan)),
-    "no weight in a layer": drop(f"{VAE}/decoder/1/weight"),
-    "a layer less": drop(f"{VAE}/decoder/1"),
+    "inputs": put("encoder.0.weight", torch.zeros(16, 4)),
+    "an axis for cells": put("encoder.0.weight", torch.zeros(1, 16, 3)),
+    "one axis": put("encoder.0.weight", torch.zeros(16)),
+    "bias with another axis": put("encoder.2.bias", torch.zeros(16, 1)),
+    "two heads for one": put("encoder.4.weight", torch.zeros(4, 16)),
+    "latents": put("decoder.0.weight", torch.zeros(16, 1)),
+    "hidden units": put("decoder.2.weight", torch.zeros(32, 16)),
+    "nan": put("decoder.4.bias", torch.full((3,), torch.nan)),
+    "inf": put("encoder.2.weight", torch.full((16, 16), torch.inf)),
+    "float64": put("encoder.2.weight", torch.zeros(16, 16, dtype=torch.float64)),
+    "integers": put("encoder.2.weight", torch.zeros(16, 16, dtype=torch.int32)),
+    "axes of powers": put("channel.signal_power", torch.ones(1)),
+    "nan power": put("channel.signal_power", torch.tensor(torch.nan)),
+    "infinite power": put("channel.signal_power", torch.tensor(torch.inf)),
+    "negative power": put("channel.signal_power", torch.tensor(-1.0)),
+    "float64 power": put("channel.signal_power", torch.ones((), dtype=torch.float64)),
+    "axes of gains": put("channel.noise_log_gain", torch.zeros(1)),
+    "nan gain": put("channel.noise_log_gain", torch.tensor(torch.nan)),
+    "no weight in a layer": drop(f"{VAE}/decoder.2.weight"),
+    "a layer less": drop(f"{VAE}/decoder.2"),
     "no decoder": drop(f"{VAE}/decoder"),
-    "no power": drop(f"{VAE}/signal_power"),
-    "another dimension": cells(latent_dim=1),
-    "dimension as text": cells(latent_dim="2"),
-    "another noise": cells(noise="learned"),
-    "unknown noise": cells(noise="pink"),
-    "no snr": cells(snr=None),
-    "snr as text": cells(snr="ten"),
-    "negative snr": cells(snr=-1.0),
-    "unknown column": cells(colour="red"),
-    "a cell less": lambda _, groups: groups[VAE]["cells"].pop(),
-    "no cells": lambda _, groups: groups[VAE]["cells"].clear(),
-    "cells as text": lambda _, groups: groups[VAE].update(cells="cells"),
-    "tensors of another group": lambda _, groups: groups.update(other=groups[VAE]),
-    "another depth": lambda _, groups: groups[VAE].update(hidden=[16]),
-    "no depth": lambda _, groups: groups[VAE].pop("hidden"),
+    "no power": drop(f"{VAE}/channel.signal_power"),
+    "another dimension": cell(latent_dim=1),
+    "dimension as text": cell(latent_dim="2"),
+    "more dimensions than any memory has": cell(latent_dim=10**30),
+    "another noise": cell(noise="learned"),
+    "unknown noise": cell(noise="pink"),
+    "noise as a list": cell(noise=["isotropic"]),
+    "no snr": cell(snr=None),
+    "snr as text": cell(snr="ten"),
+    "negative snr": cell(snr=-1.0),
+    "unknown column": cell(colour="red"),
+    "a cell less": lambda _, described: described.pop(VAE),
+    "no cell": says_not("cell"),
+    "an empty cell": lambda _, described: described[VAE]["cell"].clear(),
+    "cell as text": says(cell="cell"),
+    "all as text": lambda _, described: described.update({VAE: "codec"}),
+    "tensors of another codec": lambda _, described: described.update(other=described[VAE]),
+    "another depth": network(hidden_layers=1),
+    "a depth of more layers than tensors": network(hidden_layers=10**9),
+    "more units than any memory has": network(hidden_units=10**9 - 10**9 % 16),
+    "no depth": lambda _, described: described[VAE]["network"].pop("hidden_layers"),
+    "another kind": network(kind="residual"),
+    "unknown kind": network(kind="transformer"),
+    "kind as a list": network(kind=["mlp"]),
+    "a kind that is a path": network(kind="../../mlp"),
+    "unknown activation": network(activation="gelu"),
+    "unknown setting": network(dropout=0.5),
+    "no network": says_not("network"),
+    "another source": says(source="torus"),
+    "no source": says_not("source"),
+    "labels": says(num_classes=6),
+    "labels that no source has": says(num_classes=5),
+    "labels as a truth value": says(num_classes=False),
+    "no labels": says_not("num_classes"),
+    "no engine": says_not("engine"),
     "another tensor": put("extra", torch.zeros(2)),
-    "nothing at all": lambda tensors, groups: (tensors.clear(), groups.clear()),
-    "no groups": lambda _, groups: groups.clear(),
+    "nothing at all": lambda tensors, described: (tensors.clear(), described.clear()),
+    "no codecs": lambda _, described: described.clear(),
 }
 
 
 def refusal(data: bytes) -> str:
     with pytest.raises(ValueError) as caught:
-        codec.from_bytes(data)
+        files.from_bytes(data)
     (line,) = str(caught.value).splitlines()
     return line
 
 
-def test_a_change_of_nothing_is_no_fault(codecs: list[Codecs]) -> None:
-    data = codec.to_bytes(codecs)
-    read = codec.from_bytes(changed(data, lambda *_: None))
-    assert codec.to_bytes(read) == data
+def test_a_change_of_nothing_is_no_fault(codecs: dict[str, Codec]) -> None:
+    data = files.to_bytes(codecs)
+    read = files.from_bytes(changed(data, lambda *_: None))
+    assert files.to_bytes(read) == data
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_model_that_does_not_fit_its_cells_is_refused_in_one_line(codecs: list[Codecs], fault: str) -> None:
-    refusal(changed(codec.to_bytes(codecs), FAULTS[fault]))
+def test_a_model_that_does_not_fit_its_cells_is_refused_in_one_line(
+    codecs: dict[str, Codec], fault: str
+) -> None:
+    refusal(changed(files.to_bytes(codecs), FAULTS[fault]))
 
 
-def test_a_truncated_file_is_refused_wherever_it_ends(codecs: list[Codecs]) -> None:
-    data = codec.to_bytes(codecs)
+@pytest.mark.parametrize(
+    ("change", "what", "known"),
+    [
+        (network(kind="transformer"), "network.kind 'transformer'", "mlp, residual"),
+        (network(activation="gelu"), "network.activation 'gelu'", "relu, silu, tanh"),
+        (cell(noise="pink"), "noise 'pink'", "none, isotropic, learned, free"),
+        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian"),
+    ],
+)
+def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_knows(
+    codecs: dict[str, Codec], change: Change, what: str, known: str
+) -> None:
+    line = refusal(changed(files.to_bytes(codecs), change))
+    assert line == f"{VAE}: {what} is not known here, which knows {known}"
+
+
+def test_a_file_of_an_earlier_version_is_refused_by_name() -> None:
+    cells = [{"noise": "isotropic", "latent_dim": 2, "snr": 4.0, "repeat": 0}]
+    group = {"cells": cells, "hidden": [16, 16], "labels": 0, "source": "cube"}
+    tensors = {"snr_vae/d2/encoder/0/weight": torch.zeros(1, 16, 3), "snr_vae/d2/signal_power": torch.ones(1)}
+    old = safetensors.torch.save(tensors, {files.METADATA: json.dumps({"snr_vae/d2": group})})
+    line = refusal(old)
+    assert line.startswith("snr_vae/d2: a model file of an earlier version")
+    assert line.endswith("train again")
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(codecs: dict[str, Codec]) -> None:
+    data = files.to_bytes(codecs)
     for size in range(0, len(data), 611):
         refusal(data[:size])
 
@@ -186,122 +279,149 @@ def test_a_truncated_file_is_refused_wherever_it_ends(codecs: list[Codecs]) -> N
         b"PK\x03\x04" + bytes(100),
         safetensors.torch.save({"weight": torch.zeros(2)}),
         safetensors.torch.save({"weight": torch.zeros(2)}, {"format": "pt"}),
-        safetensors.torch.save({"weight": torch.zeros(2)}, {codec.METADATA: "hello"}),
-        safetensors.torch.save({"weight": torch.zeros(2)}, {codec.METADATA: "[1]"}),
+        safetensors.torch.save({"weight": torch.zeros(2)}, {files.METADATA: "hello"}),
+        safetensors.torch.save({"weight": torch.zeros(2)}, {files.METADATA: "[1]"}),
+        safetensors.torch.save({"weight": torch.zeros(2)}, {files.METADATA: "[" * 100_000}),
     ],
-    ids=["empty", "text", "zip", "no metadata", "other metadata", "no JSON", "no groups"],
+    ids=["empty", "text", "zip", "no metadata", "other metadata", "no JSON", "no codecs", "deep"],
 )
 def test_a_foreign_file_is_refused_in_one_line(data: bytes) -> None:
     assert "not a model file of this pipeline" in refusal(data)
+
+
+@pytest.mark.parametrize(
+    ("noises", "source", "num_classes", "words"),
+    [
+        (("none", "isotropic"), "cube", 0, f"holds {LEARNED}, but expected noise: none or isotropic"),
+        (("none", "isotropic", "learned"), "sphere", 0, "of cube, but params.yaml says sphere"),
+        (("none", "isotropic", "learned"), "cube", 6, "trained with 0 labels, but expected 6"),
+    ],
+)
+def test_codecs_of_another_run_are_refused_by_name_in_one_line(
+    codecs: dict[str, Codec], noises: tuple[str, ...], source: str, num_classes: int, words: str
+) -> None:
+    data = files.to_bytes(codecs)
+    read = files.of_run(data, ("none", "isotropic", "learned"), "cube", 0)
+    assert [one.architecture.cell.name for one in read] == list(codecs)
+    with pytest.raises(ValueError) as caught:
+        files.of_run(data, noises, source, num_classes)
+    (line,) = str(caught.value).splitlines()
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (Cell("none", 2, None, 1), "ae/d2"),
+        (Cell("isotropic", 2, 100.0, 0), "d2-snr100"),
+        (Cell("learned", 1, 0.5, 0), "learned/d1-snr0.5"),
+        (Cell("free", 3, None, 0), "free/d3"),
+    ],
+)
+def test_a_selected_codec_has_a_name_without_its_repeat(cell: Cell, name: str) -> None:
+    assert files.selected_name(cell) == name
 
 
 # Encoding and decoding
 
 
 def test_latents_and_reconstructions_have_the_shapes_that_the_docstrings_say(
-    codecs: list[Codecs], splits: dict[str, Split]
+    codecs: dict[str, Codec], splits: dict[str, Split]
 ) -> None:
-    for batch in codecs:
-        latents = batch.encode(points_of(splits))
-        assert latents.mean.shape == (len(batch.cells), batch.latent_dim, 64)
+    for one in codecs.values():
+        latent_dim = one.architecture.cell.latent_dim
+        latents = one.encode(points_of(splits))
+        assert latents.mean.shape == (64, latent_dim)
         shape = None if latents.log_noise_power is None else tuple(latents.log_noise_power.shape)
-        per_point = tuple(latents.mean.shape)
-        assert (
-            shape == {"none": None, "isotropic": (len(batch.cells), 1, 1), "learned": per_point}[batch.noise]
-        )
-        assert batch.decode(latents.mean).shape == (len(batch.cells), 64, 3)
+        expected = {"none": None, "isotropic": (1, 1), "learned": (64, latent_dim)}
+        assert shape == expected[one.architecture.cell.noise]
+        assert one.decode(latents.mean).shape == (64, 3)
 
 
 def test_a_projected_point_is_no_farther_from_any_point_of_the_source(splits: dict[str, Split]) -> None:
-    said = 3 * torch.randn(1, 3, 500, generator=torch.Generator().manual_seed(0))
+    said = 3 * torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
     answered = codec.project(said.clone(), cube.SOURCE.bounds)
     points = points_of(splits)
-    assert (torch.cdist(answered[0].T, points) <= torch.cdist(said[0].T, points) + 1e-6).all()
+    assert (torch.cdist(answered, points) <= torch.cdist(said, points) + 1e-6).all()
     assert torch.equal(codec.project(answered.clone(), cube.SOURCE.bounds), answered)
-    assert torch.equal(codec.project(points.T.clone(), cube.SOURCE.bounds), points.T)
+    assert torch.equal(codec.project(points.clone(), cube.SOURCE.bounds), points)
     assert (answered != said).any(1).float().mean() > 0.9
 
 
-def test_a_decoder_never_answers_from_outside_the_cube(codecs: list[Codecs]) -> None:
-    for batch in codecs:
-        z = 100 * torch.randn(1, batch.latent_dim, 500, generator=torch.Generator().manual_seed(0))
-        decoded = batch.decode(z.expand(len(batch.cells), -1, -1))
+def test_a_decoder_never_answers_from_outside_the_cube(codecs: dict[str, Codec]) -> None:
+    for one in codecs.values():
+        latent_dim = one.architecture.cell.latent_dim
+        decoded = one.decode(100 * torch.randn(500, latent_dim, generator=torch.Generator().manual_seed(0)))
         assert decoded.min() == 0
         assert decoded.max() == 1
 
 
 def test_what_a_point_gives_does_not_depend_on_the_points_it_came_with(
-    codecs: list[Codecs], splits: dict[str, Split]
+    codecs: dict[str, Codec], splits: dict[str, Split]
 ) -> None:
-    for batch in codecs:
-        together, alone = batch.encode(points_of(splits)), batch.encode(points_of(splits, 7))
-        assert torch.allclose(together.mean[:, :, :7], alone.mean, atol=1e-6)
+    for one in codecs.values():
+        together, alone = one.encode(points_of(splits)), one.encode(points_of(splits, 7))
+        assert torch.allclose(together.mean[:7], alone.mean, atol=1e-6)
         if together.log_noise_power is not None and alone.log_noise_power is not None:
-            assert torch.allclose(together.log_noise_power[:, :, :7], alone.log_noise_power, atol=1e-5)
+            shared = together.log_noise_power.expand(64, -1)[:7]
+            assert torch.allclose(shared, alone.log_noise_power.expand(7, -1), atol=1e-5)
 
 
 def test_the_autoencoder_is_the_same_codec_on_a_noiseless_channel(
-    codecs: list[Codecs], splits: dict[str, Split]
+    codecs: dict[str, Codec], splits: dict[str, Split]
 ) -> None:
-    latents = of(codecs, "none").encode(points_of(splits))
-    assert torch.equal(latents.transmit(torch.ones_like(latents.mean)), latents.mean)
+    for name in ("ae/d1/0", "ae/d2/1"):
+        latents = codecs[name].encode(points_of(splits))
+        assert torch.equal(latents.transmit(torch.ones_like(latents.mean)), latents.mean)
 
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_the_trained_channel_has_a_noise_power_of_one_over_the_snr(
-    codecs: list[Codecs], splits: dict[str, Split], noise: str
+    codecs: dict[str, Codec], splits: dict[str, Split], noise: str
 ) -> None:
-    batch = of(codecs, noise)
-    latents = batch.encode(torch.from_numpy(splits["train"].points))
-    draw = torch.randn((50, *latents.mean.shape), generator=torch.Generator().manual_seed(0))
-    added = (latents.transmit(draw) - latents.mean).double().square()  # [50, c, d, n]
-    ratio = added.mean((2, 3)) / latents.mean.double().square().mean((1, 2))  # [50, c]
-    snr = torch.tensor([cell.snr for cell in batch.cells], dtype=torch.float64)
-    error = (ratio * snr).std(0) / 50**0.5
-    assert (abs((ratio * snr).mean(0) - 1) < 5 * error + 1e-6).all()
-    assert (error < 0.03).all()
+    found = [one for one in codecs.values() if one.architecture.cell.noise == noise]
+    assert len(found) == 4
+    for one in found:
+        latents = one.encode(torch.from_numpy(splits["train"].points))
+        draw = torch.randn((50, *latents.mean.shape), generator=torch.Generator().manual_seed(0))
+        added = (latents.transmit(draw) - latents.mean).double().square()  # [50, n, d]
+        ratio = added.mean((1, 2)) / latents.mean.double().square().mean() * one.channel.snr  # [50]
+        error = ratio.std() / 50**0.5
+        assert abs(ratio.mean() - 1) < 5 * error + 1e-6
+        assert error < 0.03
 
 
 def test_the_first_half_of_an_encoders_output_is_the_mean_and_the_second_the_head() -> None:
-    output = torch.arange(24.0).view(1, 4, 6)
-    mean, head = codec.heads("learned", 2, output)
-    assert torch.equal(mean, output[:, :2])
-    assert head is not None
-    assert torch.equal(head, output[:, 2:])
-    assert codec.heads("isotropic", 4, output)[1] is None
+    output = torch.arange(24.0).view(4, 6) / 24
+    for noise, snr in (("learned", 4.0), ("free", None)):
+        channel = CHANNELS[noise](snr)
+        latents = channel(output)
+        assert torch.equal(channel.mean(output), output[:, :3])
+        assert torch.equal(latents.mean, output[:, :3])
+        assert latents.log_noise_power is not None
+        offset = latents.log_noise_power - output[:, 3:]
+        assert torch.allclose(offset, offset[:1, :1].expand(4, 3), atol=1e-6)
+    for noise, snr in (("isotropic", 4.0), ("none", None)):
+        assert torch.equal(CHANNELS[noise](snr).mean(output), output)
 
 
-def test_selected_codecs_are_those_of_the_cells_named_in_the_order_named(
-    codecs: list[Codecs], splits: dict[str, Split]
-) -> None:
-    index = [3, 1]
-    for batch in codecs:
-        if len(batch.cells) < 4:
-            continue
-        chosen, points = batch.select(index), points_of(splits)
-        assert chosen.cells == tuple(batch.cells[i] for i in index)
-        latents, expected = chosen.encode(points), batch.encode(points)
-        noise = torch.randn(expected.mean.shape, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(
-            chosen.decode(latents.transmit(noise[index])), batch.decode(expected.transmit(noise))[index]
-        )
+def test_only_noise_of_the_encoders_choice_has_a_second_head() -> None:
+    settings = Network.model_validate(NETWORK)
+    assert mlp.widths(3, 6, settings) == [3, 16, 16, 6]
+    for noise, snr, outputs in (
+        ("learned", 4.0, 6),
+        ("free", None, 6),
+        ("isotropic", 4.0, 3),
+        ("none", None, 3),
+    ):
+        one = untrained(Cell(noise, 3, snr, 0))
+        assert [layer.weight.shape[0] for layer in (one.encoder[-1], one.decoder[-1])] == [outputs, 3]
+        assert [layer.weight.shape[1] for layer in (one.encoder[0], one.decoder[0])] == [3, 3]
 
 
-def test_concatenation_undoes_selection(codecs: list[Codecs]) -> None:
-    for batch in codecs:
-        parts = [batch.select([cell]) for cell in range(len(batch.cells))]
-        joined = codec.concatenate(parts)
-        assert joined.cells == batch.cells
-        assert all(torch.equal(*pair) for pair in zip(tensors(joined), tensors(batch), strict=True))
-
-
-def test_only_learned_noise_has_a_second_head() -> None:
-    assert codec.encoder_widths("learned", 3, (16, 32)) == [3, 16, 32, 6]
-    assert codec.encoder_widths("isotropic", 2, (16,)) == codec.encoder_widths("none", 2, (16,)) == [3, 16, 2]
-    assert codec.decoder_widths(2, (16, 32)) == [2, 16, 32, 3]
-
-
-def test_the_snrs_of_cells_stand_along_the_first_axis() -> None:
-    cells = [Cell("isotropic", 2, snr, 0) for snr in (1.0, 30.0)]
-    assert codec.snrs(cells).tolist() == [[[1.0]], [[30.0]]]
-    assert codec.snrs([replace(cells[0], snr=0.1)]).dtype == torch.float32
+def test_a_codec_has_the_snr_of_its_cell_in_float32_after_it_is_loaded_too() -> None:
+    for snr in (0.1, 30.0):
+        one = untrained(Cell("isotropic", 2, snr, 0))
+        for found in (one.channel.snr, copy(one).channel.snr):
+            assert torch.equal(found, torch.tensor(snr, dtype=torch.float32))
+    assert copy(untrained(Cell("none", 2, None, 0))).channel.snr == math.inf

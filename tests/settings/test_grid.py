@@ -52,7 +52,11 @@ def test_there_is_an_snr_vae_for_each_noise_dimension_snr_and_repeat() -> None:
     [
         ("none", 2, 10.0, 0),
         ("isotropic", 2, None, 0),
-        ("pink", 2, 10.0, 0),
+        ("free", 2, 10.0, 0),
+        ("pink", 2, None, 0),
+        ("pink noise", 2, 10.0, 0),
+        ("", 2, 10.0, 0),
+        (None, 2, 10.0, 0),
         ("learned", 0, 10.0, 0),
         ("learned", 2.0, 10.0, 0),
         ("learned", "2", 10.0, 0),
@@ -72,6 +76,7 @@ def test_cells_have_the_names_that_the_metrics_show() -> None:
     assert Cell("none", 2, None, 0).name == "ae/d2/0"
     assert Cell("isotropic", 1, 10.0, 1).name == "snr_vae/d1-snr10/1"
     assert Cell("learned", 3, 0.5, 0).name == "snr_vae_learned/d3-snr0.5/0"
+    assert Cell("free", 2, None, 1).name == "snr_vae_free/d2/1"
     assert Cell("isotropic", 3, 1e6, 0).key == "d3-snr1e+06"
 
 

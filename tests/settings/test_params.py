@@ -19,7 +19,7 @@ COMMITTED = Path(__file__).parents[2] / "params.yaml"
 TREE: dict[str, Any] = {
     "seed": 0,
     "data": {"train_points": 480, "validation_points": 60, "test_points": 600},
-    "network": {"hidden_units": 16, "hidden_layers": 2},
+    "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 2},
     "train": {
         "steps": 100,
         "batch_size": 64,
@@ -27,6 +27,8 @@ TREE: dict[str, Any] = {
         "repeats": 2,
         "kl_weight": 3e-4,
         "gaussianity_weight": 3e-3,
+        "mmd_weight": 0.0,
+        "engine": "compiled",
         "on_divergence": "fail",
     },
     "source": "cube",
@@ -35,6 +37,7 @@ TREE: dict[str, Any] = {
     "latent_dim": [1, 2],
     "snr": [1.0, 10.0],
 }
+WEIGHTS = ["train.kl_weight", "train.gaussianity_weight", "train.mmd_weight"]
 SECTIONS = ("data", "network", "train")
 LEAVES = [
     key if key not in SECTIONS else f"{key}.{name}"
@@ -52,6 +55,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     """Valid contents of params.yaml."""
     train_points = 6 * draw(st.integers(3, 10**6))
     source = draw(st.sampled_from(["cube", "sphere", "square", "gaussian"]))
+    engine = draw(st.sampled_from(["compiled", "torch", "cuda"]))
+    beyond = engine != "compiled"
     return {
         "seed": draw(st.integers(0, 2**32 - 1)),
         "data": {
@@ -60,6 +65,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "test_points": 6 * draw(st.integers(100, 10**6)),
         },
         "network": {
+            "kind": draw(st.sampled_from(["mlp", "residual"])) if beyond else "mlp",
+            "activation": draw(st.sampled_from(["relu", "silu", "tanh"])),
             "hidden_units": 16 * draw(st.integers(1, 64)),
             "hidden_layers": draw(st.integers(1, 9)),
         },
@@ -70,6 +77,8 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "repeats": draw(st.integers(1, 99)),
             "kl_weight": draw(weight),
             "gaussianity_weight": draw(weight),
+            "mmd_weight": draw(weight) if beyond else 0.0,
+            "engine": engine,
             "on_divergence": draw(st.sampled_from(["fail", "keep"])),
         },
         "source": source,
@@ -80,9 +89,9 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def replaced(key: str, value: object) -> dict[str, Any]:
-    """The valid tree with another value at a dotted key."""
-    tree = deepcopy(TREE)
+def replaced(key: str, value: object, tree: Mapping[str, Any] = TREE) -> dict[str, Any]:
+    """A valid tree with another value at a dotted key."""
+    tree = deepcopy(dict(tree))
     *path, name = key.split(".")
     section = tree
     for part in path:
@@ -124,11 +133,12 @@ def test_a_scalar_is_the_same_as_a_list_of_one(noise: str, latent_dim: int, snr:
     assert read(scalars) == read(lists)
 
 
-@pytest.mark.parametrize("key", ["train.learning_rate", "train.kl_weight", "train.gaussianity_weight", "snr"])
+@pytest.mark.parametrize("key", ["train.learning_rate", *WEIGHTS, "snr"])
 def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> None:
-    text = yaml.safe_dump(replaced(key, "NUMBER")).replace("NUMBER", "1e-05")
+    tree = replaced("train.engine", "torch")
+    text = yaml.safe_dump(replaced(key, "NUMBER", tree)).replace("NUMBER", "1e-05")
     assert "1e-05" in str(yaml.safe_load(text)), "YAML 1.1 reads 1e-05 as a string"
-    assert params.from_yaml(text) == read(replaced(key, 0.00001))
+    assert params.from_yaml(text) == read(replaced(key, 0.00001, tree))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +148,14 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         *(("data.train_points", wrong, "multiple of 6") for wrong in (0, -6, 100, 480.0, "480", True, None)),
         *(("data.validation_points", wrong, "multiple of 6") for wrong in (0, 61, 60.0)),
         *(("data.test_points", wrong, "≥ 600, a multiple of 6") for wrong in (594, 601, 0)),
+        *(
+            ("network.kind", wrong, "mlp or residual")
+            for wrong in ("transformer", "MLP", "", 1, None, ["mlp"])
+        ),
+        *(
+            ("network.activation", wrong, "relu, silu or tanh")
+            for wrong in ("gelu", "ReLU", "", 1, None, ["relu"])
+        ),
         *(("network.hidden_units", wrong, "multiple of 16") for wrong in (0, 8, 40, 16.0, "16", True)),
         *(("network.hidden_layers", wrong, "≥ 1") for wrong in (0, -1, 1.5, False, [2])),
         *(("train.steps", wrong, "≥ 1") for wrong in (0, 1.0, True, "many")),
@@ -149,6 +167,12 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         *(("train.repeats", wrong, "≥ 1") for wrong in (0, 2.0, True)),
         *(("train.kl_weight", wrong, "from 0 to 1e9") for wrong in (-1e-9, math.inf, math.nan, "", False)),
         *(("train.gaussianity_weight", wrong, "from 0 to 1e9") for wrong in (-1, -math.inf, math.nan, True)),
+        *(("train.mmd_weight", wrong, "from 0 to 1e9") for wrong in (-1e-9, math.inf, math.nan, "", False)),
+        *(
+            ("train.engine", wrong, "compiled, torch or cuda")
+            for wrong in ("jax", "Torch", "cpu", "", 1, None, ["torch"])
+        ),
+        *(("train.on_divergence", wrong, "fail or keep") for wrong in ("stop", "", True, None)),
         *(
             ("source", wrong, "cube, sphere, square or gaussian")
             for wrong in ("torus", "Cube", "", 1, None, ["cube"], True)
@@ -175,6 +199,29 @@ def test_a_wrong_value_gives_one_line_with_its_key_the_value_and_what_would_be_r
     assert repr(wrong) in line
     assert "expected" in line
     assert right in line.partition("expected")[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("network.kind", "residual", "residual"), ("train.mmd_weight", 0.25, "0.25")],
+)
+def test_what_the_compiled_engine_cannot_train_is_refused_with_the_engines_that_can(
+    key: str, value: object, words: str
+) -> None:
+    tree = replaced(key, value)
+    (line,) = faults(yaml.safe_dump(tree))
+    assert line.startswith("train.engine: ")
+    assert f"the compiled engine has no {key} {words}; expected torch or cuda" in line
+    for engine in ("torch", "cuda"):
+        assert read(replaced("train.engine", engine, tree)).train.engine == engine
+
+
+def test_every_noise_of_the_grid_that_the_compiled_engine_lacks_is_refused_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(params.COMPILED, "noise", {"isotropic"})
+    (line,) = faults(yaml.safe_dump(replaced("noise", ["isotropic", "learned"])))
+    assert "the compiled engine has no noise learned; expected torch or cuda" in line
 
 
 @pytest.mark.parametrize(
@@ -415,7 +462,8 @@ def test_whatever_stands_at_a_key_either_is_valid_or_gives_lines_that_name_the_k
     except ValueError as error:
         lines = str(error).splitlines()
         assert lines
-        assert all(line.partition(": ")[0].startswith(key) for line in lines)
+        beyond = f"train.engine: the compiled engine has no {key} "
+        assert all(line.partition(": ")[0].startswith(key) or line.startswith(beyond) for line in lines)
 
 
 def test_settings_cannot_be_changed_once_they_are_checked() -> None:

@@ -3,24 +3,22 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from snrvae.settings import tables
-from snrvae.training.history import History
 from snrvae.settings.grid import Cell
+from snrvae.training import history
+from snrvae.training.history import History
 
 VAE, AE = Cell("isotropic", 2, 10.0, 1), Cell("none", 3, None, 0)
 
 
-def history(cells: Sequence[Cell], records: int = 2) -> History:
-    losses = np.arange(1, 1 + records * len(cells) * 3, dtype=np.float32).reshape(records, len(cells), 3)
-    return History(
-        tuple(cells), np.arange(1, records + 1) * 10, np.linspace(0.01, 0.002, records), losses / 7, {}
-    )
+def of(cell: Cell, records: int = 2, first: float = 1) -> History:
+    losses = np.arange(first, first + records * 3, dtype=np.float32).reshape(records, 3) / 7
+    return History(cell, np.arange(1, records + 1) * 10, np.linspace(0.01, 0.002, records), losses)
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, str]]:
@@ -43,11 +41,11 @@ def test_a_row_says_which_cell_it_is_about() -> None:
 
 
 def test_training_has_a_row_for_each_record_of_each_cell_with_kl_in_bits() -> None:
-    one, other = history([VAE, Cell("isotropic", 2, 10.0, 0)], 3), history([AE])
-    table = tables.training([one, other])
+    one = of(Cell("isotropic", 2, 10.0, 0), 3, 10)
+    table = history.to_table([of(VAE, 3), one, of(AE)])
     assert len(table) == 3 * 2 + 2
     row = table[(table.noise == "isotropic") & (table.repeat == 0) & (table.step == 20)].iloc[0]
-    mse, kl_nats, gaussianity = one.losses[1, 1]
+    mse, kl_nats, gaussianity = one.losses[1]
     assert row.mse == pytest.approx(mse)
     assert row.kl_bits == pytest.approx(kl_nats / math.log(2))
     assert row.gaussianity == pytest.approx(gaussianity)
@@ -55,7 +53,7 @@ def test_training_has_a_row_for_each_record_of_each_cell_with_kl_in_bits() -> No
 
 
 def test_an_autoencoder_has_no_kl_no_gaussianity_and_no_snr() -> None:
-    for row in rows(tables.training([history([VAE]), history([AE])])):
+    for row in rows(history.to_table([of(VAE), of(AE)])):
         empty = {name for name, text in row.items() if not text}
         assert empty == (set() if row["model"] == "snr_vae" else {"snr", "snr_db", "kl_bits", "gaussianity"})
 
@@ -72,13 +70,13 @@ def test_what_does_not_apply_is_empty() -> None:
 
 
 def test_lines_end_the_same_on_every_system() -> None:
-    text = tables.to_csv(tables.training([history([VAE])]))
+    text = tables.to_csv(history.to_table([of(VAE)]))
     assert "\r" not in text
     assert text.endswith("\n")
 
 
 def test_a_table_comes_back_from_its_csv() -> None:
-    table = tables.training([history([VAE]), history([AE])])
+    table = history.to_table([of(VAE), of(AE)])
     back = tables.from_csv(tables.to_csv(table).encode())
     assert list(back.columns) == list(table.columns)
     assert tables.to_csv(back) == tables.to_csv(table)
@@ -94,13 +92,14 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(data: bytes) -> None:
 
 
 def test_a_cell_whose_loss_is_not_finite_ends_with_an_empty_row_that_is_read_back_if_it_diverged() -> None:
-    sound = history([VAE, AE], 3)
-    sound.losses[1:, 1] = np.nan
-    data = tables.to_csv(tables.training([sound])).encode()
-    found = [(row["model"], row["step"], row["mse"] == "") for row in rows(tables.training([sound]))]
+    sound, bad = of(VAE, 3), of(AE, 3)
+    bad.losses[1:] = np.nan
+    table = history.to_table([sound, bad])
+    data = tables.to_csv(table).encode()
+    found = [(row["model"], row["step"], row["mse"] == "") for row in rows(table)]
     assert found[2:] == [("snr_vae", "30", False), ("ae", "10", False), ("ae", "20", True)]
     assert b"nan" not in data
-    assert len(tables.training_from_csv(data, [VAE, AE], [AE])) == 5
+    assert len(history.from_csv(data, [VAE, AE], [AE])) == 5
     for diverged in ([], [VAE]):
         with pytest.raises(ValueError, match="rows without step or mse"):
-            tables.training_from_csv(data, [VAE, AE], diverged)
+            history.from_csv(data, [VAE, AE], diverged)

@@ -5,28 +5,30 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MakeConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
-from snrvae.training.history import History
+from snrvae.codecs import files
+from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
-from snrvae.training import loop
-from snrvae.training.loop import Recipe
+from snrvae.training import batches
+from snrvae.training.compiled import engine
+from snrvae.training.config import TrainConfig
+from snrvae.training.history import History
 from snrvae.training.pool import Pool
+from snrvae.training.trainer import Trained
 
 ROOT = Path(__file__).parents[2]
 
-MakeRecipe = Callable[..., Recipe]
 Bits = dict[Cell, bytes]
 
 CELLS = [
@@ -42,35 +44,31 @@ KINDS = (("isotropic", 1), ("isotropic", 3), ("learned", 2))
 
 
 @pytest.fixture(scope="module")
-def short(recipe: MakeRecipe) -> Recipe:
-    return recipe(hidden=(16,), steps=300, batch_size=16)
+def short(config: MakeConfig) -> TrainConfig:
+    return config(hidden_layers=1, steps=300, batch_size=16)
 
 
-def codec_bits(batches: Sequence[Codecs]) -> Bits:
-    return {
-        cell: codec.to_bytes([batch.select([place])])
-        for batch in batches
-        for place, cell in enumerate(batch.cells)
-    }
+def bits(codec: Codec) -> bytes:
+    return files.to_bytes({codec.architecture.cell.name: codec})
 
 
-def loss_bits(histories: Sequence[History]) -> Bits:
-    return {
-        cell: history.losses[:, place].tobytes()
-        for history in histories
-        for place, cell in enumerate(history.cells)
-    }
+def codec_bits(trained: Iterable[Trained]) -> Bits:
+    return {codec.architecture.cell: bits(codec) for codec, _ in trained}
+
+
+def loss_bits(histories: Iterable[History]) -> Bits:
+    return {history.cell: history.losses.tobytes() for history in histories}
 
 
 @pytest.fixture(scope="module")
-def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
+def alone(splits: dict[str, Split], short: TrainConfig) -> Callable[[Cell], bytes]:
     """The bits of a cell that is trained by itself."""
     points = splits["train"].points
 
     @cache
     def train(cell: Cell) -> bytes:
-        batch, _ = loop.fit((cell,), points, short, lambda *_: None)
-        return codec.to_bytes([batch])
+        codec, _ = engine.fit(cell, points, short, lambda *_: None)
+        return bits(codec)
 
     return train
 
@@ -83,63 +81,66 @@ def alone(splits: dict[str, Split], short: Recipe) -> Callable[[Cell], bytes]:
 )
 def test_a_cell_has_the_bits_that_it_has_alone(
     splits: dict[str, Split],
-    short: Recipe,
+    short: TrainConfig,
     alone: Callable[[Cell], bytes],
     cells: list[Cell],
     threads: int,
     blas: int,
 ) -> None:
     with threadpool_limits(blas):
-        batches, _ = Pool(splits["train"].points, short, threads).fit(cells, lambda *_: None)
-    assert codec_bits(batches) == {cell: alone(cell) for cell in cells}
+        trained = Pool(splits["train"].points, short, threads).fit(cells, lambda *_: None)
+    assert codec_bits(trained) == {cell: alone(cell) for cell in cells}
 
 
 TOGETHER = tuple(cell for cell in CELLS if (cell.noise, cell.latent_dim) == ("learned", 2))
 
 
 def test_that_takes_streams_that_are_a_cells_own(
-    splits: dict[str, Split], short: Recipe, alone: Callable[[Cell], bytes], monkeypatch: pytest.MonkeyPatch
+    splits: dict[str, Split],
+    short: TrainConfig,
+    alone: Callable[[Cell], bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Were the order of cells to say what they draw, the test above would fail."""
     turn = itertools.count()
-    monkeypatch.setattr(loop, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
-    batches, _ = Pool(splits["train"].points, short, 1).fit(TOGETHER, lambda *_: None)
-    bits = codec_bits(batches)
-    assert all(bits[cell] != alone(cell) for cell in TOGETHER)
+    monkeypatch.setattr(batches, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
+    found = codec_bits(Pool(splits["train"].points, short, 1).fit(TOGETHER, lambda *_: None))
+    assert all(found[cell] != alone(cell) for cell in TOGETHER)
 
 
-def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short: Recipe) -> None:
+def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short: TrainConfig) -> None:
     points = splits["train"].points
-    _, history = loop.fit(TOGETHER[:2], points, short, lambda *_: None)
-    _, one = loop.fit(TOGETHER[:1], points, short, lambda *_: None)
-    assert loss_bits([history])[TOGETHER[0]] == loss_bits([one])[TOGETHER[0]]
+    together = Pool(points, short, 2).fit(TOGETHER, lambda *_: None)
+    alone = [engine.fit(cell, points, short, lambda *_: None) for cell in TOGETHER]
+    assert loss_bits(past for _, past in together) == loss_bits(past for _, past in alone)
 
 
 ELSEWHERE = """
 import pickle, sys
-from snrvae.codecs import codec
-from snrvae.training import loop
-groups, points, recipe = pickle.load(sys.stdin.buffer)
-trained = [loop.fit(cells, points, recipe, lambda *_: None) for cells in groups]
-sys.stdout.buffer.write(pickle.dumps([(codec.to_bytes([codecs]), history) for codecs, history in trained]))
+from snrvae.codecs import files
+from snrvae.training.compiled import engine
+cells, points, config = pickle.load(sys.stdin.buffer)
+trained = [engine.fit(cell, points, config, lambda *_: None) for cell in cells]
+found = [(files.to_bytes({codec.architecture.cell.name: codec}), history) for codec, history in trained]
+sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 
 def test_a_cell_has_the_bits_of_a_step_compiled_anew_for_a_processor_with_other_instructions(
-    splits: dict[str, Split], short: Recipe, tmp_path: Path
+    splits: dict[str, Split], short: TrainConfig, tmp_path: Path
 ) -> None:
     points = splits["train"].points
-    groups = [CELLS[:1], *(tuple(c for c in CELLS if (c.noise, c.latent_dim) == kind) for kind in KINDS)]
+    cells = [*CELLS[:1], *(cell for cell in CELLS if (cell.noise, cell.latent_dim) in KINDS)]
     compiled = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
         cwd=ROOT,
         env=os.environ | compiled,
-        input=pickle.dumps((groups, points, short)),
+        input=pickle.dumps((cells, points, short)),
         stdout=subprocess.PIPE,
         check=True,
     )
-    for cells, (bits, history) in zip(groups, pickle.loads(done.stdout), strict=True):
-        expected, its_history = loop.fit(cells, points, short, lambda *_: None)
-        assert bits == codec.to_bytes([expected])
+    for cell, (found, history) in zip(cells, pickle.loads(done.stdout), strict=True):
+        codec, its_history = engine.fit(cell, points, short, lambda *_: None)
+        assert found == bits(codec)
         assert loss_bits([history]) == loss_bits([its_history])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from numba import config
 
-from snrvae.training import step
+from snrvae.training.compiled import adam, cache, channel, kernel, network, penalty, step
 
 SOURCE = "from numba import njit\n\n@njit(cache=True)\ndef twice(x):\n    return x + x\n"
 
@@ -40,9 +40,16 @@ def test_a_copy_finds_what_another_folder_has_compiled(tmp_path: Path, home: Pat
     assert one.parent == home / "numba"
 
 
-def test_another_content_is_kept_elsewhere(tmp_path: Path) -> None:
-    one, other = cache_of(tmp_path / "one"), cache_of(tmp_path / "other", SOURCE + "\n")
-    assert one != other
+def test_what_another_content_of_the_engines_folder_compiled_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = cache_of(tmp_path / "one")
+    monkeypatch.setattr(cache, "_CODE", cache._CODE + b"\n")
+    assert cache_of(tmp_path / "one") != one
+    folder = Path(cache.__file__).parent
+    for module in (adam, channel, kernel, network, penalty, step):
+        assert Path(module.__file__ or "").parent == folder
+        assert Path(module.__file__ or "").read_bytes() in cache._CODE
 
 
 def test_what_is_for_another_processor_is_kept_elsewhere(

@@ -10,20 +10,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import MakeConfig
 from distributed import Client
 
-from snrvae.codecs import codec
-from snrvae.sources import dataset
+from snrvae.codecs import files
 from snrvae.settings.grid import Cell
-from snrvae.sources import cube
+from snrvae.settings.randomness import numpy_stream
+from snrvae.sources import cube, dataset
 from snrvae.sources.source import Split
 from snrvae.training import cluster
-from snrvae.training.loop import DivergedError, Recipe
+from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
+from snrvae.training.trainer import Trained
 from tests.repository import TINY
 
 pytestmark = pytest.mark.slow
@@ -39,8 +42,6 @@ CELLS = [
     ),
 ]
 ENDLESS = 300_000  # steps of minutes, with records seconds apart, at which a block can be stopped
-
-MakeRecipe = Callable[..., Recipe]
 
 
 @pytest.fixture(autouse=True)
@@ -86,41 +87,45 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+def to_bytes(trained: list[Trained]) -> bytes:
+    return files.to_bytes({codec.architecture.cell.name: codec for codec, _ in trained})
+
+
 def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
-    address: str, splits: dict[str, Split], recipe: MakeRecipe
+    address: str, splits: dict[str, Split], config: MakeConfig
 ) -> None:
-    points, settings = splits["train"].points, recipe(hidden=(16,), steps=300)
-    told: list[int] = []
+    points, settings = splits["train"].points, config(hidden_layers=1, steps=300)
+    reported: list[int] = []
     with Client(address, set_as_default=False) as client, cluster.connect(address, points, settings) as there:
         processes = list(client.run(os.getpid).values())
 
         def progress(cell_steps: int, _: float) -> None:
-            told.append(cell_steps)
+            reported.append(cell_steps)
             if processes:  # after the first and the second, each worker is at another
                 os.kill(processes.pop(), signal.SIGKILL)
 
-        batches, histories = there.fit(CELLS, progress)
+        found = there.fit(CELLS, progress)
         assert set(client.run(os.getpid).values()).isdisjoint(processes)
-    expected, expected_histories = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
+    expected = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
     assert not processes
-    assert sum(told) == 300 * len(CELLS)
-    assert codec.to_bytes(batches) == codec.to_bytes(expected)
-    for found, wanted in zip(histories, expected_histories, strict=True):
-        assert found.cells == wanted.cells
-        assert found.losses.tobytes() == wanted.losses.tobytes()
+    assert sum(reported) == 300 * len(CELLS)
+    assert to_bytes(found) == to_bytes(expected)
+    for (_, history), (_, wanted) in zip(found, expected, strict=True):
+        assert history.cell == wanted.cell
+        assert history.losses.tobytes() == wanted.losses.tobytes()
 
 
 def test_a_cell_that_diverges_ends_all_and_frees_the_workers(
-    address: str, splits: dict[str, Split], recipe: MakeRecipe
+    address: str, splits: dict[str, Split], config: MakeConfig
 ) -> None:
     points = splits["train"].points
     bad = Cell("isotropic", 1, 1e39, 0)  # its noise power is below what float32 holds
     with (
         pytest.raises(DivergedError, match=r"d1-snr1e\+39"),
-        cluster.connect(address, points, recipe(hidden=(16,), steps=ENDLESS)) as there,
+        cluster.connect(address, points, config(hidden_layers=1, steps=ENDLESS)) as there,
     ):
         there.fit([CELLS[0], bad], lambda *_: None)
-    with cluster.connect(address, points, recipe(steps=1)) as there:
+    with cluster.connect(address, points, config(steps=1)) as there:
         there.fit(CELLS, lambda *_: None)  # waits for ever where a worker is still at the endless block
 
 
@@ -131,7 +136,7 @@ def stage_folder(folder: Path, steps: int) -> dict[str, str]:
         settings[key] = settings[key] | value if isinstance(value, dict) else value
     settings["train"]["steps"] = steps
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    splits = dataset.generate(cube.SOURCE, dict.fromkeys(dataset.SPLITS, 600), seed=0)
+    splits = dataset.draw(cube.SOURCE, dict.fromkeys(dataset.SPLITS, 600), partial(numpy_stream, 0, "data"))
     (folder / "cube.npz").write_bytes(dataset.to_bytes(splits))
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -169,12 +174,12 @@ def test_without_that_nothing_of_dask_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_not_there_or_has_no_workers_is_told_in_one_line(
-    tmp_path: Path, splits: dict[str, Split], recipe: MakeRecipe
+    tmp_path: Path, splits: dict[str, Split], config: MakeConfig
 ) -> None:
     def fault(address: str) -> str:
         with (
             pytest.raises(ConnectionError) as caught,
-            cluster.connect(address, splits["train"].points, recipe(), patience=0.5),
+            cluster.connect(address, splits["train"].points, config(), patience=0.5),
         ):
             pass
         (line,) = str(caught.value).splitlines()
@@ -188,7 +193,7 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_told_in_one_line(
 
 def other_code(folder: Path) -> dict[str, Path]:
     shutil.copytree(ROOT / "snrvae", folder / "snrvae", ignore=shutil.ignore_patterns("__pycache__"))
-    with (folder / "snrvae" / "figures.py").open("a") as file:
+    with (folder / "snrvae" / "reporting" / "figures.py").open("a") as file:
         file.write("# one line more\n")
     return {"folder": folder}
 
@@ -218,18 +223,18 @@ def test_a_worker_that_differs_is_told_in_one_line_whenever_it_comes(
     address: str,
     tmp_path: Path,
     splits: dict[str, Split],
-    recipe: MakeRecipe,
+    config: MakeConfig,
 ) -> None:
     points = splits["train"].points
     with (
         Client(address, set_as_default=False) as client,
-        cluster.connect(address, points, recipe(steps=1)) as there,
+        cluster.connect(address, points, config(steps=1)) as there,
     ):
         right = set(client.processing())
         with worker(address, "--no-nanny", **make(tmp_path)):
             client.wait_for_workers(len(right) + 1, timeout=60)
             (wrong,) = set(client.processing()) - right
-            with pytest.raises(ValueError) as early, cluster.connect(address, points, recipe()):
+            with pytest.raises(ValueError) as early, cluster.connect(address, points, config()):
                 pass
             assert str(early.value).startswith(f"worker {wrong}: {words}")
             assert len(str(early.value).splitlines()) == 1
@@ -253,13 +258,13 @@ def test_a_scheduler_that_differs_is_told_in_one_line(
     words: str,
     tmp_path: Path,
     splits: dict[str, Split],
-    recipe: MakeRecipe,
+    config: MakeConfig,
 ) -> None:
     with (
         scheduler(tmp_path, **make(tmp_path)) as address,
         worker(address, "--no-nanny"),
         pytest.raises(ValueError) as caught,
-        cluster.connect(address, splits["train"].points, recipe()),
+        cluster.connect(address, splits["train"].points, config()),
     ):
         pass
     (line,) = str(caught.value).splitlines()

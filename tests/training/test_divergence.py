@@ -4,7 +4,6 @@ import csv
 import importlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,17 @@ import pytest
 import torch
 import yaml
 
+from snrvae.codecs.codec import Codec
 from snrvae.settings import params
-from snrvae.training import program, step
-from snrvae.training.step import Program
+from snrvae.settings.grid import Cell
+from snrvae.training import batches
 from stages import files
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SETTINGS: dict[str, Any] = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
-    "network": {"hidden_units": 16, "hidden_layers": 1},
+    "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 1},
     "latent_dim": [1],
     "snr": [10, 1e12],
 }
@@ -30,22 +30,18 @@ BAD = "snr_vae_learned/d1-snr10/0"
 
 
 @pytest.fixture
-def bad_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """BAD starts at infinity, whatever the processor; one thread trains the cells in turn."""
-    begin = program.initialise
+def bad_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BAD starts at infinity, whatever the processor."""
+    begin = batches.start
 
-    def start(made: Program, *rest: Any) -> None:
-        begin(made, *rest)
-        if made.snr == 10 and made.noise == step.LEARNED and not started:
-            started.append(made)
-            program.layers(made.encoder.parameters, made.encoder.widths)[1][-1][:] = math.inf
+    def start(cell: Cell, *rest: Any) -> Codec:
+        codec = begin(cell, *rest)
+        if cell.name == BAD:
+            with torch.no_grad():
+                list(codec.encoder.parameters())[-1].fill_(math.inf)
+        return codec
 
-    started: list[Program] = []
-    monkeypatch.setattr(program, "initialise", start)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # repeat 0 is first
-    yield
-    torch.set_num_threads(threads)
+    monkeypatch.setattr(batches, "start", start)
 
 
 def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, **train: float) -> Path:

@@ -6,28 +6,26 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import MakeConfig
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
-from snrvae.sources import dataset
-from snrvae.training.history import History
+from snrvae.codecs import files as models
+from snrvae.codecs.codec import Codec
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.sources.source import Split
-from snrvae.training import loop
-from snrvae.training.loop import DivergedError, Recipe
+from snrvae.training.compiled import engine
+from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
+from snrvae.training.trainer import Trained
 from stages import files
 from tests.repository import ROOT
-
-MakeRecipe = Callable[..., Recipe]
 
 CELLS = [
     *(Cell("isotropic", 2, snr, repeat) for snr in (1.0, 5.0, 20.0, 80.0, 300.0) for repeat in (0, 1)),
@@ -37,53 +35,59 @@ CELLS = [
 STEPS = 1000
 
 
-@pytest.fixture(scope="module")
-def pool(splits: dict[str, Split], recipe: MakeRecipe) -> Pool:
-    return Pool(splits["train"].points, recipe(hidden=(16,), steps=STEPS), 2)
+def bits(codecs: Iterable[Codec]) -> list[bytes]:
+    return [models.to_bytes({codec.architecture.cell.name: codec}) for codec in codecs]
 
 
 @pytest.fixture(scope="module")
-def trained(pool: Pool) -> tuple[list[Codecs], list[History], int]:
-    """CELLS as the pool trains them, their histories, and the cell-steps that it told of."""
-    told: list[int] = []
-    batches, histories = pool.fit(CELLS, lambda cell_steps, _: told.append(cell_steps))
-    return batches, histories, sum(told)
+def pool(splits: dict[str, Split], config: MakeConfig) -> Pool:
+    return Pool(splits["train"].points, config(hidden_layers=1, steps=STEPS), 2)
+
+
+@pytest.fixture(scope="module")
+def trained(pool: Pool) -> tuple[list[Trained], int]:
+    """CELLS as the pool trains them, and the cell-steps that it reports."""
+    reported: list[int] = []
+    trained = pool.fit(CELLS, lambda cell_steps, _: reported.append(cell_steps))
+    return trained, sum(reported)
 
 
 def test_threads_give_the_bits_that_each_cell_has_alone(
-    trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
+    trained: tuple[list[Trained], int], splits: dict[str, Split], config: MakeConfig
 ) -> None:
-    batches, histories, told = trained
-    assert [batch.cells for batch in batches] == grid.groups(CELLS)
-    assert [cell for history in histories for cell in history.cells] == [
-        cell for batch in batches for cell in batch.cells
-    ]
-    assert told == STEPS * len(CELLS)
-    points = splits["train"].points
-    for batch in batches:
-        for place in (0, len(batch.cells) - 1):
-            alone, _ = loop.fit(
-                batch.cells[place : place + 1], points, recipe(hidden=(16,), steps=STEPS), lambda *_: None
-            )
-            assert codec.to_bytes([batch.select([place])]) == codec.to_bytes([alone])
+    found, reported = trained
+    in_order = [cell for group in grid.groups(CELLS) for cell in group]
+    assert [codec.architecture.cell for codec, _ in found] == in_order
+    assert [history.cell for _, history in found] == in_order
+    assert reported == STEPS * len(CELLS)
+    points, settings = splits["train"].points, config(hidden_layers=1, steps=STEPS)
+    for group in grid.groups(CELLS):
+        for cell in (group[0], group[-1]):
+            codec, history = found[in_order.index(cell)]
+            alone, its_history = engine.fit(cell, points, settings, lambda *_: None)
+            assert bits([codec]) == bits([alone])
+            assert history.losses.tobytes() == its_history.losses.tobytes()
 
 
-def test_one_thread_gives_the_same_bits(splits: dict[str, Split], recipe: MakeRecipe) -> None:
-    points, settings = splits["train"].points, recipe(hidden=(16,), steps=60)
-    one, histories = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
-    two, _ = Pool(points, settings, 2).fit(CELLS, lambda *_: None)
-    assert len(histories) == len(CELLS)
-    assert codec.to_bytes(one) == codec.to_bytes(two)
+def test_one_thread_gives_the_same_bits(splits: dict[str, Split], config: MakeConfig) -> None:
+    points, settings = splits["train"].points, config(hidden_layers=1, steps=60)
+    one = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
+    two = Pool(points, settings, 2).fit(CELLS, lambda *_: None)
+    assert len(one) == len(CELLS)
+    assert bits(codec for codec, _ in one) == bits(codec for codec, _ in two)
 
 
-def test_a_cell_that_diverges_ends_training_at_once(splits: dict[str, Split], recipe: MakeRecipe) -> None:
-    steps, told = 200_000, list[int]()  # seconds for a cell, so that no delay of a busy machine is as long
+def test_a_cell_that_diverges_ends_training_at_once(splits: dict[str, Split], config: MakeConfig) -> None:
+    steps, reported = (
+        200_000,
+        list[int](),
+    )  # seconds for a cell, so that no delay of a busy machine is as long
     bad = Cell("isotropic", 1, 1e39, 0)  # its noise power is below what float32 holds
     with pytest.raises(DivergedError, match=r"d1-snr1e\+39"):
-        Pool(splits["train"].points, recipe(hidden=(16,), steps=steps), 2).fit(
-            [bad, *CELLS[:8]], lambda done, _: told.append(done)
+        Pool(splits["train"].points, config(hidden_layers=1, steps=steps), 2).fit(
+            [bad, *CELLS[:8]], lambda done, _: reported.append(done)
         )
-    assert sum(told) < steps, "it waited for the cell beside it"
+    assert sum(reported) < steps, "it waited for the cell beside it"
 
 
 def test_what_progress_raises_ends_every_thread(pool: Pool) -> None:
@@ -97,17 +101,15 @@ def test_what_progress_raises_ends_every_thread(pool: Pool) -> None:
 
 
 def test_a_cell_that_diverges_may_be_kept_and_leaves_the_bits_of_the_others_alone(
-    trained: tuple[list[Codecs], list[History], int], splits: dict[str, Split], recipe: MakeRecipe
+    trained: tuple[list[Trained], int], splits: dict[str, Split], config: MakeConfig
 ) -> None:
-    (expected, _, _), bad = trained, Cell("isotropic", 1, 1e39, 0)
-    settings = recipe(hidden=(16,), steps=STEPS, on_divergence="keep")
-    kept, histories = Pool(splits["train"].points, settings, 2).fit([bad, *CELLS], lambda *_: None)
-    assert [batch.diverged for batch in kept] == [(bad,), ()]
-    assert {cell: step for history in histories for cell, step in history.diverged.items()} == {bad: 0}
-    (other,) = (batch for batch in expected if batch.latent_dim == 1)
-    assert codec.to_bytes([kept[0].select([1])]) == codec.to_bytes([other])
-    (others,) = (batch for batch in expected if batch.latent_dim == 2)
-    assert codec.to_bytes([kept[1]]) == codec.to_bytes([others])
+    (expected, _), bad = trained, Cell("isotropic", 1, 1e39, 0)
+    settings = config(hidden_layers=1, steps=STEPS, on_divergence="keep")
+    kept = Pool(splits["train"].points, settings, 2).fit([bad, *CELLS], lambda *_: None)
+    assert [codec.architecture.cell for codec, _ in kept if codec.diverged] == [bad]
+    assert {past.cell: past.diverged for _, past in kept if past.diverged is not None} == {bad: 0}
+    others = {codec.architecture.cell: codec for codec, _ in kept}
+    assert bits(others[codec.architecture.cell] for codec, _ in expected) == bits(c for c, _ in expected)
 
 
 POINTS = 2_000_000
@@ -126,15 +128,18 @@ def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
 
 
 RUN = """
-import numpy as np, sys
+import numpy as np
+import sys
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import Train
+from snrvae.settings.params import Network, Train
+from snrvae.training.config import TrainConfig
 from snrvae.training.pool import Pool
-from snrvae.training.loop import Recipe
 
-rest = dict(repeats=1, kl_weight=0, gaussianity_weight=0, on_divergence="fail")
-train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **rest)
-pool = Pool(np.eye(3, dtype=np.float32), Recipe((16,), train, 0, "cube"), 2)
+weights = dict(kl_weight=0, gaussianity_weight=0, mmd_weight=0)
+rest = dict(repeats=1, engine="compiled", on_divergence="fail")
+train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **weights, **rest)
+network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=1)
+pool = Pool(np.eye(3, dtype=np.float32), TrainConfig(network, train, 0, "cube"), 2)
 try:
     print("ready", flush=True)
     pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)
