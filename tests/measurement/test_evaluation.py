@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import fields, replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,27 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from snrvae.codecs import channel, network
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs.codec import Architecture, Codec
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, Estimate, Limit
 from snrvae.settings.grid import Cell
+from snrvae.settings.params import Network
 from snrvae.sources import cube
 from snrvae.sources.source import Source, Split
-from snrvae.training import loop
+from snrvae.training.compiled import engine
+from snrvae.training.config import TrainConfig
 
 SEED = 11
 
 
 @pytest.fixture(scope="module")
-def alone(codecs: list[Codecs]) -> list[Codecs]:
-    return evaluation.single(codecs)
+def alone(codecs: dict[str, Codec]) -> list[Codec]:
+    return list(codecs.values())
 
 
 @pytest.fixture(scope="module")
-def results(alone: list[Codecs], splits: dict[str, Split]) -> list[CodecMetrics]:
+def results(alone: list[Codec], splits: dict[str, Split]) -> list[CodecMetrics]:
     return [measured(codec, splits) for codec in alone]
 
 
@@ -40,22 +41,16 @@ def reference(splits: dict[str, Split]) -> generation.Reference:
     return generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
 
 
-def measured(codec: Codecs, splits: dict[str, Split], seed: int = SEED) -> CodecMetrics:
-    return evaluation.measure(codec, splits["validation"].points, splits["test"].points, seed)
+def measured(codec: Codec, splits: dict[str, Split], seed: int = SEED) -> CodecMetrics:
+    return evaluation.measure(codec, splits["validation"], splits["test"], seed)
 
 
-def of(codecs: Sequence[Codecs], noise: str) -> Codecs:
-    return next(codec for codec in codecs if codec.noise == noise and codec.latent_dim == 2)
+def of(codecs: Sequence[Codec], noise: str) -> Codec:
+    return next(codec for codec in codecs if cell_of(codec).noise == noise and cell_of(codec).latent_dim == 2)
 
 
-def plain(net: network.Network) -> nn.Sequential:
-    """The network of the only cell as torch has it."""
-    layers: list[nn.Module] = []
-    for weight, bias in zip(net.weights, net.biases, strict=True):
-        linear = nn.Linear(weight.shape[2], weight.shape[1])
-        linear.weight.data, linear.bias.data = weight[0], bias[0, :, 0]
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+def cell_of(codec: Codec) -> Cell:
+    return codec.architecture.cell
 
 
 def sent(
@@ -79,20 +74,16 @@ def equal(one: object, other: object) -> bool:
     )
 
 
-def test_every_cell_becomes_a_codec_of_its_own(codecs: list[Codecs], alone: list[Codecs]) -> None:
-    assert [codec.cells for codec in alone] == [(cell,) for batch in codecs for cell in batch.cells]
-
-
 def test_an_autoencoders_numbers_are_those_of_a_plain_module(
-    alone: list[Codecs], splits: dict[str, Split]
+    alone: list[Codec], splits: dict[str, Split]
 ) -> None:
     codec = of(alone, "none")
     result = measured(codec, splits)
-    encoder, decoder = plain(codec.encoder), plain(codec.decoder)
+    encoder, decoder = codec.encoder, codec.decoder
     with torch.no_grad():
         for name, mse in (("validation", result.validation_mse), ("test", result.mse.value)):
             points = torch.from_numpy(splits[name].points)
-            latents = sent(encoder, decoder, points, codec.latent_dim, None)
+            latents = sent(encoder, decoder, points, cell_of(codec).latent_dim, None)
             assert mse == pytest.approx(float(nn.MSELoss()(decoder(latents).clamp(0, 1), points)), rel=1e-5)
     latents = latents.numpy()
     assert result.latents == pytest.approx(latents, abs=1e-5)
@@ -105,16 +96,16 @@ def test_an_autoencoders_numbers_are_those_of_a_plain_module(
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_the_mse_is_that_of_other_noise_within_its_error(
-    noise: str, alone: list[Codecs], splits: dict[str, Split]
+    noise: str, alone: list[Codec], splits: dict[str, Split]
 ) -> None:
     codec, generator = of(alone, noise), torch.Generator().manual_seed(0)
     result, test = measured(codec, splits), torch.from_numpy(splits["test"].points)
-    encoder, decoder, cell = plain(codec.encoder), plain(codec.decoder), codec.cells[0]
+    encoder, decoder, cell = codec.encoder, codec.decoder, cell_of(codec)
     errors = []
     with torch.no_grad():
         output = sent(encoder, decoder, test, 2, cell.snr)
         mean, head = output[:, :2], output[:, 2:]
-        variance = codec.signal_power / cell.snr
+        variance = codec.channel.signal_power / cell.snr
         if noise == "learned":
             train = torch.from_numpy(splits["train"].points)
             trained_on = sent(encoder, decoder, train, 2, cell.snr)[:, 2:].exp().mean()
@@ -134,31 +125,31 @@ def test_the_mse_is_that_of_other_noise_within_its_error(
 
 
 def test_the_reconstructions_are_the_decoded_latents(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split]
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split]
 ) -> None:
     for codec, result in zip(alone, results, strict=True):
-        decoded = codec.decode(torch.from_numpy(result.latents).T.unsqueeze(0))[0]
-        assert result.latents.shape == (len(splits["test"].points), codec.latent_dim)
+        decoded = codec.decode(torch.from_numpy(result.latents))
+        assert result.latents.shape == (len(splits["test"].points), cell_of(codec).latent_dim)
         assert result.reconstructed == pytest.approx(decoded.numpy(), abs=1e-5)
 
 
 def test_latents_are_what_the_channel_delivers_not_what_the_encoder_says(
-    alone: list[Codecs], splits: dict[str, Split]
+    alone: list[Codec], splits: dict[str, Split]
 ) -> None:
     codec = of(alone, "isotropic")
-    mean = codec.encode(torch.from_numpy(splits["test"].points)).mean[0].T.numpy()
+    mean = codec.encode(torch.from_numpy(splits["test"].points)).mean.numpy()
     added = measured(codec, splits).latents - mean
-    ratio = (added**2).mean() / float(codec.signal_power) * codec.cells[0].snr
+    ratio = (added**2).mean() / float(codec.channel.signal_power) * cell_of(codec).snr
     assert ratio == pytest.approx(1, abs=5 * math.sqrt(2 / added.size))
 
 
 def test_learned_noise_has_a_mean_share_of_one_over_the_training_set(
-    alone: list[Codecs], splits: dict[str, Split]
+    alone: list[Codec], splits: dict[str, Split]
 ) -> None:
-    train = splits["train"].points
+    train = splits["train"]
     result = evaluation.measure(of(alone, "learned"), train, train, SEED)
     assert result.noise_share is not None
-    assert result.noise_share.shape == (len(train), 2)
+    assert result.noise_share.shape == (len(train.points), 2)
     assert result.noise_share.mean() == pytest.approx(1, abs=1e-3)
     assert result.noise_share.std() > 0.01
 
@@ -170,35 +161,33 @@ def test_only_learned_noise_has_shares(results: list[CodecMetrics]) -> None:
 
 def test_the_linear_reference_is_that_of_the_cell(results: list[CodecMetrics]) -> None:
     for result in results:
-        assert result.linear_mse == measures.linear_mse(result.cell.latent_dim, result.cell.snr, cube.SOURCE)
+        assert result.linear_mse == measures.linear_mse(result.cell, cube.SOURCE)
 
 
 def test_a_cell_is_measured_the_same_whatever_was_measured_before(
-    codecs: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split]
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split]
 ) -> None:
-    again = {codec.cells[0]: measured(codec, splits) for codec in evaluation.single(codecs[::-1])[::-1]}
+    again = {cell_of(codec): measured(codec, splits) for codec in alone[::-1]}
     assert all(equal(again[result.cell], result) for result in results)
 
 
-def test_another_seed_gives_other_noise(alone: list[Codecs], splits: dict[str, Split]) -> None:
+def test_another_seed_gives_other_noise(alone: list[Codec], splits: dict[str, Split]) -> None:
     codec = of(alone, "isotropic")
     assert not np.array_equal(measured(codec, splits, 1).latents, measured(codec, splits, 2).latents)
 
 
-def test_validation_and_test_points_get_different_noise(
-    alone: list[Codecs], splits: dict[str, Split]
-) -> None:
-    test, codec = splits["test"].points, of(alone, "isotropic")
+def test_validation_and_test_points_get_different_noise(alone: list[Codec], splits: dict[str, Split]) -> None:
+    test, codec = splits["test"], of(alone, "isotropic")
     result = evaluation.measure(codec, test, test, SEED)
-    first = ((result.reconstructed - test) ** 2).mean()
+    first = ((result.reconstructed - test.points) ** 2).mean()
     assert result.validation_mse != pytest.approx(float(first), rel=1e-4)
     assert result.mse.value != pytest.approx(float(first), rel=1e-4), "the mse averages several transmissions"
 
 
 def test_validation_points_are_transmitted_as_often_as_test_points(
-    alone: list[Codecs], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+    alone: list[Codec], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    validation, test = splits["validation"].points, splits["test"].points
+    validation, test = splits["validation"], splits["test"]
     for noise, moves in (("isotropic", True), ("none", False)):
         monkeypatch.setattr(evaluation, "NOISE_DRAWS", 4)
         often = evaluation.measure(of(alone, noise), validation, test, SEED)
@@ -209,7 +198,7 @@ def test_validation_points_are_transmitted_as_often_as_test_points(
 
 
 def test_points_that_pass_in_parts_give_the_same_numbers(
-    alone: list[Codecs], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
+    alone: list[Codec], splits: dict[str, Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codec = of(alone, "none")
     whole = measured(codec, splits)
@@ -221,7 +210,7 @@ def test_points_that_pass_in_parts_give_the_same_numbers(
 
 
 def test_points_decoded_in_parts_are_the_same(
-    alone: list[Codecs], reference: generation.Reference, monkeypatch: pytest.MonkeyPatch
+    alone: list[Codec], reference: generation.Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codec = of(alone, "isotropic")
     whole = evaluation.generate(codec, reference, SEED).points
@@ -261,17 +250,15 @@ def test_every_cell_has_one_selected_repeat_in_the_order_of_the_first(results: l
 # Generation
 
 
-def constant(point: tuple[float, float, float]) -> Codecs:
+def constant(point: tuple[float, float, float]) -> Codec:
     """A codec whose decoder says the same point whatever it gets."""
-    nets = [
-        network.Network(
-            tuple(torch.zeros(1, o, i) for i, o in pairwise(widths)),
-            tuple(torch.zeros(1, o, 1) for o in widths[1:]),
-        )
-        for widths in ((3, 16, 2), (2, 16, 3))
-    ]
-    nets[1].biases[-1].copy_(torch.tensor(point).view(1, 3, 1))
-    return Codecs((Cell("isotropic", 2, 10.0, 0),), *nets, torch.ones(1), torch.zeros(1), "cube")
+    network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=1)
+    cell = Cell("isotropic", 2, 10.0, 0)
+    codec = Codec(Architecture(cell, network, 0, "cube", "compiled")).eval().requires_grad_(False)
+    for parameter in codec.parameters():
+        parameter.zero_()
+    codec.decoder[-1].bias.copy_(torch.tensor(point))
+    return codec
 
 
 @pytest.mark.parametrize(
@@ -292,12 +279,12 @@ def test_a_decoder_that_says_one_point_fails_in_every_way_but_its_distance(
 
 
 def test_what_is_generated_is_decoded_from_standard_normal_latents(
-    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+    alone: list[Codec], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
     codec, test = of(alone, "isotropic"), splits["test"]
     found = evaluation.generate(codec, reference, SEED)
-    z = torch.randn(1, 2, 20 * len(test.points), generator=torch.Generator().manual_seed(0))
-    points = codec.decode(z)[0].numpy()
+    z = torch.randn(20 * len(test.points), 2, generator=torch.Generator().manual_seed(0))
+    points = codec.decode(z).numpy()
     distance = cube.surface_distance(points)
     own = evaluation.GENERATIONS * len(test.points)
     error = distance.std() * math.sqrt(1 / own + 1 / len(points))
@@ -315,9 +302,9 @@ def test_what_is_generated_is_decoded_from_standard_normal_latents(
 
 
 def test_generation_repeats_itself_and_moves_with_the_seed(
-    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+    alone: list[Codec], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
-    codec, train = of(alone, "isotropic"), splits["train"].points
+    codec, train = of(alone, "isotropic"), splits["train"]
     for generate in (
         lambda seed: evaluation.generate(codec, reference, seed),
         lambda seed: evaluation.generate_fitted(codec, train, reference, seed),
@@ -328,10 +315,10 @@ def test_generation_repeats_itself_and_moves_with_the_seed(
 
 
 def test_a_fitted_density_generates_what_the_codec_reconstructs(
-    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+    alone: list[Codec], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
     """The latents of training points, decoded, are its ideal: no density of them can do better."""
-    codec, train = of(alone, "none"), splits["train"].points
+    codec, train = of(alone, "none"), splits["train"]
     reconstructed = evaluation.measure(codec, train, train, SEED).reconstructed
     ideal = generation.generation_ratio(generation.excess(reconstructed, cube.SOURCE), len(reconstructed))
     prior, fitted = (
@@ -342,16 +329,17 @@ def test_a_fitted_density_generates_what_the_codec_reconstructs(
 
 
 def test_a_density_is_fitted_to_training_points_alone(
-    alone: list[Codecs], splits: dict[str, Split], reference: generation.Reference
+    alone: list[Codec], splits: dict[str, Split], reference: generation.Reference
 ) -> None:
     """With all training points in a corner, so is what is generated, whatever the points compared with."""
-    codec, corner = of(alone, "none"), np.zeros_like(splits["train"].points)
+    train = splits["train"]
+    codec, corner = of(alone, "none"), Split(np.zeros_like(train.points), train.label)
     found = evaluation.generate_fitted(codec, corner, reference, SEED)
     assert np.ptp(found.points, axis=0).max() < 0.1
 
 
 def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_has(
-    alone: list[Codecs],
+    alone: list[Codec],
     splits: dict[str, Split],
     reference: generation.Reference,
     monkeypatch: pytest.MonkeyPatch,
@@ -374,24 +362,24 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 
 
 def held(
-    codec: Codecs, result: CodecMetrics, splits: dict[str, Split], lines: Lines, seed: int = SEED
+    codec: Codec, result: CodecMetrics, splits: dict[str, Split], lines: Lines, seed: int = SEED
 ) -> Limit:
-    return evaluation.limit(codec, result, splits["test"].points, lines, seed)
+    return evaluation.limit(codec, result, splits["test"], lines, seed)
 
 
 def noisy(
-    alone: Sequence[Codecs], results: Sequence[CodecMetrics], noise: str
-) -> list[tuple[Codecs, CodecMetrics]]:
-    found = [(codec, r) for codec, r in zip(alone, results, strict=True) if codec.noise == noise]
-    assert len({codec.cells[0].snr for codec, _ in found}) > 1
+    alone: Sequence[Codec], results: Sequence[CodecMetrics], noise: str
+) -> list[tuple[Codec, CodecMetrics]]:
+    found = [(codec, r) for codec, r in zip(alone, results, strict=True) if cell_of(codec).noise == noise]
+    assert len({cell_of(codec).snr for codec, _ in found}) > 1
     return found
 
 
 def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     for codec, result in noisy(alone, results, "isotropic"):
-        found, snr = held(codec, result, splits, lines), codec.cells[0].snr
+        found, snr = held(codec, result, splits, lines), cell_of(codec).snr
         assert snr is not None
         assert found.capacity_bits == pytest.approx(math.log2(1 + snr), rel=1e-12), (
             "two uses, half of it each"
@@ -407,7 +395,7 @@ def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
 
 
 def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     for codec, result in noisy(alone, results, "learned"):
         found = held(codec, result, splits, lines)
@@ -425,7 +413,7 @@ def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
 def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
     noise: str,
     moves: bool,
-    alone: list[Codecs],
+    alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
     lines: Lines,
@@ -439,7 +427,7 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
 
 
 def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     small = replace(result, mse=Estimate(result.mse.value, result.mse.value * 1e-4))
@@ -450,7 +438,7 @@ def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
 
 
 def test_twice_the_mse_is_three_decibels_more(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     double = replace(result, mse=Estimate(result.mse.value * 2, result.mse.stderr * 2))
@@ -461,15 +449,15 @@ def test_twice_the_mse_is_three_decibels_more(
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_what_passes_is_that_of_other_latents_of_the_same_points(
-    noise: str, alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    noise: str, alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
     found = held(codec, result, splits, lines)
     latents = codec.encode(torch.from_numpy(splits["test"].points))
     assert latents.log_noise_power is not None
-    mean, log_noise_power = latents.mean[0], latents.log_noise_power[0]
     generator = torch.Generator().manual_seed(0)
-    z = channel.transmit(mean, log_noise_power, torch.randn(mean.shape, generator=generator))
+    z = latents.transmit(torch.randn(latents.mean.shape, generator=generator)).T
+    mean, log_noise_power = latents.mean.T, latents.log_noise_power.T
     again = information.mutual_information(mean, log_noise_power, z)
     for one, other in (
         (found.information_bits, again.lower),
@@ -488,7 +476,7 @@ def test_what_passes_is_that_of_other_latents_of_the_same_points(
 
 
 def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
-    alone: list[Codecs], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     once, twice, other = (held(codec, result, splits, lines, seed) for seed in (1, 1, 2))
@@ -498,7 +486,7 @@ def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
 
 
 def test_as_many_test_points_are_asked_as_said_whatever_their_number(
-    alone: list[Codecs],
+    alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
     lines: Lines,
@@ -511,17 +499,17 @@ def test_as_many_test_points_are_asked_as_said_whatever_their_number(
 
 
 @pytest.fixture(scope="module")
-def honest(splits: dict[str, Split], recipe: Callable[..., loop.Recipe]) -> Codecs:
+def honest(splits: dict[str, Split], config: Callable[..., TrainConfig]) -> Codec:
     """A codec near the limit, at a capacity of 1.5 bits."""
-    return loop.fit(
-        (Cell("isotropic", 3, 1.0, 0),), splits["train"].points, recipe(steps=300), lambda *_: None
-    )[0]
+    cell = Cell("isotropic", 3, 1.0, 0)
+    return engine.fit(cell, splits["train"].points, config(steps=300), lambda *_: None)[0]
 
 
 def test_an_honest_codec_stays_above_the_limit_and_one_with_too_little_noise_is_found_out(
-    honest: Codecs, splits: dict[str, Split], lines: Lines
+    honest: Codec, splits: dict[str, Split], lines: Lines
 ) -> None:
-    cheat = replace(honest, signal_power=honest.signal_power / 100)
+    cheat = deepcopy(honest)
+    cheat.channel.signal_power /= 100
     true, false = (held(codec, measured(codec, splits), splits, lines) for codec in (honest, cheat))
     assert true.capacity_bits == false.capacity_bits == pytest.approx(1.5)
     assert 0 < true.gap_db.value < 2

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from snrvae.codecs.codec import Codecs
-from snrvae.settings import tables
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, metrics
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
+from snrvae.settings import tables
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.source import Split

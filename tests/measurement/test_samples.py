@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from snrvae.sources import npz
 from snrvae.measurement import samples
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation
 from snrvae.settings.grid import Cell
+from snrvae.sources import npz
 
 COUNT = 7000
 AE, LEARNED = Cell("none", 2, None, 1), Cell("learned", 2, 10.0, 0)
