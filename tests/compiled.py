@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from snrvae.training.loop import Recipe
+from snrvae.training.step import Program
 from torch import Tensor
 
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources.source import DIMENSION
 from snrvae.training import program, step
-from snrvae.training.loop import Recipe
-from snrvae.training.step import Program
 
 
 def signal_power(mean: Tensor) -> Tensor:

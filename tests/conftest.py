@@ -1,6 +1,6 @@
 """What several test files share: seeded property tests, small splits, a grid trained on them in a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.source import Source, Split
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 
@@ -63,10 +63,14 @@ def config() -> MakeConfig:
     return make
 
 
+def draw_splits(source: Source, counts: Mapping[str, int], seed: int = 0) -> dict[str, Split]:
+    """The splits that generate writes for a seed."""
+    return dataset.draw(source, counts, partial(numpy_stream, seed, "data"))
+
+
 @pytest.fixture(scope="session")
 def splits() -> dict[str, Split]:
-    counts = {"train": 1200, "validation": 600, "test": 900}
-    return dataset.draw(cube.SOURCE, counts, partial(numpy_stream, 0, "data"))
+    return draw_splits(cube.SOURCE, {"train": 1200, "validation": 600, "test": 900})
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from snrvae.training.loop import Recipe
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import ours, peak, plain, vmapped
@@ -16,7 +17,6 @@ from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
 from snrvae.training import loop
-from snrvae.training.loop import Recipe
 from snrvae.training.pool import Pool
 
 MakeRecipe = Callable[..., Recipe]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from snrvae.codecs.network import Network
+from snrvae.training.step import Perceptron
 from torch import Tensor, nn
 
 from snrvae.codecs import network
-from snrvae.codecs.network import Network
 from snrvae.settings.grid import Cell
 from snrvae.training import program, step
-from snrvae.training.step import Perceptron
 
 CELLS, BATCH = 3, 20
 WIDTHS = (3, 16, 32, 2)

@@ -8,17 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from snrvae.codecs.network import Network
+from snrvae.training.loop import Recipe
 from torch import Tensor
 
 from snrvae.codecs import network, search
 from snrvae.codecs.codec import Codecs
-from snrvae.codecs.network import Network
 from snrvae.settings.grid import Cell, Noise
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, gaussian, square
 from snrvae.sources.source import Split
 from snrvae.training import loop
-from snrvae.training.loop import Recipe
 
 MakeRecipe = Callable[..., Recipe]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import draw_splits
 from matplotlib.figure import Figure
 
-from snrvae.settings import tables
-from snrvae.sources import dataset
 from snrvae.reporting import figures, report
+from snrvae.settings import tables
 from snrvae.sources import cube
 from snrvae.sources.source import Split
 
@@ -28,7 +28,7 @@ def styled() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    return dataset.generate(cube.SOURCE, {"test": 600}, seed=0)["test"]
+    return draw_splits(cube.SOURCE, {"test": 600}, seed=0)["test"]
 
 
 def shown(test: Split, model: str = "snr_vae", snr: float = 1000) -> dict[str, np.ndarray]:

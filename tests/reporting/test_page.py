@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import draw_splits
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from snrvae.settings import tables
-from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.measurement import metrics
 from snrvae.reporting import page
-from snrvae.settings import params
+from snrvae.settings import params, tables
 from snrvae.settings.grid import MODELS, Cell
 from snrvae.sources import cube
 
@@ -45,7 +44,7 @@ def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
         tables.from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes()),
         {latent_dim: shannon.point_by_point_curve(latent_dim, 25) for latent_dim in (1, 2, 3)},
         clouds,
-        dataset.generate(cube.SOURCE, {"test": 3000}, seed=0)["test"],
+        draw_splits(cube.SOURCE, {"test": 3000}, seed=0)["test"],
         cube.SOURCE,
         {"torch": version},
     )

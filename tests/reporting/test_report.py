@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from snrvae.settings import tables
 from snrvae.measurement import metrics
 from snrvae.reporting import report
-from snrvae.settings import params
+from snrvae.settings import params, tables
 from snrvae.settings.grid import Noise
 
 ROOT = Path(__file__).parents[2]

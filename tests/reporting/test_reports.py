@@ -19,15 +19,14 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
+from snrvae.codecs.network import Network
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.codecs.network import Network
-from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.measurement import evaluation
 from snrvae.settings.grid import Cell
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 
 ROOT = Path(__file__).parents[2]
 REPORTS = ROOT / "reports"

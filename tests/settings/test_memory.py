@@ -10,12 +10,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from conftest import draw_splits
 
-from snrvae.sources import dataset
 from snrvae.measurement import density, evaluation
 from snrvae.settings import memory, params
 from snrvae.settings.params import Params
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.training import loop, step
 from tests.repository import ROOT
 
@@ -141,7 +141,7 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
     paths = ["cube.npz", "ae.safetensors", "training.csv"]
     if stage != "generate":
-        splits = dataset.generate(cube.SOURCE, chosen.data.counts, 0)
+        splits = draw_splits(cube.SOURCE, chosen.data.counts, 0)
         (tmp_path / "cube.npz").write_bytes(dataset.to_bytes(splits))
         del splits
     seen = peak(

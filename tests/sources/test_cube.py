@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from conftest import draw_splits
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,8 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from snrvae.sources import dataset
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.sources.cube import FACES
 from snrvae.sources.source import Split
 
@@ -32,7 +32,7 @@ def sample() -> Split:
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Split]:
-    return dataset.generate(cube.SOURCE, {"train": 48, "validation": 12, "test": 24}, seed=3)
+    return draw_splits(cube.SOURCE, {"train": 48, "validation": 12, "test": 24}, seed=3)
 
 
 def on_face(face: int, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,20 +94,20 @@ def test_points_come_shuffled_with_their_faces(sample: Split) -> None:
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> None:
     counts = {"train": 60, "validation": 12, "test": 12}
-    once, twice, other = (dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed)) for seed in (5, 5, 6))
+    once, twice, other = (dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed)) for seed in (5, 5, 6))
     assert once == twice != other
 
 
 def test_the_size_of_one_split_never_moves_another() -> None:
-    small = dataset.generate(cube.SOURCE, {"train": 60, "validation": 12, "test": 12}, seed=0)
-    large = dataset.generate(cube.SOURCE, {"train": 6000, "test": 12}, seed=0)
+    small = draw_splits(cube.SOURCE, {"train": 60, "validation": 12, "test": 12}, seed=0)
+    large = draw_splits(cube.SOURCE, {"train": 6000, "test": 12}, seed=0)
     assert np.array_equal(small["test"].points, large["test"].points)
     assert np.array_equal(small["test"].label, large["test"].label)
 
 
 def test_no_two_splits_share_a_point() -> None:
     counts = dict.fromkeys(dataset.SPLITS, 600)
-    splits = dataset.generate(cube.SOURCE, counts, seed=0)
+    splits = draw_splits(cube.SOURCE, counts, seed=0)
     together = np.concatenate([split.points for split in splits.values()])
     assert len(np.unique(together, axis=0)) == sum(counts.values())
 

@@ -16,20 +16,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import draw_splits
 from markupsafe import escape
 from numpy.typing import NDArray
 from scipy import stats
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
-from snrvae.sources import dataset
+from snrvae.codecs.codec import Codec
+from snrvae.codecs.files import from_bytes
+from snrvae.codecs.files import of_run as models_of
 from snrvae.limit import shannon
 from snrvae.measurement import evaluation, measures, metrics
 from snrvae.settings import grid, params
-from snrvae.sources import gaussian, sphere, square
+from snrvae.settings.grid import Cell
+from snrvae.sources import dataset, gaussian, sphere, square
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source, Split
-from snrvae.training.loop import Recipe
+from snrvae.training.config import of_params
 from snrvae.training.pool import Pool
 from stages import files
 
@@ -103,7 +105,7 @@ def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
     [pair for pair in permutations(SOURCES, 2) if pair != ("gaussian", "square")],  # which might be drawn
 )
 def test_points_of_another_source_are_refused_in_a_line(name: str, other: str) -> None:
-    splits = dataset.generate(SOURCES[other], dict.fromkeys(dataset.SPLITS, 600), seed=0)
+    splits = draw_splits(SOURCES[other], dict.fromkeys(dataset.SPLITS, 600), seed=0)
     with pytest.raises(ValueError) as caught:
         dataset.from_bytes(SOURCES[name], dataset.to_bytes(splits))
     right = f"{SOURCES[name].title}, which params.yaml says"
@@ -251,10 +253,12 @@ def test_a_linear_code_of_a_normal_source_reaches_the_limit_at_every_snr() -> No
     for snr in (0.1, 1.0, 30.0, 1e4):
         rate = shannon.capacity_bits(3, snr)
         least = float(shannon.distortion_at_rate(lines, rate, law("gaussian")))
-        linear = 3 * measures.linear_mse(3, snr, gaussian.SOURCE)
+        linear = 3 * measures.linear_mse(Cell("isotropic", 3, float(snr), 0), gaussian.SOURCE)
         assert 0 <= linear / least - 1 < 1e-3
     asymptote = shannon.point_by_point_distortion(3, 1e6, law("gaussian"))
-    assert asymptote == pytest.approx(3 * measures.linear_mse(3, 1e6, gaussian.SOURCE), rel=1e-5)
+    assert asymptote == pytest.approx(
+        3 * measures.linear_mse(Cell("isotropic", 3, 1e6, 0), gaussian.SOURCE), rel=1e-5
+    )
 
 
 @pytest.mark.slow
@@ -264,12 +268,11 @@ def test_training_reaches_the_limit_of_a_normal_source() -> None:
     tree |= {"source": "gaussian", "latent_dim": 3, "noise": "isotropic"}
     tree["network"]["hidden_layers"] = 1
     settings = params.from_yaml(yaml.safe_dump(tree))
-    splits = dataset.generate(gaussian.SOURCE, settings.data.counts, settings.seed)
-    recipe = Recipe((settings.network.hidden_units,), settings.train, settings.seed, "gaussian")
-    cells = grid.snr_vaes(settings)
-    codecs, _ = Pool(splits["train"].points, recipe, 2).fit(cells, lambda *_: None)
-    alone = {each.cells[0]: each for each in evaluation.single(codecs)}
-    validation, test = splits["validation"].points, splits["test"].points
+    splits = draw_splits(gaussian.SOURCE, settings.data.counts, settings.seed)
+    pool = Pool(splits["train"].points, of_params(settings), 2)
+    trained = pool.fit(grid.snr_vaes(settings), lambda *_: None)
+    alone = {codec.architecture.cell: codec for codec, _ in trained}
+    validation, test = splits["validation"], splits["test"]
     measured = [evaluation.measure(each, validation, test, 0) for each in alone.values()]
     lines = shannon.rate_distortion_table(law("gaussian")).lines
     for result in evaluation.select(measured):
@@ -284,7 +287,7 @@ def settings_of(name: str) -> params.Params:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree |= {"source": name, "latent_dim": [1, 2, 3], "snr": [10, 100]}
     tree["data"] = {"train_points": 1200, "validation_points": 600, "test_points": 600}
-    tree["network"] = {"hidden_units": 16, "hidden_layers": 1}
+    tree["network"] |= {"hidden_units": 16, "hidden_layers": 1}
     tree["train"] |= {"steps": 60, "repeats": 1}
     return params.from_yaml(yaml.safe_dump(tree))
 
@@ -351,11 +354,11 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
 def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) -> None:
     folder, every = runs["sphere"], settings_of("sphere")
     models = (folder / "data" / "ae.safetensors").read_bytes()
-    assert {each.source for each in codec.autoencoders_from_bytes(models, "sphere")} == {"sphere"}
+    assert {each.architecture.source for each in models_of(models, ("none",), "sphere", 0)} == {"sphere"}
     with pytest.raises(ValueError, match=r"holds ae/d1/0 of sphere, but params.yaml says cube"):
-        codec.autoencoders_from_bytes(models, "cube")
-    with pytest.raises(ValueError, match="not a model file"):
-        codec.from_bytes(models.replace(b"sphere", b"sphera"))
+        models_of(models, ("none",), "cube", 0)
+    with pytest.raises(ValueError, match=r"ae/d1/0: source 'sphera' is not known here"):
+        from_bytes(models.replace(b"sphere", b"sphera"))
     cells = grid.autoencoders(every) + grid.snr_vaes(every)
     table = (folder / "reports" / "cells.csv").read_bytes()
     assert len(metrics.from_csv(table, cells, "sphere")) == len(cells)
@@ -369,12 +372,13 @@ def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) 
         metrics.from_csv(meaningless, cells, "sphere")
 
 
-def test_a_codec_answers_within_the_bounds_of_its_source(codecs: list[Codecs]) -> None:
-    far = torch.full((len(codecs[0].cells), codecs[0].latent_dim, 4), 1e4)
-    assert codecs[0].decode(far).min() >= 0
-    assert codecs[0].decode(far).max() <= 1
-    free = replace(codecs[0], source="gaussian").decode(far)
-    assert free.abs().max() > 10
+def test_a_codec_answers_within_the_bounds_of_its_source(codecs: dict[str, Codec]) -> None:
+    codec, far = codecs["ae/d1/0"], torch.full((4, 1), 1e4)
+    assert codec.decode(far).min() >= 0
+    assert codec.decode(far).max() <= 1
+    free = Codec(replace(codec.architecture, source="gaussian")).eval()
+    free.load_state_dict(codec.state_dict())
+    assert free.decode(far).abs().max() > 10
 
 
 CIRCLE = '''"""Points uniform on the unit circle in the plane z = 0."""
@@ -429,7 +433,6 @@ SOURCE = Source(
     independent=independent,
     mean_distance=mean_distance,
     within=4 / pi,
-    view=(-1.2, 1.2),
     distance=distance,
     tangent=tangent,
 )
@@ -450,8 +453,8 @@ def test_a_new_source_is_a_module_and_a_line(tmp_path: Path) -> None:
     for file in ("dvc.yaml", "requirements.lock"):
         shutil.copy(ROOT / file, tmp_path)
     (tmp_path / "snrvae" / "sources" / "circle.py").write_text(CIRCLE)
-    known = tmp_path / "snrvae" / "sources" / "known.py"
-    known.write_text(known.read_text().replace('    "sphere",\n', '    "sphere",\n    "circle",\n'))
+    registry = tmp_path / "snrvae" / "sources" / "registry.py"
+    registry.write_text(registry.read_text().replace('    "sphere",\n', '    "sphere",\n    "circle",\n'))
     tree = settings_of("sphere").model_dump(mode="json") | {"source": "circle"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, check=True)

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.sources import dataset
 from snrvae.limit import segments, shannon
 from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.measurement import evaluation, generation, information, measures
 from snrvae.settings import memory, params
 from snrvae.settings.grid import Cell, Noise
-from snrvae.sources import cube, square
+from snrvae.sources import cube, dataset, square
 from snrvae.sources.source import Split
 from snrvae.training import loop, program
 from stages import files

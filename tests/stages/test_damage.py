@@ -22,14 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from snrvae.codecs import codec
-from snrvae.settings import tables
-from snrvae.sources import dataset, npz
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import report
-from snrvae.settings import grid, params
+from snrvae.settings import grid, params, tables
 from snrvae.settings.params import Params
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset, npz
 from stages import files
 from tests.repository import ROOT, TINY
 

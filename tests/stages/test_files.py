@@ -13,15 +13,15 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from conftest import draw_splits
+from snrvae.training.loop import Recipe
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.sources import dataset
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Train
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.training import loop
-from snrvae.training.loop import Recipe
 from stages import files
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def filled(folder: Path, codecs: list[Codecs]) -> Path:
     """The folder with a cube, models and the table of the limit too."""
     counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
-    files.write(folder / CUBE, dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed=0)))
+    files.write(folder / CUBE, dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=0)))
     files.write(folder / AE, codec.to_bytes([batch for batch in codecs if batch.noise == "none"]))
     files.write(folder / VAE, codec.to_bytes([batch for batch in codecs if batch.noise != "none"]))
     files.write(folder / LIMIT, (ROOT / LIMIT).read_bytes())
@@ -185,7 +185,7 @@ def test_generate_writes_the_cube_and_says_nothing(folder: Path) -> None:
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, "", "") == (0, "", "")
     assert (folder / CUBE).read_bytes() == data
     counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
-    assert data == dataset.to_bytes(dataset.generate(cube.SOURCE, counts, seed=5))
+    assert data == dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=5))
 
 
 def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_terminal(filled: Path) -> None:

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from snrvae.sources import dataset
 from snrvae.settings import params
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.sources.source import Split
 from stages import files
 from tests.repository import LIMIT, ROOT

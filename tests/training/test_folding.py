@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
+from snrvae.training.loop import Draws, Recipe, Targets
 
 from snrvae.settings.grid import Cell
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Points
 from snrvae.training import folding, loop, program
-from snrvae.training.loop import Draws, Recipe, Targets
 from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from snrvae.codecs.network import Network
+from snrvae.training.loop import DivergedError, Draws, Recipe
+from snrvae.training.program import initialise
+from snrvae.training.step import Program
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from snrvae.codecs import codec
 from snrvae.codecs.codec import Codecs
-from snrvae.codecs.network import Network
-from snrvae.training.history import History
 from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube
 from snrvae.sources.source import Points, Split
 from snrvae.training import loop, program, step
-from snrvae.training.loop import DivergedError, Draws, Recipe
-from snrvae.training.program import initialise
-from snrvae.training.step import Program
+from snrvae.training.history import History
 from tests.compiled import begun, gradients, off_the_points, without_moving
 
 MakeRecipe = Callable[..., Recipe]
