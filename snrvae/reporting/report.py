@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from snrvae.reporting import glossary
 from snrvae.settings.params import Params
 from snrvae.sources.known import SOURCES
 from snrvae.sources.source import DIMENSION
@@ -99,7 +100,8 @@ def markdown(
         closed=source.dimension == 2 and source.components == DIMENSION,
         folded=not params.conditional and folding.folds(source, max(params.snr)),
         apart=source.distance is not None,
-        on_demand=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
+        column=glossary.of_run(source, params.conditional),
+        conditional=[row for row in rows if row["noise"] != "learned"] if params.conditional else [],
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
         autoencoders=[row for row in rows if row["noise"] == "none"],
