@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from snrvae.codecs.network import Network
 from torch import Tensor
 
 from benchmarks.tables import machine, table
 from snrvae.codecs import channel, network, search
 from snrvae.codecs.codec import Codecs, Latents, decoder_widths, project
-from snrvae.codecs.network import Network
-from snrvae.sources import dataset
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, measures
@@ -34,7 +33,7 @@ from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream, stream_seed
-from snrvae.sources import cube
+from snrvae.sources import cube, dataset
 from snrvae.sources.source import DIMENSION, Split
 from snrvae.training import loop, program
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 from multiprocessing.synchronize import Barrier
 
 import torch
+from snrvae.training.loop import Recipe
 
 from snrvae.codecs import codec
 from snrvae.settings.grid import Cell
-from snrvae.training.loop import Recipe
 
 # c products of [o, i] with [i, b]: two of a step of ours, then larger ones
 SHAPES = (

@@ -16,11 +16,11 @@ from pythae.models import BetaVAE, BetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from snrvae.training.loop import Recipe
 from torch import Tensor
 
 from benchmarks.plain import mlp
 from benchmarks.setting import Mses, Setting, Way
-from snrvae.training.loop import Recipe
 
 EPOCHS = 2
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from snrvae.training.loop import Recipe
 
 from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
-from snrvae.training.loop import Recipe
 
 STEPS = 2000
 LATENT_DIMS = (1, 2, 3)

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
+from snrvae.training.loop import Draws
+from snrvae.training.step import Floats, Perceptron, Program, view
 from threadpoolctl import threadpool_limits
 
 from benchmarks.setting import LATENT_DIMS, Setting
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.training import program, step
-from snrvae.training.loop import Draws
-from snrvae.training.step import Floats, Perceptron, Program, view
 
 CALLS = 200  # of a part between two looks at the clock
 

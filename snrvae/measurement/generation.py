@@ -70,10 +70,10 @@ def generation_ratio(excess: float, count: int) -> float:
 
 def face_ratios(points: Array, label: NDArray[np.integer], faces: Faces) -> NDArray[np.float64]:
     """For each of l faces the ratio [l] of the points [n, 3] that were to lie on it, N being its share."""
-    ratios, kinds = [], len(faces.names)
-    for number in range(kinds):
+    ratios, num_classes = [], len(faces.names)
+    for number in range(num_classes):
         own = faces.place(points[label == number], number)
-        ratios.append(1 + REFERENCE_POINTS / kinds / len(own) * excess(own, faces.each))
+        ratios.append(1 + REFERENCE_POINTS / num_classes / len(own) * excess(own, faces.each))
     return np.array(ratios)
 
 

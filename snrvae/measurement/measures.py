@@ -77,6 +77,6 @@ def face_error(points: Array, source: Source) -> float | None:
     """Largest relative error of the shares of points [n, 3], each counted at its nearest face, if any."""
     if source.faces is None:
         return None
-    kinds = len(source.labels)
-    shares = np.bincount(source.nearest(points), minlength=kinds) / len(points)
-    return float(np.abs(shares * kinds - 1).max())
+    num_classes = len(source.labels)
+    shares = np.bincount(source.nearest(points), minlength=num_classes) / len(points)
+    return float(np.abs(shares * num_classes - 1).max())

@@ -1,58 +1,154 @@
-"""The numbers of a run: the table of cells, and the tree that `dvc metrics` compares."""
+"""The numbers of a run: what each metric is, the table of cells, and the tree that `dvc metrics` compares.
+
+METRICS states each metric once: the columns of cells.csv and their checks, the keys of metrics.json, the
+report's headings and definitions and docs/metrics.md follow from it. A new metric is a field of a record
+(records.py) that evaluation.py fills, and an entry here.
+"""
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_type_hints
 
 import pandas as pd
 
-from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Generation, Limit
+from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit, Measured
 from snrvae.settings import tables
 from snrvae.settings.grid import Cell
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 
-FIDELITY = ("validation_mse", "mse", "mse_stderr", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse")
-RATE = ("kl_bits", "kl_bits_stderr")
-DISTANCE = ("generated_surface_distance", "generated_surface_p95")  # where there is a surface
-SHARES = ("generated_face_error",)  # where it has faces
-GENERATION = ("generation_ratio", "generation_ratio_stderr", "generation_p_value", "coverage")
-ON_DEMAND = (
-    "requested_face_distance",
-    "requested_face_share",
-    "requested_face_ratio",
-    "requested_face_ratio_stderr",
-    "requested_face_worst_ratio",
-)
-FITTED_DISTANCE = ("fitted_surface_distance",)
-FITTED = ("fitted_ratio", "fitted_ratio_stderr", "fitted_p_value")
-LIMIT = (
-    "information_bits",
-    "information_bits_stderr",
-    "information_upper_bits",
-    "information_upper_bits_stderr",
-    "shannon_mse",
-    "gap_db",
-    "gap_db_stderr",
-)
-CAPACITY = ("capacity_bits", "gaussian_information_bits")
-NUMBERS = [
-    *(*FIDELITY, *RATE, *DISTANCE, *SHARES, *GENERATION, *ON_DEMAND),
-    *(*FITTED_DISTANCE, *FITTED, *LIMIT, *CAPACITY),
-]
+EVERY: tuple[str, ...] = ("none", "isotropic", "learned")
+NOISY: tuple[str, ...] = ("isotropic", "learned")
+UNIFORM: tuple[str, ...] = ("none", "isotropic")
+ISOTROPIC: tuple[str, ...] = ("isotropic",)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a cell: a number, an Estimate or a truth value.
+
+    name     column of cells.csv and key of metrics.json; an Estimate has a second column, NAME_stderr
+    word     what the report calls it
+    unit     with {unit} for the source's unit of length
+    of       the field of a record that holds it, as a path from Measured
+    noises   it applies to cells with one of these
+    meaning  a phrase, with {source} for what points are drawn from
+    needs    what else it applies to only: sources with a surface, with faces, or conditional runs
+    in_json  whether metrics.json has it
+    """
+
+    name: str
+    word: str
+    unit: str
+    of: str
+    noises: tuple[str, ...]
+    meaning: str
+    needs: Literal["", "surface", "faces", "conditional"] = ""
+    in_json: bool = False
+
+    @property
+    def kind(self) -> type:
+        """The type of the field: float, Estimate or bool."""
+        found: type = Measured
+        for field in self.of.split("."):
+            hint = get_type_hints(found)[field]
+            found, *_ = get_args(hint) or (hint,)  # X of X | None
+        return found
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Its columns of cells.csv."""
+        return (self.name, f"{self.name}_stderr") if self.kind is Estimate else (self.name,)
+
+    def entries(self, measured: Measured) -> dict[str, Any]:
+        """A row's entries in its columns; None if it was not measured."""
+        value: Any = measured
+        for field in self.of.split("."):
+            value = None if value is None else getattr(value, field)
+        if isinstance(value, bool):
+            value = str(value).lower()
+        parts = (value.value, value.stderr) if isinstance(value, Estimate) else [value] * len(self.columns)
+        return dict(zip(self.columns, parts, strict=True))
+
+    def applies(self, source: Source, conditional: bool) -> bool:
+        """Whether it applies to any cell of a run."""
+        surface, faces = source.distance is not None, source.faces is not None
+        return {"": True, "surface": surface, "faces": faces, "conditional": conditional}[self.needs]
+
+
 METRICS = (
-    "mse",
-    "kl_bits",
-    "latent_kl_bits",
-    "generated_surface_distance",
-    "generation_ratio",
-    "coverage",
-    "requested_face_distance",
-    "requested_face_share",
-    "requested_face_ratio",
-    "fitted_ratio",
-    "gap_db",
-)
+    Metric("validation_mse", "validation mse", "{unit}²", "codec.validation_mse", EVERY,
+        "mse on the validation points, by which a repeat is selected"),
+    Metric("mse", "mse", "{unit}²", "codec.mse", EVERY,
+        "mean of (x − x̂)² over test points and coordinates", in_json=True),
+    Metric("kl_bits", "E KL", "bit", "codec.kl_bits", NOISY, in_json=True, meaning=
+        "mean over points of KL(q(z|x) ‖ N(0, I)), q(z|x) = N(μ, σ²I) being what the decoder gets for x"),
+    Metric("latent_kl_bits", "latent KL", "bit/dim", "codec.latent_kl_bits", EVERY, in_json=True, meaning=
+        "KL of each dimension of z, over all points, from N(0, 1); mean over dimensions"),
+    Metric("latent_shape_kl_bits", "of its shape", "bit/dim", "codec.latent_shape_kl_bits", EVERY,
+        "latent KL after each dimension is shifted and scaled to mean 0 and variance 1"),
+    Metric("linear_mse", "linear mse", "{unit}²", "codec.linear_mse", EVERY,
+        "mse of the best linear codec with the same d and SNR (beside learned noise: isotropic noise)"),
+    Metric("generated_surface_distance", "distance", "{unit}", "generated.surface_distance", EVERY,
+        "mean distance of generated points to {source}", needs="surface", in_json=True),
+    Metric("generated_surface_p95", "95 %", "{unit}", "generated.surface_p95", EVERY,
+        "95th percentile of the distance of generated points to {source}", needs="surface"),
+    Metric("generated_face_error", "share error", "–", "generated.face_error", EVERY,
+        "largest relative error of the faces' shares of generated points, each at its nearest face",
+        needs="faces"),
+    Metric("generation_ratio", "generation ratio", "–", "generated.ratio", EVERY,
+        "1 plus the squared energy distance between generated points and the exact distribution of real "
+        "points, scaled to 12,000 points; on average 1 for a perfect generator", in_json=True),
+    Metric("generation_p_value", "p", "–", "generated.p_value", EVERY,
+        "share of 1,000 samples (999 of independent real points, and the generated one) that are at least "
+        "as far from the exact distribution; about 0.5 for a perfect generator, 0.001 if no other sample is"),
+    Metric("coverage", "coverage", "–", "generated.coverage", EVERY,
+        "share of test points with a generated point nearer than their fifth-nearest test point; about "
+        "1 − 2⁻⁵ for a perfect generator", in_json=True),
+    Metric("requested_face_distance", "distance", "{unit}", "generated.conditional.distance", EVERY,
+        "mean distance of generated points to the face asked for", needs="conditional", in_json=True),
+    Metric("requested_face_share", "share on the face", "–", "generated.conditional.share", EVERY,
+        "share of generated points with no face nearer than the one asked for",
+        needs="conditional", in_json=True),
+    Metric("requested_face_ratio", "ratio per face", "–", "generated.conditional.ratio", EVERY,
+        "generation ratio of a face's points against the uniform distribution on it, scaled to 2,000 "
+        "points; mean over faces", needs="conditional", in_json=True),
+    Metric("requested_face_worst_ratio", "worst face", "–", "generated.conditional.worst_ratio", EVERY,
+        "largest generation ratio of a face's points", needs="conditional"),
+    Metric("fitted_surface_distance", "distance with the fit", "{unit}",
+        "fitted.surface_distance", UNIFORM, needs="surface", meaning=
+        "mean distance of points decoded from the fitted density to {source}"),
+    Metric("fitted_ratio", "ratio with the fit", "–", "fitted.ratio", UNIFORM,
+        "generation ratio of points decoded from the fitted density", in_json=True),
+    Metric("fitted_p_value", "p with the fit", "–", "fitted.p_value", UNIFORM,
+        "p of points decoded from the fitted density"),
+    Metric("capacity_bits", "capacity", "bit", "limit.capacity_bits", ISOTROPIC,
+        "C = (d/2)·log2(1 + SNR): no code gets more information about x through the channel"),
+    Metric("information_bits", "I(x; z) from below", "bit", "limit.information_bits", NOISY,
+        "lower estimate of the information that z carries about x"),
+    Metric("information_upper_bits", "from above", "bit", "limit.information_upper_bits", NOISY,
+        "upper estimate of the information that z carries about x"),
+    Metric("information_saturated", "saturated", "true or false", "limit.information_saturated", NOISY,
+        "the estimates of I(x; z) are more than 0.1 bit apart: too few points for the rate"),
+    Metric("gaussian_information_bits", "Σ ½·log2(1 + P_j/σ²)", "bit",
+        "limit.gaussian_information_bits", ISOTROPIC,
+        "what the channel would carry if each latent dimension j, of power P_j before noise, were normal "
+        "and independent of the others"),
+    Metric("shannon_mse", "least mse", "{unit}²", "limit.shannon_mse", NOISY,
+        "Shannon's limit: the least mse that C bits (learned noise: the cell's own E KL) allow any code"),
+    Metric("gap_db", "gap", "dB", "limit.gap_db", NOISY,
+        "10·log10(mse / least mse)", in_json=True),
+)  # fmt: skip
+NUMBERS = [column for metric in METRICS if metric.kind is not bool for column in metric.columns]
+SUMMARY: dict[str, tuple[str, str, str]] = {  # of selected cells with a noise: a column's min, mean, max
+    "ae_best_mse": ("none", "mse", "min"),
+    "snr_vae_best_mse": ("isotropic", "mse", "min"),
+    "mean_gap_db": ("isotropic", "gap_db", "mean"),
+    "worst_gap_db": ("isotropic", "gap_db", "max"),
+    "generation_ratio": ("isotropic", "generation_ratio", "min"),
+    "fitted_ratio": ("isotropic", "fitted_ratio", "min"),
+}
 
 
 def cells(
@@ -72,19 +168,15 @@ def cells(
     first = {(cell.model, cell.key): cell for cell in reversed(list(results))}
     best = {(cell.model, cell.key): cell for cell in generations}
     selected = set((first | best).values())
-    rows = [
-        tables.cell_columns(cell)
-        | {"source": source, "conditional": int(conditional)}
-        | {"selected": int(cell in selected), "diverged": int(result is None)}
-        | _fidelity(result)
-        | _generation(generations.get(cell))
-        | _fitted(fitted.get(cell))
-        | _limit(limits.get(cell))
-        for cell, result in results.items()
-    ]
-    table = pd.DataFrame(rows)
-    missing = [name for name in (*NUMBERS, "information_saturated") if name not in table]
-    return table.reindex(columns=[*table, *missing])  # where all diverged, nothing was measured
+    rows = []
+    for cell, result in results.items():
+        measured = Measured(result, generations.get(cell), fitted.get(cell), limits.get(cell))
+        row = tables.cell_columns(cell) | {"source": source, "conditional": int(conditional)}
+        row |= {"selected": int(cell in selected), "diverged": int(result is None)}
+        for metric in METRICS:
+            row |= metric.entries(measured)
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def from_csv(
@@ -106,110 +198,28 @@ def from_csv(
         raise ValueError("expected a row for each repeat, and one of them selected")
     if selected[keys].duplicated().any():
         raise ValueError("expected one repeat of each cell to be selected")
-    if (
-        selected.diverged > table.groupby(keys, dropna=False).diverged.transform("min")[selected.index]
-    ).any():
+    all_diverged = table.groupby(keys, dropna=False).diverged.transform("min")
+    if (selected.diverged > all_diverged[selected.index]).any():
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
-    _check_columns(table, selected, SOURCES[source], conditional)
+    for metric in METRICS:
+        if metric.kind is not bool:
+            _check(metric, table, selected, metric.applies(SOURCES[source], conditional))
     if not (selected.mse > 0).all():
         raise ValueError("mse: values that are not above 0")
     return table
 
 
-def _check_columns(table: pd.DataFrame, selected: pd.DataFrame, source: Source, conditional: bool) -> None:
-    """Raise ValueError unless selected rows have every number that has a meaning, and no row any other."""
-    noisy, isotropic = selected[selected.noise != "none"], selected[selected.noise == "isotropic"]
-    uniform = selected[selected.noise != "learned"]
-    surface, faces = source.distance is not None, source.faces is not None
-    columns = (
-        (True, selected, FIDELITY + GENERATION),
-        (surface, selected, DISTANCE),
-        (faces, selected, SHARES),
-        (conditional, selected, ON_DEMAND),
-        (surface, uniform, FITTED_DISTANCE),
-        (True, uniform, FITTED),
-        (True, noisy, RATE + LIMIT),
-        (True, isotropic, CAPACITY),
-    )
-    for meant, rows, names in columns:
-        for name in names:
-            if not meant and table[name].notna().any():
-                raise ValueError(f"{name}: numbers that have no meaning here")
-            if meant and rows[name].isna().any():
-                raise ValueError(f"{name}: missing in a row that is selected")
-            if name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
-                raise ValueError(f"{name}: values below 0")
-
-
-def _fidelity(result: CodecMetrics | None) -> dict[str, Any]:
-    if result is None:
-        return {}
-    kl = result.kl_bits
-    return {
-        "validation_mse": result.validation_mse,
-        "mse": result.mse.value,
-        "mse_stderr": result.mse.stderr,
-        "kl_bits": kl and kl.value,
-        "kl_bits_stderr": kl and kl.stderr,
-        "latent_kl_bits": result.latent_kl_bits,
-        "latent_shape_kl_bits": result.latent_shape_kl_bits,
-        "linear_mse": result.linear_mse,
-    }
-
-
-def _generation(generated: Generation | None) -> dict[str, Any]:
-    if generated is None:
-        return {}
-    return {
-        "generated_surface_distance": generated.surface_distance,
-        "generated_surface_p95": generated.surface_p95,
-        "generated_face_error": generated.face_error,
-        "generation_ratio": generated.ratio.value,
-        "generation_ratio_stderr": generated.ratio.stderr,
-        "generation_p_value": generated.p_value,
-        "coverage": generated.coverage,
-    } | _on_demand(generated.conditional)
-
-
-def _on_demand(asked: ConditionalGeneration | None) -> dict[str, Any]:
-    if asked is None:
-        return dict.fromkeys(ON_DEMAND)
-    return {
-        "requested_face_distance": asked.distance,
-        "requested_face_share": asked.share,
-        "requested_face_ratio": asked.ratio.value,
-        "requested_face_ratio_stderr": asked.ratio.stderr,
-        "requested_face_worst_ratio": asked.worst_ratio,
-    }
-
-
-def _fitted(generated: Generation | None) -> dict[str, Any]:
-    if generated is None:
-        return {}
-    return {
-        "fitted_surface_distance": generated.surface_distance,
-        "fitted_ratio": generated.ratio.value,
-        "fitted_ratio_stderr": generated.ratio.stderr,
-        "fitted_p_value": generated.p_value,
-    }
-
-
-def _limit(limit: Limit | None) -> dict[str, Any]:
-    if limit is None:
-        return {}
-    return {
-        "capacity_bits": limit.capacity_bits,
-        "information_bits": limit.information_bits.value,
-        "information_bits_stderr": limit.information_bits.stderr,
-        "information_upper_bits": limit.information_upper_bits.value,
-        "information_upper_bits_stderr": limit.information_upper_bits.stderr,
-        "information_saturated": str(limit.information_saturated).lower(),
-        "gaussian_information_bits": limit.gaussian_information_bits,
-        "shannon_mse": limit.shannon_mse,
-        "gap_db": limit.gap_db.value,
-        "gap_db_stderr": limit.gap_db.stderr,
-    }
+def _check(metric: Metric, table: pd.DataFrame, selected: pd.DataFrame, applies: bool) -> None:
+    """Raise ValueError unless the selected rows that a metric applies to have it; if to none, no row may."""
+    rows = selected[selected.noise.isin(metric.noises)]
+    for name in metric.columns:
+        if not applies and table[name].notna().any():
+            raise ValueError(f"{name}: numbers that have no meaning here")
+        if applies and rows[name].isna().any():
+            raise ValueError(f"{name}: missing in a row that is selected")
+        if applies and name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
+            raise ValueError(f"{name}: values below 0")
 
 
 def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -220,7 +230,7 @@ def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
         models.setdefault(cell.model, {})[cell.key] = (
             {"diverged": 1}
             if row["diverged"]
-            else {name: _rounded(row[name]) for name in METRICS if not pd.isna(row[name])}
+            else {m.name: _rounded(row[m.name]) for m in METRICS if m.in_json and not pd.isna(row[m.name])}
         )
     return models | {"summary": _summary(table)}
 
@@ -231,22 +241,13 @@ def _summary(table: pd.DataFrame) -> dict[str, float]:
     What diverged does not enter, and is counted: a row for each repeat.
     """
     selected = table[(table.selected == 1) & (table.diverged == 0)]
-    autoencoders = selected[selected.noise == "none"]
-    reference = selected[selected.noise == "isotropic"]
-    summary: dict[str, float] = {}
-    if len(autoencoders):
-        summary["ae_best_mse"] = autoencoders.mse.min()
-    if len(reference):
-        summary |= {
-            "snr_vae_best_mse": reference.mse.min(),
-            "mean_gap_db": reference.gap_db.mean(),
-            "worst_gap_db": reference.gap_db.max(),
-            "generation_ratio": reference.generation_ratio.min(),
-            "fitted_ratio": reference.fitted_ratio.min(),
-        }
+    summary = {
+        name: _rounded(selected[selected.noise == noise][column].agg(how))
+        for name, (noise, column, how) in SUMMARY.items()
+        if (selected.noise == noise).any()
+    }
     diverged = int(table.diverged.sum())
-    counted = {"diverged_cells": diverged} if diverged else {}
-    return {name: _rounded(value) for name, value in summary.items()} | counted
+    return summary | ({"diverged_cells": diverged} if diverged else {})
 
 
 def to_json(tree: Mapping[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""What is measured of a cell: named records of plain numbers and arrays, free of torch."""
+"""What is measured of a cell: named records of plain numbers and arrays, free of torch.
+
+METRICS in metrics.py says what each number means.
+"""
 
 from dataclasses import dataclass
 
@@ -38,13 +41,7 @@ class CodecMetrics:
 
 @dataclass(frozen=True)
 class ConditionalGeneration:
-    """Points that a conditional cell generated for a face each, against the faces.
-
-    share        of the points, to which no face is nearer than the one asked for
-    ratio        generation_ratio of a face's points, mean over the faces
-    worst_ratio  the largest of them
-    face         which face [n] was asked for of one draw's points
-    """
+    """Points that a conditional cell generated for a face each: `face` [n], of one draw's points."""
 
     distance: float
     share: float
@@ -55,12 +52,10 @@ class ConditionalGeneration:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from z ~ N(0, I), against the source's exact law; one draw's points [n, 3].
+    """What a cell decodes from random latents, against the source's exact law; one draw's points [n, 3].
 
-    p_value      of the hypothesis that those are independent points of the source
-    conditional  for faces drawn at random; None unless the cell is conditional
-
-    None: distances of a source that lives everywhere, and the error of shares of one without faces.
+    None: distances if the source has no surface, the error if it has no faces, and `conditional`, for faces
+    drawn at random, unless the cell is conditional.
     """
 
     surface_distance: float | None
@@ -75,13 +70,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Limit:
-    """A cell against Shannon's limit: what its channel can carry, what passes, what that would allow.
+    """A cell with noise against Shannon's limit: what its channel can carry, what passes, what that allows.
 
-    capacity_bits     (d/2)·log2(1 + s); None where noise is learned, which escapes it
-    information_bits  I(x; z) from below and above; `saturated` where the sample cannot carry the rate
-    gaussian_information_bits  Σ_j ½ log2(1 + P_j/σ²); None where noise is learned
-    shannon_mse       the least mse of any code at the capacity (learned noise: at the cell's own E KL)
-    gap_db            10·log10(mse / shannon_mse), with the standard error of the mse carried over
+    None if noise is learned: the capacity, which it escapes, and the Gaussian information.
     """
 
     capacity_bits: float | None
@@ -91,3 +82,19 @@ class Limit:
     gaussian_information_bits: float | None
     shannon_mse: float
     gap_db: Estimate
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that is measured of one repeat of a cell.
+
+    codec      None if it diverged
+    generated  from z ~ N(0, I), if it is selected
+    fitted     from a density fitted to its latents, if it is selected and its noise is not learned
+    limit      if it is selected and has noise
+    """
+
+    codec: CodecMetrics | None
+    generated: Generation | None
+    fitted: Generation | None
+    limit: Limit | None

@@ -21,11 +21,11 @@ def to_bytes(
     selected: Sequence[CodecMetrics],
     generated: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
-    kinds: int = 0,
+    num_classes: int = 0,
 ) -> bytes:
     """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d].
 
-    Cells told `kinds` labels apart also have those asked for, one-hot: requested [n, l].
+    Conditional cells (num_classes > 0) also have the labels asked for, one-hot: requested [n, l].
     """
     arrays = {}
     for result in selected:
@@ -33,7 +33,7 @@ def to_bytes(
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
         if (asked := generated[result.cell].conditional) is not None:
-            arrays[f"{name}/requested"] = dataset.one_hot(asked.face[:POINTS], kinds)
+            arrays[f"{name}/requested"] = dataset.one_hot(asked.face[:POINTS], num_classes)
         if result.cell in fitted:
             arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
@@ -43,14 +43,14 @@ def to_bytes(
 
 
 def from_bytes(
-    data: bytes, cells: Iterable[Cell], count: int, kinds: int = 0
+    data: bytes, cells: Iterable[Cell], count: int, num_classes: int = 0
 ) -> dict[str, NDArray[np.float32]]:
-    """The arrays of these cells, told `kinds` labels apart, on `count` test points.
+    """The arrays of these cells, with num_classes labels, on `count` test points.
 
     Raises ValueError where `data` is anything else.
     """
     arrays = npz.from_bytes(data)
-    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, kinds, count).items()}
+    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, num_classes, count).items()}
     if set(arrays) != set(shapes):
         raise ValueError(f"expected other arrays ({min(set(arrays) ^ set(shapes))!r})")
     for name, array in arrays.items():
@@ -63,7 +63,7 @@ def from_bytes(
     return arrays
 
 
-def _shapes(cell: Cell, kinds: int, count: int) -> dict[str, tuple[int, int]]:
+def _shapes(cell: Cell, num_classes: int, count: int) -> dict[str, tuple[int, int]]:
     """Shape of every array of a cell, by name."""
     name, points, latents = f"{cell.model}/{cell.key}", min(count, POINTS), min(count, LATENTS)
     shapes = {
@@ -71,8 +71,8 @@ def _shapes(cell: Cell, kinds: int, count: int) -> dict[str, tuple[int, int]]:
         f"{name}/generated": (points, DIMENSION),
         f"{name}/latents": (latents, cell.latent_dim),
     }
-    if kinds:
-        shapes[f"{name}/requested"] = (points, kinds)
+    if num_classes:
+        shapes[f"{name}/requested"] = (points, num_classes)
     if cell.noise == "learned":
         return shapes | {f"{name}/noise_share": (latents, cell.latent_dim)}
     return shapes | {f"{name}/fitted": (points, DIMENSION)}

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
+from snrvae.reporting import glossary
 from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
@@ -99,6 +100,7 @@ def markdown(
         closed=source.dimension == 2 and source.components == DIMENSION,
         folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
+        column=glossary.of_run(source, params.conditional),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
         escape=_escape(metrics),
@@ -116,7 +118,7 @@ def _tables(rows: list[dict[Any, Any]], conditional: bool) -> dict[str, list[dic
         "autoencoders": [row for row in rows if row["noise"] == "none"],
         **by_noise,
         "reference": by_noise["isotropic"] or by_noise["learned"],
-        "on_demand": [row for row in rows if row["noise"] != "learned"] if conditional else [],
+        "conditional": [row for row in rows if row["noise"] != "learned"] if conditional else [],
     }
 
 

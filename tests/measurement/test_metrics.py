@@ -33,6 +33,10 @@ OF_LIMIT = OF_ISOTROPIC | {
     *("shannon_mse", "gap_db", "gap_db_stderr"),
 }
 OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
+OF_CONDITIONAL = {
+    *("requested_face_distance", "requested_face_share", "requested_face_worst_ratio"),
+    *("requested_face_ratio", "requested_face_ratio_stderr"),
+}
 OF_FITTED = {name for name in COLUMNS if name.startswith("fitted")}
 OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"} | OF_FITTED
 TEXTS = {"model", "noise", "source", "information_saturated"}
@@ -93,7 +97,7 @@ def test_exactly_what_does_not_apply_is_empty(rows: list[dict[str, str]]) -> Non
     for row in rows:
         empty = {name for name, text in row.items() if not text}
         expected = OF_SELECTED | OF_LIMIT if row["selected"] == "0" else set()
-        expected = expected | set(metrics.ON_DEMAND)
+        expected = expected | OF_CONDITIONAL
         match row["noise"]:
             case "none":
                 expected = expected | OF_NOISE | OF_LIMIT
@@ -308,3 +312,80 @@ def test_a_repeat_that_diverged_is_not_to_be_selected_beside_another(
     table.loc[pair, "selected"] = [int(cells[place] == bad) for place in pair]
     with pytest.raises(ValueError, match="another did not"):
         metrics.from_csv(tables.to_csv(table).encode(), cells)
+
+
+# Each metric is stated once
+
+
+def test_the_columns_are_those_of_the_metrics_whatever_diverged(
+    measured: Measured, table: pd.DataFrame, cells: list[Cell]
+) -> None:
+    columns = [column for metric in metrics.METRICS for column in metric.columns]
+    assert list(table)[-len(columns) :] == columns
+    assert len(set(table)) == len(list(table))
+    for noise in ("none", "isotropic", "learned"):
+        lost = {cell for cell in cells if cell.noise == noise}
+        assert list(metrics.cells(*without(measured, lost))) == list(table)
+    assert list(metrics.cells(*without(measured, set(cells)))) == list(table)
+
+
+def test_only_an_estimate_has_a_second_column_its_standard_error(rows: list[dict[str, str]]) -> None:
+    twice = {metric.name for metric in metrics.METRICS if metric.kind is Estimate}
+    assert twice >= {"mse", "kl_bits", "generation_ratio", "fitted_ratio", "information_bits", "gap_db"}
+    assert {name.removesuffix("_stderr") for name in rows[0] if name.endswith("_stderr")} == twice
+
+
+@pytest.mark.parametrize("metric", metrics.METRICS, ids=[metric.name for metric in metrics.METRICS])
+def test_a_metric_stands_in_exactly_the_rows_that_it_applies_to(
+    metric: metrics.Metric, rows: list[dict[str, str]]
+) -> None:
+    for row in rows:
+        meant = metric.applies(cube.SOURCE, conditional=False) and row["noise"] in metric.noises
+        measured = metric.of.startswith("codec.") or row["selected"] == "1"
+        assert all(bool(row[column]) == (meant and measured) for column in metric.columns)
+
+
+def test_one_entry_is_enough_for_a_new_metric(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = metrics.Metric(
+        "upper_bits", "upper", "bit", "limit.information_upper_bits", metrics.NOISY, "a test", in_json=True
+    )
+    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, new))
+    table = metrics.cells(*measured)
+    assert list(table)[-2:] == ["upper_bits", "upper_bits_stderr"]
+    for name in new.columns:
+        old = name.replace("upper", "information_upper")
+        pd.testing.assert_series_equal(table[name], table[old], check_names=False)
+    chosen = table[(table.selected == 1) & (table.noise == "learned") & (table.snr == 4)].iloc[0]
+    tree = metrics.tree(table)
+    assert tree["snr_vae_learned"]["d2-snr4"]["upper_bits"] == float(f"{chosen['upper_bits']:.6g}")
+    assert "upper_bits" not in tree["ae"]["d2"]
+
+
+@pytest.mark.parametrize("path", ["codec.accuracy", "limits.gap_db", "gap_db"])
+def test_a_path_that_leads_to_no_field_is_an_error(path: str) -> None:
+    with pytest.raises(KeyError):
+        _ = metrics.Metric("name", "word", "–", path, metrics.EVERY, "a test").columns
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("coverage", np.nan, "coverage: missing in a row that is selected"),
+        ("gap_db_stderr", np.nan, "gap_db_stderr: missing in a row that is selected"),
+        ("requested_face_share", 0.5, "requested_face_share: numbers that have no meaning here"),
+        ("linear_mse", -1.0, "linear_mse: values below 0"),
+        ("generation_ratio_stderr", -1.0, "generation_ratio_stderr: values below 0"),
+        ("mse", 0.0, "mse: values that are not above 0"),
+        ("coverage", 1e101, "coverage: values that are not finite"),
+    ],
+)
+def test_a_table_with_a_wrong_number_is_refused_in_words_that_name_its_column(
+    name: str, value: float, what: str, table: pd.DataFrame, cells: list[Cell]
+) -> None:
+    place = table.index[(table.selected == 1) & (table.noise == "isotropic")][0]
+    changed = table.copy()
+    changed[name] = changed[name].astype(float)
+    changed.loc[place, name] = value
+    with pytest.raises(ValueError) as caught:
+        metrics.from_csv(tables.to_csv(changed).encode(), cells)
+    assert str(caught.value) == what

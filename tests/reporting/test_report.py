@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 import pytest
 
 from snrvae.measurement import metrics
-from snrvae.reporting import report
+from snrvae.reporting import glossary, report
 from snrvae.settings import params, tables
-from snrvae.settings.grid import Noise
+from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())
@@ -123,3 +124,51 @@ def test_the_provenance_names_every_digest_and_setting() -> None:
     assert all(f"| `{name}` | `{digest}` |" in text for name, digest in DIGESTS.items())
     assert f"seed: {SETTINGS.seed}" in text
     assert f"torch {VERSIONS['torch']}" in text
+
+
+# What is measured, in the words of METRICS
+
+OTHER_HEADINGS = {"d", "SNR", "± s.e.", "ratio with N(0, I)"}
+OTHER_TABLES = (["word", "what it is", "unit"], ["split", "points", "used for"], ["file", "sha256"])
+
+
+def heading(metric: metrics.Metric) -> str:
+    return metric.word if metric.unit == "–" else f"{metric.word} [{metric.unit}]"
+
+
+def headings(text: str) -> set[str]:
+    """Of all tables of numbers in the page."""
+    heads = re.findall(r"^\|(.*)\|\n\|[-|]+\|$", text, flags=re.MULTILINE)
+    rows = [[name.strip() for name in head.split("|")] for head in heads]
+    return {name for row in rows if row not in OTHER_TABLES and "steps × batch" not in row for name in row}
+
+
+@GRIDS
+def test_every_column_of_a_table_is_called_and_defined_as_its_metric(
+    noise: tuple[Noise, ...], dims: tuple[int, ...]
+) -> None:
+    text, known = page(noise, dims), glossary.of_run(cube.SOURCE, conditional=False)
+    columns = headings(text) - OTHER_HEADINGS
+    assert {"mse [edge²]", "latent KL [bit/dim]", "generation ratio", "distance [edge]"} <= columns
+    assert columns <= {heading(metric) for metric in known.values()}
+    for metric in known.values():
+        if heading(metric) in columns:
+            row = f"| {metric.word} | {metric.meaning} | {metric.unit} |".replace("(z|x)", r"(z\|x)")
+            assert row in text or f"- *{metric.word}*: {metric.meaning}." in text, metric.name
+
+
+def test_the_words_of_the_report_follow_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = tuple(
+        replace(metric, word=f"{metric.word} anew", meaning=f"another thing of {metric.name}", unit="pint")
+        for metric in metrics.METRICS
+    )
+    before = page()
+    monkeypatch.setattr(glossary, "METRICS", changed)
+    after = page()
+    assert headings(after) - OTHER_HEADINGS == {
+        f"{word.split(' [')[0]} anew [pint]" for word in headings(before) - OTHER_HEADINGS
+    }
+    for metric in metrics.METRICS:
+        defined = f"- *{metric.word}*:" in before or f"\n| {metric.word} | " in before
+        here = metric.applies(cube.SOURCE, conditional=False)
+        assert (f"another thing of {metric.name}" in after) == (defined and here), metric.name

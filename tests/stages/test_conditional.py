@@ -20,6 +20,7 @@ from snrvae.codecs.codec import Codecs
 from snrvae.limit import segments, shannon
 from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.measurement import evaluation, generation, information, measures
+from snrvae.reporting import glossary
 from snrvae.settings import memory, params
 from snrvae.settings.grid import Cell, Noise
 from snrvae.sources import cube, dataset, square
@@ -495,6 +496,10 @@ def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(r
     text = (run / "reports" / "README.md").read_text()
     assert "This run is **conditional**" in text
     assert "## Generation on demand" in text
+    metrics = glossary.of_run(cube.SOURCE, conditional=True)
+    requested = [metrics[name] for name in metrics if name.startswith("requested_face")]
+    assert len(requested) == 4
+    assert all(f"- *{metric.word}*: {metric.meaning}." in text for metric in requested)
     assert "(figures/requested.png)" in text
     assert (run / "reports" / "figures" / "requested.png").stat().st_size < 300_000
     assert "codes.png" not in text

@@ -1,0 +1,108 @@
+"""METRICS in words: the report's names and definitions of what is measured, and docs/metrics.md.
+
+`python -m snrvae.reporting.glossary > docs/metrics.md` writes that page again.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+
+from snrvae.measurement.metrics import EVERY, METRICS, SUMMARY, Metric
+from snrvae.sources.source import Source
+
+CELL = {  # the columns that say which cell a row is about, with their unit and meaning
+    "model": ("–", "ae or snr_vae"),
+    "noise": ("–", "none, isotropic or learned"),
+    "latent_dim": ("dimensions", "d"),
+    "snr": ("power ratio", "SNR; empty without noise"),
+    "snr_db": ("dB", "10·log10(SNR)"),
+    "repeat": ("–", "number of the repeat, from 0"),
+    "source": ("–", "what points are drawn from, as in params.yaml"),
+    "conditional": ("–", "1 if encoder and decoder receive the face label, else 0"),
+    "selected": ("–", "1 for one repeat of each cell, the best on validation points, else 0"),
+    "diverged": ("–", "1 if training diverged, so that the row has no numbers, else 0"),
+}
+NEEDS = {
+    "": "",
+    "surface": ", if the source has a surface",
+    "faces": ", if the source has faces",
+    "conditional": ", in conditional runs",
+}
+TAKEN = {"min": "smallest", "mean": "mean", "max": "largest"}
+PAGE = """# What is measured
+
+`python -m snrvae.reporting.glossary > docs/metrics.md` writes this page from `snrvae/measurement/metrics.py`.
+Its [symbols](../README.md#the-chain) are those of the README; why each number is measured is
+[theory](theory.md).
+
+## The columns of cells.csv
+
+`reports/cells.csv` has a row for each repeat of each cell, a setting of noise, d and SNR. Numbers have six
+significant digits. A column is empty where it does not apply. In units, *unit* is the source's unit of
+length (of the cube: its edge). *Generated points* are decoded from z ~ N(0, I). The *fitted density* is a
+mixture of 32 normal distributions, fitted to the latents of training points: z is then drawn from that.
+
+{columns}
+
+## The keys of metrics.json
+
+`reports/metrics.json` has some of these numbers for the selected repeat of each cell, by its model (ae,
+snr_vae or snr_vae_learned) and its name (d2, d2-snr10):
+{keys}.
+A cell of which every repeat diverged has `diverged` instead, which is 1. Whatever the grid, `summary` has:
+
+{summary}
+"""
+
+
+def of_run(source: Source, conditional: bool) -> dict[str, Metric]:
+    """The metrics that apply in a run, by name, with its source and unit in their words."""
+    return {
+        metric.name: _worded(metric, source.title, source.unit)
+        for metric in METRICS
+        if metric.applies(source, conditional)
+    }
+
+
+def page() -> str:
+    """docs/metrics.md."""
+    columns = [(f"`{name}`", "", unit, meaning, "every row") for name, (unit, meaning) in CELL.items()]
+    for metric in (_worded(metric, "the source", "unit") for metric in METRICS):
+        name, *stderr = (f"`{column}`" for column in metric.columns)
+        columns.append((name, metric.word, metric.unit, metric.meaning, _scope(metric)))
+        columns += [(e, "± s.e.", metric.unit, f"standard error of {name}", _scope(metric)) for e in stderr]
+    summary = [
+        (f"`{key}`", f"{TAKEN[how]} `{column}` of the selected cells with {_noise([noise])}")
+        for key, (noise, column, how) in SUMMARY.items()
+    ]
+    summary.append(("`diverged_cells`", "number of repeats that diverged; absent if none did"))
+    return PAGE.format(
+        columns=_table(("column", "in the report", "unit", "meaning", "applies to"), columns),
+        keys=textwrap.fill(", ".join(f"`{metric.name}`" for metric in METRICS if metric.in_json), 110),
+        summary=_table(("key", "meaning"), summary),
+    )
+
+
+def _worded(metric: Metric, source: str, unit: str) -> Metric:
+    return replace(metric, unit=metric.unit.format(unit=unit), meaning=metric.meaning.format(source=source))
+
+
+def _scope(metric: Metric) -> str:
+    """The rows that have a metric, in words."""
+    repeats = "all repeats" if metric.of.startswith("codec.") else "selected repeats"
+    cells = "all cells" if metric.noises == EVERY else f"cells with {_noise(metric.noises)}"
+    return f"{repeats} of {cells}{NEEDS[metric.needs]}"
+
+
+def _noise(noises: Sequence[str]) -> str:
+    return " or ".join("no" if noise == "none" else noise for noise in noises) + " noise"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    escaped = [[entry.replace("|", r"\|") for entry in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *escaped])
+
+
+if __name__ == "__main__":
+    print(page(), end="")
