@@ -30,6 +30,8 @@ LEAST: dict[str, Any] = {  # what may be lowered, and how far
     "snr": (1.0,),
 }
 
+Shapes = list[tuple[int, int]]  # latent_dim and the encoder's outputs for each latent dimension
+
 
 def check(params: Params, stage: str, cores: int, available: float) -> None:
     """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all."""
@@ -60,24 +62,45 @@ def _generate(params: Params, _: int) -> float:
 
 
 def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> float:
-    """A cell on each core, beside all codecs that are done."""
+    """What is at work, beside all codecs that are done."""
     train, cells = params.train, snrs * params.train.repeats
     shapes = [
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
-    drawn = min(train.steps * train.batch_size, max(DRAWN, train.batch_size))
-    cell = max(
-        16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
-        + 4 * train.batch_size * _activations(params, latent_dim, heads)
-        + drawn * (8 + 4 * latent_dim)
-        for latent_dim, heads in shapes
-    )
-    pairs = 8 * min(GROUP, train.batch_size) ** 2
-    at_work = min(cores, len(shapes) * cells) * (cell + pairs)
+    if train.engine == "compiled":
+        at_work = _compiled(params, shapes, cells, cores)
+    else:  # cuda has all that on the GPU, whose memory is not asked for here
+        at_work = _torch(params, shapes, cells) if train.engine == "torch" else COMPILER
     results = sum(cells * 12 * _parameters(params, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
     points = (POINT + _label(params)) * params.data.train_points
-    return COMPILER + INTERPRETER + points + at_work + results + rows
+    return INTERPRETER + points + at_work + results + rows
+
+
+def _compiled(params: Params, shapes: Shapes, cells: int, cores: int) -> float:
+    """A cell on each core."""
+    train = params.train
+    cell = max(
+        16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
+        + 4 * train.batch_size * _activations(params, latent_dim, heads)
+        + _drawn(params) * (8 + 4 * latent_dim)
+        for latent_dim, heads in shapes
+    )
+    pairs = 8 * min(GROUP, train.batch_size) ** 2
+    return COMPILER + min(cores, len(shapes) * cells) * (cell + pairs)
+
+
+def _torch(params: Params, shapes: Shapes, cells: int) -> float:
+    """All cells of a shape: their codecs, stacked copies of them, and what autograd saves of a step."""
+    train = params.train
+
+    def group(latent_dim: int, heads: int) -> float:
+        cell = 20 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
+        cell += 4 * train.batch_size * _saved(params, latent_dim, heads)
+        repeat = _drawn(params) * (8 + 8 * latent_dim + 2 * (12 + _label(params)))  # drawn, then stacked
+        return cells * cell + train.repeats * repeat
+
+    return COMPILER + max(group(*shape) for shape in shapes)
 
 
 def _evaluate(params: Params, cores: int) -> float:
@@ -108,7 +131,24 @@ def _label(params: Params) -> int:
 def _parameters(params: Params, latent_dim: int, heads: int) -> int:
     """Weights and biases of a codec."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
-    return 2 * (layers - 1) * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + 8 * width
+    square = 2 * layers if params.network.kind == "residual" else layers - 1  # between layers of one width
+    return 2 * square * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + 8 * width
+
+
+def _drawn(params: Params) -> int:
+    """Points of the batches that are drawn at once."""
+    train = params.train
+    return min(train.steps * train.batch_size, max(DRAWN, train.batch_size))
+
+
+def _saved(params: Params, latent_dim: int, heads: int) -> int:
+    """float32 that autograd saves of a point of a batch, of both networks and of the pairs that it is in."""
+    width, layers, train = params.network.hidden_units, params.network.hidden_layers, params.train
+    of_layer = (2 if params.network.activation == "silu" else 1) + (params.network.kind == "residual")
+    pairs = 4 * min(GROUP, train.batch_size)
+    pairs += 3 * (latent_dim + 3) * train.batch_size if train.mmd_weight else 0
+    ends = 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 40
+    return 2 * layers * of_layer * width + ends + pairs
 
 
 def _activations(params: Params, latent_dim: int, heads: int) -> int:

@@ -4,23 +4,27 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
-from conftest import draw_splits
 
-from snrvae.measurement import density, evaluation
+from snrvae.codecs import codec, losses
+from snrvae.measurement import density
 from snrvae.settings import memory, params
+from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
+from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.training import loop, step
+from snrvae.training import batches
 from tests.repository import ROOT
 
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
 MACHINE = 32e9
+TORCH = {"train": {"engine": "torch"}}
 
 
 def settings(**changed: Any) -> Params:
@@ -69,11 +73,35 @@ def test_a_grid_may_be_too_much_though_each_cell_is_not() -> None:
         memory.check(settings(**wide, snr=[*range(1, 65)], train={"repeats": 10}), "check", 1, MACHINE)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "torch", "cuda"])
 @pytest.mark.parametrize("key", memory.LEAST)
-def test_more_of_anything_never_needs_less(key: str) -> None:
+def test_more_of_anything_never_needs_less(key: str, engine: str) -> None:
+    chosen = settings(train={"engine": engine})
     for stage in ("generate", "train_ae", "train_vae", "evaluate"):
-        less = memory.estimate(memory._lowered(settings(), key), stage, 2)
-        assert less <= memory.estimate(settings(), stage, 2) <= memory.estimate(settings(), stage, 4)
+        less = memory.estimate(memory._lowered(chosen, key), stage, 2)
+        assert less <= memory.estimate(chosen, stage, 2) <= memory.estimate(chosen, stage, 4)
+
+
+def test_the_torch_engine_holds_all_cells_of_a_shape_and_the_compiled_one_a_cell_for_each_core() -> None:
+    def held(engine: str, snrs: int, cores: int) -> float:
+        few = {"engine": engine, "batch_size": 8192, "repeats": 1}
+        chosen = settings(snr=[*range(1, snrs + 1)], train=few, noise="isotropic", latent_dim=1)
+        return memory.estimate(chosen, "train_vae", cores)
+
+    assert held("torch", 32, 2) == held("torch", 32, 16)
+    assert held("torch", 32, 1) - held("torch", 1, 1) > 10 * (
+        held("compiled", 32, 1) - held("compiled", 1, 1)
+    )
+    assert held("compiled", 32, 16) > held("compiled", 32, 2)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual"])
+@pytest.mark.parametrize(("noise", "heads"), [("isotropic", 1), ("learned", 2)])
+def test_the_parameters_are_those_of_a_codec(kind: str, noise: str, heads: int) -> None:
+    chosen = settings(network={"kind": kind}, train={"engine": "torch"})
+    made = codec.Architecture(Cell(noise, 2, 4.0, 0), chosen.network, 0, "cube", "torch")
+    count = sum(parameter.numel() for parameter in codec.Codec(made).parameters())
+    assert memory._parameters(chosen, 2, heads) == pytest.approx(count, rel=0.01)
 
 
 def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
@@ -84,12 +112,12 @@ def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
 
 
 def test_the_numbers_of_other_modules_are_theirs() -> None:
-    assert (memory.GROUP, memory.DRAWN, memory.PASS) == (step.GROUP, loop.DRAWN, evaluation.PASS)
+    assert (memory.GROUP, memory.DRAWN, memory.PASS) == (losses.GROUP, batches.DRAWN, codec.PASS)
     assert (memory.FITTED, memory.COMPONENTS) == (density.POINTS, density.COMPONENTS)
 
 
 def test_a_stage_refuses_before_it_reads_or_writes(tmp_path: Path) -> None:
-    tree = TREE | {"network": {"hidden_units": 2**29, "hidden_layers": 3}}
+    tree = TREE | {"network": TREE["network"] | {"hidden_units": 2**29}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     for stage, *paths in (["check"], ["train_ae", "cube.npz", "ae.safetensors", "training.csv"]):
         done = subprocess.run(
@@ -131,6 +159,19 @@ def peak(command: list[str], folder: Path) -> int:
         ("train_ae", {"data": {"train_points": 3_000_000}, "train": {"batch_size": 8192}}),
         ("train_ae", {"network": {"hidden_units": 1024}, "data": {"train_points": 600}}),
         ("train_ae", {"data": {"train_points": 60_000}, "train": {"batch_size": 60_000}}),
+        ("train_ae", {"train": {"engine": "torch"}}),
+        ("train_ae", TORCH | {"network": {"hidden_units": 1024}, "data": {"train_points": 600}}),
+        ("train_ae", TORCH | {"network": {"kind": "residual", "hidden_units": 1024, "activation": "silu"}}),
+        ("train_vae", {"snr": [*range(1, 9)], "train": {"engine": "torch", "batch_size": 8192}}),
+        (
+            "train_vae",
+            {
+                "network": {"activation": "silu"},
+                "snr": [*range(1, 9)],
+                "train": {"engine": "torch", "repeats": 2, "batch_size": 2048},
+            },
+        ),
+        ("train_ae", {"train": {"engine": "torch", "batch_size": 2048, "mmd_weight": 1.0}}),
     ],
 )
 def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
@@ -141,7 +182,7 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
     paths = ["cube.npz", "ae.safetensors", "training.csv"]
     if stage != "generate":
-        splits = draw_splits(cube.SOURCE, chosen.data.counts, 0)
+        splits = dataset.draw(cube.SOURCE, chosen.data.counts, partial(numpy_stream, 0, "data"))
         (tmp_path / "cube.npz").write_bytes(dataset.to_bytes(splits))
         del splits
     seen = peak(
