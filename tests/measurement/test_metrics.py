@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs.codec import Codec
 from snrvae.limit.rate_distortion import Lines
 from snrvae.measurement import evaluation, generation, metrics
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
@@ -46,21 +46,21 @@ Measured = tuple[dict[Cell, CodecMetrics | None], Generations, Generations, dict
 
 
 @pytest.fixture(scope="module")
-def measured(codecs: list[Codecs], splits: dict[str, Split], lines: Lines) -> Measured:
-    test, validation = splits["test"], splits["validation"].points
-    alone = {codec.cells[0]: codec for codec in evaluation.single(codecs)}
-    results = [evaluation.measure(codec, validation, test.points, 0) for codec in alone.values()]
+def measured(codecs: dict[str, Codec], splits: dict[str, Split], lines: Lines) -> Measured:
+    test, validation = splits["test"], splits["validation"]
+    alone = {codec.architecture.cell: codec for codec in codecs.values()}
+    results = [evaluation.measure(codec, validation, test, 0) for codec in alone.values()]
     reference = generation.reference(cube.SOURCE, test.points, np.random.default_rng(0))
     chosen = evaluation.select(results)
     return (
         {result.cell: result for result in results},
         {r.cell: evaluation.generate(alone[r.cell], reference, 0) for r in chosen},
         {
-            r.cell: evaluation.generate_fitted(alone[r.cell], splits["train"].points, reference, 0)
+            r.cell: evaluation.generate_fitted(alone[r.cell], splits["train"], reference, 0)
             for r in chosen
             if r.cell.noise != "learned"
         },
-        {r.cell: evaluation.limit(alone[r.cell], r, test.points, lines, 0) for r in chosen if r.kl_bits},
+        {r.cell: evaluation.limit(alone[r.cell], r, test, lines, 0) for r in chosen if r.kl_bits},
     )
 
 
