@@ -21,7 +21,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snrvae.codecs import codec
+from snrvae.codecs import files as models
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import report
@@ -176,7 +176,7 @@ def test_settings_that_are_something_else_are_refused(
         "!!python/object/new:os.mkdir [executed]",
         "!!python/name:os.mkdir",
         "!!python/module:os",
-        "!!python/object:tests.test_damage.Payload {}",
+        "!!python/object:tests.stages.test_damage.Payload {}",
     ],
 )
 def test_yaml_that_would_execute_code_is_refused(
@@ -255,17 +255,23 @@ def test_an_archive_whose_parts_claim_to_be_huge_is_refused(
 
 # Models
 
+FIRST = "ae/d1/0"
 MODELS: dict[str, Callable[[Arrays, Any], object]] = {
-    "nan": lambda t, _: t["ae/d1/encoder/0/weight"].fill_(torch.nan),
-    "a nan": lambda t, _: t["ae/d1/decoder/1/bias"][0].fill_(torch.nan),
-    "another shape": lambda t, _: t.update({"ae/d1/encoder/0/weight": torch.zeros(1, 16, 4)}),
-    "noise for none": lambda _, g: g["ae/d1"]["cells"][0].update(noise="isotropic", snr=1.0),
-    "an infinite snr": lambda _, g: g["ae/d1"]["cells"][0].update(noise="isotropic", snr=float("inf")),
-    "a truth value": lambda _, g: g["ae/d1"]["cells"][0].update(latent_dim=True),
-    "an infinite width": lambda _, g: g["ae/d1"].update(hidden=[float("inf")]),
-    "a huge width": lambda _, g: g["ae/d1"].update(hidden=[10**15]),
-    "no width": lambda _, g: g["ae/d1"].update(hidden=[]),
-    "a hostile name": lambda _, g: g.update({"<script>\n": g.pop("ae/d1")}),
+    "nan": lambda t, _: t[f"{FIRST}/encoder.0.weight"].fill_(torch.nan),
+    "a nan": lambda t, _: t[f"{FIRST}/decoder.2.bias"][0].fill_(torch.nan),
+    "another shape": lambda t, _: t.update({f"{FIRST}/encoder.0.weight": torch.zeros(16, 4)}),
+    "noise for none": lambda _, c: c[FIRST]["cell"].update(noise="isotropic", snr=1.0),
+    "an infinite snr": lambda _, c: c[FIRST]["cell"].update(noise="isotropic", snr=float("inf")),
+    "a truth value": lambda _, c: c[FIRST]["cell"].update(latent_dim=True),
+    "an infinite width": lambda _, c: c[FIRST]["network"].update(hidden_units=float("inf")),
+    "a huge width": lambda _, c: c[FIRST]["network"].update(hidden_units=10**15),
+    "a large width": lambda _, c: c[FIRST]["network"].update(hidden_units=16 * 10**7),
+    "many layers": lambda _, c: c[FIRST]["network"].update(hidden_layers=10**9),
+    "a huge bottleneck": lambda _, c: c[FIRST]["cell"].update(latent_dim=10**30),
+    "no width": lambda _, c: c[FIRST]["network"].pop("hidden_units"),
+    "no cell": lambda _, c: c[FIRST].pop("cell"),
+    "an unknown network": lambda _, c: c[FIRST]["network"].update(kind="os"),
+    "a hostile name": lambda _, c: c.update({"<script>\n": c.pop(FIRST)}),
 }
 
 
@@ -275,16 +281,16 @@ def test_a_model_that_is_wrong_is_refused_by_name(
 ) -> None:
     data = (folder / AE).read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    tensors, groups = safetensors.torch.load(data), json.loads(header["__metadata__"][codec.METADATA])
-    MODELS[fault](tensors, groups)
-    (folder / AE).write_bytes(safetensors.torch.save(tensors, {codec.METADATA: json.dumps(groups)}))
+    tensors, described = safetensors.torch.load(data), json.loads(header["__metadata__"][models.METADATA])
+    MODELS[fault](tensors, described)
+    (folder / AE).write_bytes(safetensors.torch.save(tensors, {models.METADATA: json.dumps(described)}))
     (_,) = refused("evaluate", AE, folder, monkeypatch)
 
 
 def test_a_model_of_lists_in_lists_without_end_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deep = {codec.METADATA: "[" * 100_000}
+    deep = {models.METADATA: "[" * 100_000}
     (folder / AE).write_bytes(safetensors.torch.save({"weight": torch.zeros(2)}, deep))
     (_,) = refused("evaluate", AE, folder, monkeypatch)
 
@@ -301,8 +307,8 @@ def test_a_model_of_absurd_numbers_is_told_by_its_cell_and_writes_nothing(
     tensors = safetensors.torch.load((folder / VAE).read_bytes())
     with safetensors.safe_open(folder / VAE, "pt") as opened:
         metadata = opened.metadata()
-    tensors["snr_vae/d2/encoder/0/weight"].fill_(value)
-    tensors["snr_vae/d2/decoder/0/weight"].fill_(value)
+    for part in ("encoder", "decoder"):
+        tensors[f"snr_vae/d2-snr1/0/{part}.0.weight"].fill_(value)
     (folder / VAE).write_bytes(safetensors.torch.save(tensors, metadata))
     before = contents(folder)
     with pytest.raises(SystemExit) as caught:
@@ -444,8 +450,8 @@ def decoders(settings: Params) -> dict[str, Decode]:
     count = settings.data.test_points
     return {
         CUBE: lambda data: dataset.of_counts(cube.SOURCE, data, settings.data.counts),
-        AE: lambda data: codec.autoencoders_from_bytes(data, settings.source),
-        VAE: lambda data: codec.snr_vaes_from_bytes(data, settings.source),
+        AE: lambda data: models.of_run(data, ("none",), settings.source, 0),
+        VAE: lambda data: models.of_run(data, params.NOISES, settings.source, 0),
         CLOUDS: lambda data: samples.from_bytes(data, every, count),
         CELLS: lambda data: metrics.from_csv(data, every),
         LIMIT: shannon.table_from_csv,

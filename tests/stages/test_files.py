@@ -14,21 +14,21 @@ import safetensors.torch
 import torch
 import yaml
 from conftest import draw_splits
-from snrvae.training.loop import Recipe
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs import files as models
+from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import Train
+from snrvae.settings.params import Network, Train
 from snrvae.sources import cube, dataset
-from snrvae.training import loop
+from snrvae.training.compiled import engine
+from snrvae.training.config import TrainConfig
 from stages import files
 
 ROOT = Path(__file__).parents[2]
 TREE: dict[str, Any] = {
     "seed": 5,
     "data": {"train_points": 60, "validation_points": 60, "test_points": 600},
-    "network": {"hidden_units": 16, "hidden_layers": 1},
+    "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 1},
     "train": {
         "steps": 4,
         "batch_size": 16,
@@ -36,6 +36,8 @@ TREE: dict[str, Any] = {
         "repeats": 1,
         "kl_weight": 3e-4,
         "gaussianity_weight": 3e-3,
+        "mmd_weight": 0.0,
+        "engine": "compiled",
         "on_divergence": "fail",
     },
     "source": "cube",
@@ -52,7 +54,10 @@ ARGUMENTS = {
     "train_ae": [CUBE, AE, "reports/training_ae.csv"],
     "train_vae": [CUBE, VAE, "reports/training_vae.csv"],
     "rate_distortion": [LIMIT],
-    "evaluate": [CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"],
+    "evaluate": [
+        *(CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"),
+        "data/codecs.safetensors",
+    ],
 }
 
 
@@ -65,12 +70,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def filled(folder: Path, codecs: list[Codecs]) -> Path:
+def filled(folder: Path, codecs: dict[str, Codec]) -> Path:
     """The folder with a cube, models and the table of the limit too."""
     counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
     files.write(folder / CUBE, dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=0)))
-    files.write(folder / AE, codec.to_bytes([batch for batch in codecs if batch.noise == "none"]))
-    files.write(folder / VAE, codec.to_bytes([batch for batch in codecs if batch.noise != "none"]))
+    silent = {name: codec for name, codec in codecs.items() if codec.architecture.cell.noise == "none"}
+    noisy = {name: codec for name, codec in codecs.items() if name not in silent}
+    files.write(folder / AE, models.to_bytes(silent))
+    files.write(folder / VAE, models.to_bytes(noisy))
     files.write(folder / LIMIT, (ROOT / LIMIT).read_bytes())
     return folder
 
@@ -193,9 +200,10 @@ def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_term
     done = run("train_ae")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     points = dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points
-    recipe = Recipe((16,), Train.model_validate(TREE["train"]), seed=5, source="cube")
-    expected, _ = loop.fit((Cell("none", 1, None, 0),), points, recipe, lambda *_: None)
-    assert (filled / AE).read_bytes() == codec.to_bytes([expected])
+    train, network = Train.model_validate(TREE["train"]), Network.model_validate(TREE["network"])
+    config = TrainConfig(network, train, seed=5, source="cube")
+    expected, _ = engine.fit(Cell("none", 1, None, 0), points, config, lambda *_: None)
+    assert (filled / AE).read_bytes() == models.to_bytes({"ae/d1/0": expected})
     assert (filled / "reports" / "training_ae.csv").read_text().count("\n") == 1 + TREE["train"]["steps"]
 
 
@@ -279,6 +287,7 @@ def test_an_input_that_cannot_be_had_is_told_in_one_line_and_the_outputs_stay(
         "reports/cells.csv",
         "reports/metrics.json",
         "data/evaluation.npz",
+        "data/codecs.safetensors",
         "reports/training_ae.csv",
     ):
         files.write(filled / output, "old")
