@@ -82,7 +82,7 @@ def test_losses_and_gradients_are_those_of_the_definition_under_autograd(
         gaussianity_weight=gaussianity_weight,
     )
     cell = Cell(noise, latent_dim, None if noise == "none" else snr, 0)  # type: ignore[arg-type]
-    points = torch.from_numpy(cube.SOURCE.sample(batch, np.random.default_rng(seed)).points)
+    points = torch.from_numpy(cube.SOURCE.sample(288, np.random.default_rng(seed)).points[:batch])
     labels = torch.eye(6).repeat(batch // 6 + 1, 1)[:batch]
     inputs = torch.cat([points, labels], 1) if labelled else points
     generator = torch.Generator().manual_seed(seed)
