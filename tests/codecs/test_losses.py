@@ -30,7 +30,9 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def mean_kl(mean: Tensor, snr: float) -> float:
     """E KL in nats of latents [n, d] behind the SNR channel."""
-    return float(losses.kl_nats(channels.Isotropic(snr).double()(mean)).mean())
+    channel = channels.Isotropic(snr).double()
+    channel.snr = torch.tensor(snr, dtype=mean.dtype)  # not rounded to float32
+    return float(losses.kl_nats(channel(mean)).mean())
 
 
 def of_power(power: float, dim: int, seed: int = 0) -> Tensor:
