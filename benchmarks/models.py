@@ -26,7 +26,7 @@ from benchmarks.tables import machine, table
 from snrvae.codecs import channel, network, search
 from snrvae.codecs.codec import Codecs, Latents, decoder_widths, project
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import evaluation, generation, measures
 from snrvae.reporting.report import significant
 from snrvae.settings import params
@@ -159,7 +159,7 @@ def _generator(seed: int, *name: object) -> torch.Generator:
 
 
 def measure(
-    model: Models, splits: Mapping[str, Split], reference: generation.Reference, lines: Lines, seed: int
+    model: Models, splits: Mapping[str, Split], reference: generation.Reference, lines: Tangents, seed: int
 ) -> dict[str, Any]:
     """One model on held-out points: the columns of cells.csv, and the mse on validation points.
 
@@ -202,7 +202,7 @@ def _transmit(
     return error, z[0].T.numpy(), channel.kl_nats(sent.mean, sent.log_noise_power)[0]
 
 
-def rows(settings: Params, splits: Mapping[str, Split], lines: Lines) -> Iterator[dict[str, Any]]:
+def rows(settings: Params, splits: Mapping[str, Split], lines: Tangents) -> Iterator[dict[str, Any]]:
     """The best repeat of every kind, latent_dim and weight."""
     points = torch.from_numpy(splits["train"].points)
     ideal = numpy_stream(settings.seed, "ideal samples")
@@ -265,7 +265,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
     settings = params.from_yaml(Path("params.yaml").read_text())
     splits = dataset.generate(cube.SOURCE, settings.data.counts, settings.seed)
-    lines = shannon.lines_from_csv(Path("reports/rate_distortion.csv").read_bytes())
+    lines = shannon.tangents_from_csv(Path("reports/rate_distortion.csv").read_bytes())
     found = [*committed(pd.read_csv("reports/cells.csv")), *rows(settings, splits, lines)]
     text = markdown(found, settings)
     print(text, end="")

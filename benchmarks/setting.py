@@ -55,5 +55,5 @@ def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
     settings = params.from_yaml(Path("params.yaml").read_text())
     hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
-    points = cube.SOURCE.sample(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
+    points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
     return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed, "cube"))

@@ -28,8 +28,8 @@ def evaluate(
 ) -> None:
     splits = files.read_cube(cube_path, params)
     source, classes = SOURCES[params.source], params.num_classes
-    law = shannon.law(source.left_open(params.conditional))
-    lines = files.read(limit_path, lambda data: shannon.lines_from_csv(data, law))
+    law = shannon.law(source.conditional_source(params.conditional))
+    lines = files.read(limit_path, lambda data: shannon.tangents_from_csv(data, law))
 
     def read(path: Path, *noises: str) -> list[Codec]:
         return files.read(path, lambda data: models.of_run(data, noises, params.source, classes))

@@ -9,7 +9,7 @@ from stages import files
 
 
 def rate_distortion(params: Params, table_path: Path) -> None:
-    law = shannon.law(SOURCES[params.source].left_open(params.conditional))
+    law = shannon.law(SOURCES[params.source].conditional_source(params.conditional))
     files.write(table_path, shannon.to_csv(shannon.rate_distortion_table(law)))
 
 

@@ -69,7 +69,7 @@ def _measured(
 
 def _limit(params: Params, path: Path) -> tuple[pd.DataFrame, dict[int, tuple[Array, Array]]]:
     """The table of the limit, and by latent_dim what codes for one point at a time approach."""
-    law = shannon.law(SOURCES[params.source].left_open(params.conditional))
+    law = shannon.law(SOURCES[params.source].conditional_source(params.conditional))
     limit = pd.DataFrame(asdict(files.read(path, lambda data: shannon.table_from_csv(data, law))))
     dims = [latent_dim for latent_dim in params.latent_dim if latent_dim in law.dims]
     return limit, {latent_dim: shannon.point_by_point_curve(latent_dim, 25, law) for latent_dim in dims}

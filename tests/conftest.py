@@ -9,7 +9,7 @@ import pytest
 
 from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
@@ -94,6 +94,6 @@ def codecs(cells: list[Cell], splits: dict[str, Split], config: MakeConfig) -> d
 
 
 @pytest.fixture(scope="session")
-def lines() -> Lines:
+def lines() -> Tangents:
     """The certified lines below R(D) as the repository holds them."""
-    return shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+    return shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())

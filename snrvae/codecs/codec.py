@@ -52,7 +52,7 @@ class Architecture:
     @property
     def conditional_source(self) -> Source:
         """What the codec has to code: the source, or what a label leaves open of it."""
-        return SOURCES[self.source].left_open(self.num_classes > 0)
+        return SOURCES[self.source].conditional_source(self.num_classes > 0)
 
 
 class Transmission(NamedTuple):

@@ -57,7 +57,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Lines:
+class Tangents:
     """Certified lines R(D) ≥ intercept − slope·D, in bits."""
 
     slope: Array  # [lines], > 0

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from snrvae.limit import cube_edges, segments
 from snrvae.limit.quadrature import Array, cube_surface, node_count
-from snrvae.limit.rate_distortion import Bound, Lines, blahut_arimoto
+from snrvae.limit.rate_distortion import Bound, Tangents, blahut_arimoto
 from snrvae.settings import tables
 from snrvae.sources import cube, square
 from snrvae.sources.source import Source
@@ -32,7 +32,7 @@ PER_BIT = 1e6  # the table's steps of rate in a bit
 
 
 @dataclass(frozen=True)
-class Law:
+class RateDistortion:
     """The R(D) of a source in a bracket: by a search, and in closed form at high rate or at any.
 
     spacing       slopes per octave up to a slope, from `first` on: between two tangents R(D) is up to
@@ -75,7 +75,7 @@ def _steep_slope(source: Source, rate_bits: ArrayLike) -> Array:
     return np.asarray(pi * e * (2.0**rate / source.volume) ** (2 / source.dimension) / log(2))
 
 
-CUBE_SURFACE = Law(
+CUBE_SURFACE = RateDistortion(
     cube.SOURCE,
     Bound(5.184, 2.16, 5 / 12, 0.0),  # up to λ = 18/5 the mean alone is optimal
     5.25,
@@ -86,7 +86,7 @@ CUBE_SURFACE = Law(
     cube_edges.edge_intercept,
     cube_edges.SMALLEST_SLOPE,
 )
-UNIT_SQUARE = Law(
+UNIT_SQUARE = RateDistortion(
     square.SOURCE,
     Bound(8.4, 1.4, 1 / 6, 0.0),  # up to λ = 6
     9.0,
@@ -104,7 +104,7 @@ BITS_PER_DIMENSION = 11  # of a table of tangents
 
 
 @cache
-def law(source: Source) -> Law:
+def law(source: Source) -> RateDistortion:
     """R(D) of a source. Raises ValueError where it is neither given in closed form nor known here."""
     if source in LAWS:
         return LAWS[source]
@@ -120,7 +120,7 @@ def law(source: Source) -> Law:
         return Bound(slope, nats / log(2) + slope * distortion, distortion, nats / log(2))
 
     steepest = float(_steep_slope(source, BITS_PER_DIMENSION * source.dimension))
-    return Law(
+    return RateDistortion(
         source,
         Bound(flat, floor(flat * variance * PER_BIT) / PER_BIT, variance, 0.0),
         float(f"{flat * 1.01:.5g}"),
@@ -160,9 +160,9 @@ class RateDistortionTable:
     method: tuple[str, ...]  # "mean", "blahut-arimoto", "edge" or "exact"
 
     @property
-    def lines(self) -> Lines:
+    def tangents(self) -> Tangents:
         """The certified lines."""
-        return Lines(self.slope, self.intercept)
+        return Tangents(self.slope, self.intercept)
 
     def upper_bits(self, distortion: ArrayLike) -> Array:
         """Upper bound on R(D), elementwise, within the table: codes of two rows can share time."""
@@ -179,7 +179,7 @@ def _round_up(value: float, digits: int) -> float:
     return rounded if rounded >= value else float(f"{value + unit / 2:.{digits}g}")
 
 
-def rate_distortion_table(law: Law = CUBE_SURFACE) -> RateDistortionTable:
+def rate_distortion_table(law: RateDistortion = CUBE_SURFACE) -> RateDistortionTable:
     """The table from 0 bits to 11 a dimension of the source. The same each time: nothing in it is random.
 
     Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that what a CSV
@@ -196,7 +196,7 @@ def rate_distortion_table(law: Law = CUBE_SURFACE) -> RateDistortionTable:
     distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
     upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
     intercept[0], distortion[0], upper[0] = zero.intercept, zero.distortion, 0.0
-    lower = np.floor(Lines(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
+    lower = np.floor(Tangents(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(method))
 
 
@@ -205,7 +205,7 @@ def to_csv(table: RateDistortionTable) -> str:
     return pd.DataFrame(asdict(table)).to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
-def table_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> RateDistortionTable:
+def table_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> RateDistortionTable:
     """Inverse of to_csv for a table of `law`. Raises ValueError where `data` is another table."""
     table = tables.from_csv(data)
     names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
@@ -220,15 +220,15 @@ def table_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> RateDistortionTable:
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(map(str, table["method"])))
 
 
-def lines_from_csv(data: bytes, law: Law = CUBE_SURFACE) -> Lines:
+def tangents_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> Tangents:
     """The certified lines of a table's CSV. Raises ValueError where `data` is another table."""
-    return table_from_csv(data, law).lines
+    return table_from_csv(data, law).tangents
 
 
 # --- D(R) ------------------------------------------------------------------------------------
 
 
-def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFACE) -> Array:
+def distortion_at_rate(lines: Tangents, rate_bits: ArrayLike, law: RateDistortion = CUBE_SURFACE) -> Array:
     """Certified lower bound on D(R) of a law, elementwise, at any rate in bits.
 
     Beyond the rate where the steepest line touches R(D), the closed form adds a line of its
@@ -254,7 +254,7 @@ def distortion_at_rate(lines: Lines, rate_bits: ArrayLike, law: Law = CUBE_SURFA
 ASYMPTOTE_BELOW = 0.048  # of the distortion at rate 0; asymptotes mean little above
 
 
-def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFACE) -> float:
+def point_by_point_distortion(latent_dim: int, snr: float, law: RateDistortion = CUBE_SURFACE) -> float:
     """High-SNR asymptote of the best codes for one point at a time.
 
     For a surface of the area A:
@@ -273,7 +273,9 @@ def point_by_point_distortion(latent_dim: int, snr: float, law: Law = CUBE_SURFA
     return 3 * share / (pi * sqrt(snr)) if latent_dim == 1 else 8 * share / (3 * pi * snr)
 
 
-def point_by_point_curve(latent_dim: int, most_bits: float, law: Law = CUBE_SURFACE) -> tuple[Array, Array]:
+def point_by_point_curve(
+    latent_dim: int, most_bits: float, law: RateDistortion = CUBE_SURFACE
+) -> tuple[Array, Array]:
     """The asymptote where it means something: (capacity in bits, distortion) from a low distortion on."""
     snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
     bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])

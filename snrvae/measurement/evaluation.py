@@ -16,7 +16,7 @@ from snrvae.codecs.channels import Latents
 from snrvae.codecs.codec import PASS, Codec
 from snrvae.codecs.losses import kl_nats
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import density, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
 from snrvae.settings.grid import Cell
@@ -48,7 +48,7 @@ def evaluate(
     codecs: Mapping[Cell, Codec],
     splits: Mapping[str, Split],
     source: Source,
-    lines: Lines,
+    lines: Tangents,
     seed: int,
     threads: int,
 ) -> Evaluation:
@@ -176,7 +176,7 @@ def conditional(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces
     )
 
 
-def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Lines, seed: int) -> Limit:
+def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed: int) -> Limit:
     """Hold a noisy codec, measured as `result` on test points, against its limit."""
     cell, source = codec.architecture.cell, codec.architecture.conditional_source
     latents = codec.encode(torch.from_numpy(test.points), _one_hot(codec, test.label))

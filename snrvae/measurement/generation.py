@@ -52,7 +52,7 @@ def excess(points: Array, source: Source) -> float:
     Mathematical Statistics, 1980, section 5.5.2).
     """
     to_law = source.mean_distance(points).mean()
-    return float(_excess(len(points), to_law, mean_pair_distance(points, source), source.within))
+    return float(_excess(len(points), to_law, mean_pair_distance(points, source), source.mean_pair_distance))
 
 
 def _excess(count: int, to_law: Any, within: Any, scale: float) -> Any:
@@ -79,10 +79,10 @@ def face_ratios(points: Array, label: NDArray[np.integer], faces: Faces) -> NDAr
 
 def ideal_excesses(source: Source, rng: np.random.Generator) -> NDArray[np.float64]:
     """The excess of 999 samples of 200 independent points of the source."""
-    points = source.independent(IDEAL_SAMPLES * IDEAL_POINTS, rng)
+    points = source.split(IDEAL_SAMPLES * IDEAL_POINTS, rng)
     to_law = source.mean_distance(points).reshape(IDEAL_SAMPLES, -1).mean(1)
     within = np.array([mean_pair_distance(sample, source) for sample in np.split(points, IDEAL_SAMPLES)])
-    return np.asarray(_excess(IDEAL_POINTS, to_law, within, source.within))
+    return np.asarray(_excess(IDEAL_POINTS, to_law, within, source.mean_pair_distance))
 
 
 def p_value(excess: float, ideal: Array) -> float:

@@ -25,7 +25,7 @@ def stratified(count: int, rng: np.random.Generator) -> Split:
     return Split(points.reshape(count, 3)[order], face_of[order])
 
 
-def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`count` independent points [n, 3] of the surface: which faces they are on is drawn too."""
     points, face = rng.random((count, 3)), rng.integers(FACES, size=count)
     points[np.arange(count), face // 2] = face % 2
@@ -65,9 +65,9 @@ SOURCE = Source(
     mean=(0.5, 0.5, 0.5),
     components=3,
     variance=5 / 36,
-    independent=independent,
+    sample=sample,
     mean_distance=mean_distance,
-    within=0.8588926181724995,  # the mean of mean_distance over a face, by Gauss–Legendre
+    mean_pair_distance=0.8588926181724995,  # the mean of mean_distance over a face, by Gauss–Legendre
     distance=surface_distance,
     faces=Faces(FACE_NAMES, to_square, square.SOURCE),
     stratified=stratified,

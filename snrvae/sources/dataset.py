@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 
 def draw(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]) -> dict[str, Split]:
     """One split per name, each from the random stream of its name: the size of one never moves another."""
-    return {name: source.sample(count, stream(name)) for name, count in counts.items()}
+    return {name: source.split(count, stream(name)) for name, count in counts.items()}
 
 
 def inputs(split: Split, num_classes: int) -> Points:
@@ -74,7 +74,7 @@ def _checked(source: Source, name: str, points: NDArray[Any], label: NDArray[Any
             f"{name}_face: expected uint8 [{len(points)}], found {label.dtype} {list(label.shape)}"
         )
     split = Split(points, label)
-    if not source.holds(split):
+    if not source.contains(split):
         raise ValueError(
             f"{name}: points or labels that are not those of {source.title}, which params.yaml says"
         )

@@ -17,7 +17,7 @@ VARIANCE = cube.SOURCE.variance
 SIGMA = sqrt(VARIANCE)
 
 
-def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`count` independent points [n, 3]."""
     return cube.SOURCE.mean + SIGMA * rng.standard_normal((count, DIMENSION))
 
@@ -46,8 +46,8 @@ SOURCE = Source(
     mean=cube.SOURCE.mean,
     components=3,
     variance=VARIANCE,
-    independent=independent,
+    sample=sample,
     mean_distance=mean_distance,
-    within=4 * SIGMA / sqrt(pi),
+    mean_pair_distance=4 * SIGMA / sqrt(pi),
     tangent=tangent,
 )

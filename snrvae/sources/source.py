@@ -59,9 +59,9 @@ class Source:
     bounds         of every coordinate: decoders answer within them
     mean           of each coordinate
     components     how many of them vary;  variance  of each that does
-    independent    (n, rng) → n independent points [n, 3]
+    sample         (n, rng) → n independent points [n, 3]
     mean_distance  points p [n, 3] → E|p − X| [n], in closed form
-    within         E|X − X′| of two independent points
+    mean_pair_distance  E|X − X′| of two independent points
     distance       points [n, 3] → their distance [n] from where the law lives; None: it lives everywhere
     tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
                    the slope is −λ; None: no closed form is known
@@ -78,19 +78,19 @@ class Source:
     mean: Place
     components: int
     variance: float
-    independent: Callable[[int, Rng], NDArray[np.float64]]
+    sample: Callable[[int, Rng], NDArray[np.float64]]
     mean_distance: Callable[[Array], NDArray[np.float64]]
-    within: float
+    mean_pair_distance: float
     distance: Callable[[Array], NDArray[np.float64]] | None = None
     tangent: Callable[[float], tuple[float, float]] | None = None
     faces: Faces | None = None
     stratified: Callable[[int, Rng], Split] | None = None
 
-    def sample(self, count: int, rng: Rng) -> Split:
+    def split(self, count: int, rng: Rng) -> Split:
         """`count` points and their labels."""
         if self.stratified is not None:
             return self.stratified(count, rng)
-        points = self.independent(count, rng).astype(np.float32)
+        points = self.sample(count, rng).astype(np.float32)
         return Split(points, self.nearest(points))
 
     @property
@@ -107,17 +107,17 @@ class Source:
         beyond = (points > np.array(self.mean))[:, : self.components]
         return (beyond @ 2 ** np.arange(self.components)).astype(np.uint8)
 
-    def left_open(self, labelled: bool) -> Source:
-        """The law of what a point's label, if it is told, leaves open: that of its face, or the whole."""
+    def conditional_source(self, labelled: bool) -> Source:
+        """What a codec has to code: with the label given the law of its face, or else the whole."""
         return self.faces.each if labelled and self.faces else self
 
-    def holds(self, split: Split) -> bool:
+    def contains(self, split: Split) -> bool:
         """Whether every point may be of the source, with its label, as nearly as float32 can say."""
         parts = -(-len(split.points) // CHECKED)
         chunks = zip(np.array_split(split.points, parts), np.array_split(split.label, parts), strict=True)
-        return all(self._hold(points, label) for points, label in chunks)
+        return all(self._contains(points, label) for points, label in chunks)
 
-    def _hold(self, points: Points, label: Labels) -> bool:
+    def _contains(self, points: Points, label: Labels) -> bool:
         if not np.isfinite(points).all() or label.max() >= len(self.labels):
             return False
         if self.faces:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from snrvae.sources.source import Array, Source
 
 
-def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`count` independent points [n, 3] of the surface."""
     points = rng.standard_normal((count, 3))
     return points / np.linalg.norm(points, axis=1, keepdims=True)
@@ -58,9 +58,9 @@ SOURCE = Source(
     mean=(0.0, 0.0, 0.0),
     components=3,
     variance=1 / 3,
-    independent=independent,
+    sample=sample,
     mean_distance=mean_distance,
-    within=4 / 3,
+    mean_pair_distance=4 / 3,
     distance=distance,
     tangent=tangent,
 )

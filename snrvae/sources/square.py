@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from snrvae.sources.source import Array, Source
 
 
-def independent(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`count` independent points [n, 3] of the square."""
     points = rng.random((count, 3))
     points[:, 2] = 0
@@ -56,8 +56,8 @@ SOURCE = Source(
     mean=(0.5, 0.5, 0.0),
     components=2,
     variance=1 / 12,
-    independent=independent,
+    sample=sample,
     mean_distance=mean_distance,
-    within=float((2 + np.sqrt(2) + 5 * np.arcsinh(1)) / 15),
+    mean_pair_distance=float((2 + np.sqrt(2) + 5 * np.arcsinh(1)) / 15),
     distance=distance,
 )

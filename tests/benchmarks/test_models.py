@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from benchmarks import models
 from snrvae.codecs import search
 from snrvae.codecs.codec import Latents
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import generation
 from snrvae.settings import params
 from snrvae.settings.params import Params
@@ -35,7 +35,7 @@ def settings() -> Params:
 
 
 @pytest.fixture(scope="module")
-def found(settings: Params, splits: dict[str, Split], lines: Lines) -> list[dict[str, float]]:
+def found(settings: Params, splits: dict[str, Split], lines: Tangents) -> list[dict[str, float]]:
     return list(models.rows(settings, splits, lines))
 
 
@@ -92,7 +92,9 @@ def test_the_table_has_a_line_for_every_model_in_its_order(
     assert "nan" not in text
 
 
-def test_a_model_is_measured_as_a_codec_is(settings: Params, splits: dict[str, Split], lines: Lines) -> None:
+def test_a_model_is_measured_as_a_codec_is(
+    settings: Params, splits: dict[str, Split], lines: Tangents
+) -> None:
     reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
     points = torch.from_numpy(splits["train"].points)
     model = models.train("WAE-MMD", 2, points, settings).select(0)

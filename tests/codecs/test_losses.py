@@ -12,11 +12,12 @@ from scipy import integrate
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from snrvae.codecs import channel
-from snrvae.training import step
-from tests.compiled import gaussianity, signal_power
+from snrvae.codecs import channels, losses
+from snrvae.codecs.channels import Latents
+from snrvae.training.compiled import kernel, penalty
+from tests import compiled
 
-CELLS, DIM, BATCH = 3, 2, 64
+DIM, BATCH = 2, 64
 SINGLE = 5e-7  # rounding of float32 sums of terms up to 1
 
 snrs = st.floats(0.01, 1e4)
@@ -28,39 +29,41 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def mean_kl(mean: Tensor, snr: float) -> float:
-    """E KL in nats of latents [1, d, b] behind the SNR channel."""
-    log_noise_power = channel.isotropic(signal_power(mean), torch.tensor(snr, dtype=mean.dtype))
-    return float(channel.kl_nats(mean, log_noise_power).mean())
+    """E KL in nats of latents [n, d] behind the SNR channel."""
+    channel = channels.Isotropic(snr).double()
+    channel.snr = torch.tensor(snr, dtype=mean.dtype)  # not rounded to float32
+    return float(losses.kl_nats(channel(mean)).mean())
 
 
 def of_power(power: float, dim: int, seed: int = 0) -> Tensor:
-    """Latents [1, d, b] that have exactly this signal power."""
-    mean = normal(1, dim, 50, seed=seed) + 0.3
-    return mean * (power / signal_power(mean)).sqrt()
+    """Latents [n, d] that have exactly this signal power."""
+    mean = normal(50, dim, seed=seed) + 0.3
+    return mean * (power / mean.square().mean()).sqrt()
 
 
-@pytest.mark.parametrize("shape", [(CELLS, 1, 1), (CELLS, DIM, BATCH)], ids=["isotropic", "learned"])
+@pytest.mark.parametrize("shape", [(1, 1), (BATCH, DIM)], ids=["isotropic", "learned"])
 def test_kl_is_that_of_torch_distributions(shape: tuple[int, ...]) -> None:
-    mean, log_noise_power = normal(CELLS, DIM, BATCH), 2 * normal(*shape, seed=1)
+    mean, log_noise_power = normal(BATCH, DIM), 2 * normal(*shape, seed=1)
     posterior = Normal(mean, (log_noise_power / 2).exp().expand_as(mean))
     expected = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1)
-    found = channel.kl_nats(mean, log_noise_power)
-    assert found.shape == (CELLS, BATCH)
+    found = losses.kl_nats(Latents(mean, log_noise_power))
+    assert found.shape == (BATCH,)
     assert torch.allclose(found, expected, rtol=1e-12, atol=0)
 
 
 def test_kl_is_the_mean_log_ratio_of_the_densities() -> None:
-    mean, log_noise_power = normal(1, DIM, 4), normal(1, DIM, 4, seed=1)
+    mean, log_noise_power = normal(4, DIM), normal(4, DIM, seed=1)
     posterior = Normal(mean, (log_noise_power / 2).exp())
-    z = mean + posterior.scale * normal(100_000, DIM, 4, seed=2)
-    ratio = (posterior.log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(1)  # [n, b]
+    z = mean + posterior.scale * normal(100_000, 4, DIM, seed=2)
+    ratio = (posterior.log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(2)  # [n, b]
     error = ratio.std(0) / math.sqrt(len(ratio))
-    assert (abs(channel.kl_nats(mean, log_noise_power)[0] - ratio.mean(0)) < 5 * error).all()
+    found = losses.kl_nats(Latents(mean, log_noise_power))
+    assert (abs(found - ratio.mean(0)) < 5 * error).all()
 
 
 def test_kl_keeps_its_digits_where_the_noise_is_almost_standard() -> None:
-    tiny = torch.tensor([[[1e-4]]])
-    assert float(channel.kl_nats(torch.zeros(1, 1, 1), tiny)) == pytest.approx(1e-8 / 4, rel=1e-3)
+    tiny = Latents(torch.zeros(1, 1), torch.tensor([[1e-4]]))
+    assert float(losses.kl_nats(tiny)) == pytest.approx(1e-8 / 4, rel=1e-3)
 
 
 @given(st.floats(1e-3, 1e3), snrs, dims)
@@ -95,30 +98,23 @@ def test_the_smallest_mean_kl_is_the_capacity_of_the_channel(snr: float, dim: in
 # Gaussianity
 
 
-def statistic(z: Tensor, label: Tensor | None = None) -> Tensor:
-    """T of latents z [d, b], by sums over pairs of different points with one label [b]."""
-    dim, batch = z.shape
-    label = torch.zeros(batch) if label is None else label
-    same = (label[:, None] == label) & ~torch.eye(batch, dtype=torch.bool)
-    square = z.square().sum(0)
-    kernel = torch.exp(-(z[:, :, None] - z[:, None]).square().sum(0) / 2)
-    to_normal = 2 ** (-dim / 2) * torch.exp(-square / 4)
-    each = kernel - to_normal[:, None] - to_normal + 3 ** (-dim / 2)
-    return (each * same).sum() * len(label.unique()) / (batch * (batch - 1))
+def both(z: Tensor, label: Tensor | None = None) -> list[Tensor]:
+    """T of latents z [n, d] by the definition, and as compiled."""
+    return [losses.gaussianity(z, label), compiled.gaussianity(z, label)[0]]
 
 
-def value(z: Tensor) -> Tensor:
-    found, _ = gaussianity(z)
-    return found
-
-
+@pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize("dim", [1, 2, 3, 7])
-def test_value_and_gradient_are_those_of_sums_over_pairs_under_autograd(dim: int) -> None:
-    z = 1.5 * normal(CELLS, dim, BATCH) + 0.4
-    found, gradient = gaussianity(z)
-    z.requires_grad_()
-    expected = torch.stack([statistic(cell) for cell in z])
-    (autograd,) = torch.autograd.grad(expected.sum(), z)
+@pytest.mark.parametrize("batch", [64, 80, 160, 256, 272])
+def test_compiled_value_and_gradient_are_those_of_the_definition_under_autograd(
+    batch: int, dim: int, labelled: bool
+) -> None:
+    z = 1.5 * normal(batch, dim) + 0.4
+    kind = torch.randint(2, (batch,), generator=torch.Generator().manual_seed(0))
+    label = torch.nn.functional.one_hot(kind, 2).double() if labelled else None
+    found, gradient = compiled.gaussianity(z, label)
+    expected = losses.gaussianity(z.requires_grad_(), label)
+    (autograd,) = torch.autograd.grad(expected, z)
     assert torch.allclose(found, expected, rtol=1e-5, atol=SINGLE)
     assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
 
@@ -126,31 +122,25 @@ def test_value_and_gradient_are_those_of_sums_over_pairs_under_autograd(dim: int
 @pytest.mark.parametrize("labelled", [False, True])
 @pytest.mark.parametrize(("batch", "group"), [(256, 128), (80, 80), (160, 80), (272, 16)])
 def test_a_large_batch_is_compared_in_groups(batch: int, group: int, labelled: bool) -> None:
-    z = 1.5 * normal(CELLS, DIM, batch) + 0.4
-    label = torch.randint(2, (CELLS, batch), generator=torch.Generator().manual_seed(0))
-    label[:, ::group], label[:, 1::group] = 0, 1  # both in every group
-    one_hot = torch.nn.functional.one_hot(label).mT.double()
-    found, gradient = gaussianity(z, one_hot if labelled else None)
-    z.requires_grad_()
-    parts = [
-        [
-            statistic(z[i][:, k : k + group], label[i, k : k + group] if labelled else None)
+    z = 1.5 * normal(batch, DIM) + 0.4
+    kind = torch.randint(2, (batch,), generator=torch.Generator().manual_seed(0))
+    kind[::group], kind[1::group] = 0, 1  # both in every group
+    label = torch.nn.functional.one_hot(kind, 2).double() if labelled else None
+    for place, found in enumerate(both(z, label)):
+        parts = [
+            both(z[k : k + group], None if label is None else label[k : k + group])[place]
             for k in range(0, batch, group)
         ]
-        for i in range(CELLS)
-    ]
-    expected = torch.stack([torch.stack(cell).mean() for cell in parts])
-    (autograd,) = torch.autograd.grad(expected.sum(), z)
-    assert torch.allclose(found, expected, rtol=1e-5, atol=SINGLE)
-    assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
+        assert losses.group_size(batch) == group
+        assert torch.allclose(found, torch.stack(parts).mean(), rtol=1e-5, atol=SINGLE)
 
 
 @pytest.mark.parametrize(
     ("z", "characteristic"),
     [
-        (torch.zeros(1, 1, 16, dtype=torch.float64), lambda _: 1.0),
-        (torch.full((1, 1, 16), 2.0, dtype=torch.float64), lambda t: np.exp(2j * t)),
-        (torch.sign(torch.randn(1, 1, 64_000, generator=torch.Generator().manual_seed(0))).double(), np.cos),
+        (torch.zeros(16, 1, dtype=torch.float64), lambda _: 1.0),
+        (torch.full((16, 1), 2.0, dtype=torch.float64), lambda t: np.exp(2j * t)),
+        (torch.sign(torch.randn(64_000, 1, generator=torch.Generator().manual_seed(0))).double(), np.cos),
     ],
     ids=["dead latents", "constant latents", "two values"],
 )
@@ -162,40 +152,45 @@ def test_the_closed_form_is_the_integral_over_frequencies(
         return density * abs(characteristic(t) - math.exp(-(t**2) / 2)) ** 2
 
     exact, _ = integrate.quad(integrand, -40, 40)
-    assert float(value(z)) == pytest.approx(exact, rel=0.03)
+    for found in both(z):
+        assert float(found) == pytest.approx(exact, rel=0.03)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.6])
 def test_a_small_batch_estimates_the_distance_without_bias(scale: float) -> None:
-    found = value(scale * normal(4000, 1, 16, seed=3))
     variance = scale**2  # of normal latents, all three means are those of normal densities
     expected = (1 + 2 * variance) ** -0.5 - 2 * (2 + variance) ** -0.5 + 3**-0.5
-    assert abs(float(found.mean()) - expected) < 4 * float(found.std()) / math.sqrt(len(found))
+    each = [both(z) for z in scale * normal(4000, 16, 1, seed=3)]
+    for values in zip(*each, strict=True):
+        found = torch.stack(values)
+        assert abs(float(found.mean()) - expected) < 4 * float(found.std()) / math.sqrt(len(found))
 
 
 def test_the_value_is_near_zero_for_a_normal_law_alone() -> None:
-    z = normal(1, DIM, 12_800)
+    z = normal(12_800, DIM)
     uniform = (torch.rand(z.shape, generator=torch.Generator().manual_seed(0)).double() - 0.5) * 12**0.5
-    at_normal = abs(float(value(z)))
-    assert at_normal < 5e-4
+    at_normal = [abs(float(found)) for found in both(z)]
+    assert max(at_normal) < 5e-4
     for other in (z + 1, z * 2, z / 2, z * 0, z.abs(), uniform):
-        assert float(value(other)) > 5 * at_normal
+        for found, least in zip(both(other), at_normal, strict=True):
+            assert float(found) > 5 * least
 
 
 def test_the_value_ignores_the_order_of_points_and_a_rotation() -> None:
-    z = normal(CELLS, 3, BATCH) + 0.5
-    shuffled = z[:, :, torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))]
+    z = normal(BATCH, 3) + 0.5
+    shuffled = z[torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))]
     rotation, _ = torch.linalg.qr(normal(3, 3, seed=5))
-    assert torch.allclose(value(shuffled), value(z), rtol=0, atol=SINGLE)
-    assert torch.allclose(value(rotation @ z), value(z), rtol=0, atol=SINGLE)
+    for found, moved, turned in zip(both(z), both(shuffled), both(z @ rotation), strict=True):
+        assert torch.allclose(moved, found, rtol=0, atol=SINGLE)
+        assert torch.allclose(turned, found, rtol=0, atol=SINGLE)
 
 
 def test_the_gradient_is_added_with_its_weight() -> None:
-    z = normal(1, DIM, 32)[0].float().numpy()
+    z = normal(DIM, 32).float().numpy()
     space = np.empty((37, 32), np.float32)
     once, twice = np.zeros_like(z), np.ones_like(z)
-    step.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(1), once, space)
-    step.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(3), twice, space)
+    penalty.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(1), once, space)
+    penalty.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(3), twice, space)
     assert twice == pytest.approx(1 + 3 * once, rel=1e-5)
 
 
@@ -203,13 +198,13 @@ def test_the_gradient_is_added_with_its_weight() -> None:
 def test_the_exponential_has_the_digits_of_float32(values: list[float]) -> None:
     x = np.array(values, np.float32)
     expected = np.exp(-x.astype(np.float64))
-    step._exp_of_minus(x)
+    kernel.exp_of_minus(x)
     assert x == pytest.approx(expected, rel=3e-7)
 
 
 def test_the_exponential_of_what_is_too_far_is_almost_nothing_and_a_nan_stays_one() -> None:
     x = np.array([1e3, np.inf, 0, np.nan], np.float32)
-    step._exp_of_minus(x)
+    kernel.exp_of_minus(x)
     assert (x[:2] < 1e-37).all()
     assert x[2] == 1
     assert np.isnan(x[3])

@@ -1,88 +1,73 @@
 """What an encoder sends: its network's answer for a point, or for a neighbour where that is better."""
 
-from collections.abc import Callable
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
+from conftest import MakeConfig
 from hypothesis import given
 from hypothesis import strategies as st
-from snrvae.codecs.network import Network
-from snrvae.training.loop import Recipe
 from torch import Tensor
 
-from snrvae.codecs import network, search
-from snrvae.codecs.codec import Codecs
-from snrvae.settings.grid import Cell, Noise
+from snrvae.codecs import search
+from snrvae.codecs.codec import Architecture, Codec
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Network
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, gaussian, square
 from snrvae.sources.source import Split
-from snrvae.training import loop
-
-MakeRecipe = Callable[..., Recipe]
+from snrvae.training.compiled import engine
 
 NEIGHBOURS = torch.cat([torch.eye(3), -torch.eye(3)]) * 0.05
 
 
-def drawn(widths: tuple[int, ...], seed: int) -> Network:
-    """A network as training starts with it, for points of the cube."""
-    weights = [np.zeros((o, i), np.float32) for i, o in pairwise(widths)]
-    biases = [np.zeros(o, np.float32) for o in widths[1:]]
-    seen = np.random.default_rng(0).random((widths[0], 256), np.float32)
-    network.initialise(weights, biases, seen, numpy_stream(seed, "search"))
-    return Network(
-        tuple(torch.from_numpy(weight).unsqueeze(0) for weight in weights),
-        tuple(torch.from_numpy(bias).view(1, -1, 1) for bias in biases),
-    )
+def untrained(noise: str, snr: float | None, labels: int = 0, seed: int = 0) -> Codec:
+    """A codec as training starts with it, for points of the cube."""
+    network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=2)
+    codec = Codec(Architecture(Cell(noise, 2, snr, 0), network, labels, "cube", "compiled"))
+    for place, (net, width) in enumerate(((codec.encoder, 3 + labels), (codec.decoder, 2 + labels))):
+        seen = torch.from_numpy(np.random.default_rng(0).random((width, 256), np.float32)).T
+        net.initialise(seen, numpy_stream(seed + place, "search"))
+    return codec.eval().requires_grad_(False)
 
 
-def untrained(noise: Noise, snr: float | None, labels: int = 0, seed: int = 0) -> Codecs:
-    heads = 2 if noise == "learned" else 1
-    nets = drawn((3 + labels, 16, 16, heads * 2), seed), drawn((2 + labels, 16, 16, 3), seed + 1)
-    return Codecs((Cell(noise, 2, snr, 0),), *nets, torch.ones(1), torch.zeros(1), "cube")
-
-
-def errors(codec: Codecs, output: Tensor, inputs: Tensor) -> Tensor:
-    """Squared error [n] of what a codec of one cell answers without noise, from outputs [1, o, n]."""
-    label = inputs[:, 3:].T if codec.labels else None
-    return (codec.decode(output[:, :2], label)[0] - inputs[:, :3]).square().sum(1)
+def errors(codec: Codec, output: Tensor, x: Tensor, label: Tensor | None) -> Tensor:
+    """Squared error [n] of what a codec answers without noise, from outputs [n, o]."""
+    return (codec.decode(output[:, :2], label) - x).square().sum(1)
 
 
 @pytest.mark.parametrize(("noise", "snr"), [("none", None), ("isotropic", 30.0), ("learned", 300.0)])
 @pytest.mark.parametrize("labels", [0, 6])
 @given(seed=st.integers(0, 2**20))
 def test_a_point_keeps_its_own_answer_unless_a_neighbours_is_better_by_the_margin(
-    noise: Noise, snr: float | None, labels: int, seed: int
+    noise: str, snr: float | None, labels: int, seed: int
 ) -> None:
     codec = untrained(noise, snr, labels, seed)
-    points = torch.from_numpy(cube.SOURCE.sample(60, numpy_stream(seed, "points")).points)
-    inputs = torch.cat([points, torch.eye(6)[:, :labels].repeat(10, 1)], 1)
-    zeros = torch.zeros(6, labels)
+    points = torch.from_numpy(cube.SOURCE.split(60, numpy_stream(seed, "points")).points)
+    label = torch.eye(6).repeat(10, 1) if labels else None
     outputs = [
-        codec.encoder((inputs + away).T.unsqueeze(0))
-        for away in (torch.zeros(3 + labels), *torch.cat([NEIGHBOURS, zeros], 1))
+        codec.encoder(points + away if label is None else torch.cat([points + away, label], 1))
+        for away in (torch.zeros(3), *NEIGHBOURS)
     ]
-    error = torch.stack([errors(codec, output, inputs) for output in outputs])  # [7, n]
-    law = cube.SOURCE.left_open(labels > 0)
-    error[1:] += search.margin(law, snr)
-    mean = codec.encode(inputs).mean
+    error = torch.stack([errors(codec, output, points, label) for output in outputs])  # [7, n]
+    law = cube.SOURCE.conditional_source(labels > 0)
+    error[1:] += search.margin(law, codec.architecture.cell)
+    mean = codec.encode(points, label).mean
     for point, place in enumerate(error.argmin(0).tolist()):
         best, second = error[:, point].sort().values[:2]
         if second - best > 1e-5:  # else rounding decides
-            assert torch.allclose(mean[0, :, point], outputs[place][0, :2, point], atol=1e-5)
+            assert torch.allclose(mean[point], outputs[place][point, :2], atol=1e-5)
 
 
 def test_learned_noise_comes_from_where_the_latents_come() -> None:
     codec = untrained("learned", 300.0, seed=3)
-    points = torch.from_numpy(cube.SOURCE.sample(600, numpy_stream(3, "points")).points)
-    latents, own = codec.encode(points), codec.encoder(points.T.unsqueeze(0))
+    points = torch.from_numpy(cube.SOURCE.split(600, numpy_stream(3, "points")).points)
+    latents, own = codec.encode(points), codec.encoder(points)
     assert latents.log_noise_power is not None
-    moved = (latents.mean != own[:, :2]).any(1)[0]
+    moved = (latents.mean != own[:, :2]).any(1)
     assert 0.05 < moved.float().mean() < 0.95
     head = latents.log_noise_power + np.log(300.0)  # signal power is 1, ln E exp(v) 0
-    assert torch.allclose(head[..., ~moved], own[..., ~moved][:, 2:], atol=1e-5)
-    assert (head[..., moved] != own[..., moved][:, 2:]).any(1).all()
+    assert torch.allclose(head[~moved], own[~moved][:, 2:], atol=1e-5)
+    assert (head[moved] != own[moved][:, 2:]).any(1).all()
 
 
 def test_a_cut_is_sent_as_one_of_its_sides() -> None:
@@ -95,26 +80,20 @@ def test_a_cut_is_sent_as_one_of_its_sides() -> None:
         first = (0.75 + 0.25 * output).where(output.abs() == 1, torch.tensor(0.0))
         return torch.cat([first, torch.zeros_like(first), torch.zeros_like(first)], 1)
 
-    inputs = torch.zeros(1, 3, 5)
-    inputs[0, 0] = torch.tensor([0.3, 0.485, 0.5, 0.515, 0.9])
+    inputs = torch.zeros(5, 3)
+    inputs[:, 0] = torch.tensor([0.3, 0.485, 0.5, 0.515, 0.9])
     assert encode(inputs).flatten().abs().tolist() == pytest.approx([1, 0.75, 0, 0.75, 1])
-    sent = search.best_output(inputs, encode, decode, torch.zeros(1))
+    sent = search.best_output(inputs, encode, decode, 0.0)
     assert sent.flatten().tolist() == [-1, -1, -1, -1, 1]
-    assert search.best_output(inputs, encode, decode, torch.tensor([9.0])).equal(encode(inputs))
+    assert search.best_output(inputs, encode, decode, 9.0).equal(encode(inputs))
 
 
-def test_cells_search_each_with_its_own_margin(splits: dict[str, Split]) -> None:
-    one = untrained("isotropic", 1000.0)
-    both = Codecs(
-        (*one.cells, Cell("isotropic", 2, 100.0, 0)),
-        *(network.concatenate([net, net]) for net in (one.encoder, one.decoder)),
-        torch.ones(2),
-        torch.zeros(2),
-        "cube",
-    )
+def test_a_larger_margin_moves_fewer_points(splits: dict[str, Split]) -> None:
     points = torch.from_numpy(splits["test"].points)
-    mean, own = both.encode(points).mean, one.encoder(points.T.unsqueeze(0))
-    moved = (mean != own).any(1).float().mean(1)
+    moved = []
+    for snr in (1000.0, 100.0):
+        codec = untrained("isotropic", snr)
+        moved.append(float((codec.encode(points).mean != codec.encoder(points)).any(1).float().mean()))
     assert moved[0] > 1.2 * moved[1] > 0
 
 
@@ -124,20 +103,22 @@ def test_the_margin_is_the_error_of_the_linear_codec_of_all_that_varies() -> Non
         for snr in (0.5, 10.0, 1000.0):
             gain = snr / (1 + snr)
             each = source.variance * ((1 - gain) ** 2 + gain**2 / snr)
-            assert search.margin(source, snr) == pytest.approx(source.components * each)
-    assert search.margin(cube.SOURCE, None) == 0
+            assert search.margin(source, Cell("isotropic", 2, snr, 0)) == pytest.approx(
+                source.components * each
+            )
+    assert search.margin(cube.SOURCE, Cell("none", 2, None, 0)) == 0
 
 
 @pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
 def test_what_is_sent_is_recovered_better_and_has_the_power_that_is_stored(
-    noise: Noise, splits: dict[str, Split], recipe: MakeRecipe
+    noise: str, splits: dict[str, Split], config: MakeConfig
 ) -> None:
     """Of a curve, whose encoder has to cut."""
     cell = Cell(noise, 1, None if noise == "none" else 1000.0, 0)
-    settings = recipe((64, 64, 64), steps=3000, learning_rate=0.006, gaussianity_weight=0.01)
-    codec, _ = loop.fit([cell], splits["train"].points, settings, lambda *_: None)
+    settings = config(64, 3, steps=3000, learning_rate=0.006, gaussianity_weight=0.01)
+    codec, _ = engine.fit(cell, splits["train"].points, settings, lambda *_: None)
     points = torch.from_numpy(splits["train"].points)
-    sent, own = codec.encode(points).mean, codec.encoder(points.T.unsqueeze(0))[:, :1]
-    assert float(codec.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-4)
-    recovered, before = ((codec.decode(z)[0] - points).square().mean() for z in (sent, own))
+    sent, own = codec.encode(points).mean, codec.encoder(points)[:, :1]
+    assert float(codec.channel.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-4)
+    recovered, before = ((codec.decode(z) - points).square().mean() for z in (sent, own))
     assert recovered < 0.9 * before

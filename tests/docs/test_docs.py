@@ -64,7 +64,7 @@ def test_noise_of_the_same_mean_that_is_spread_unevenly_raises_the_kl_without_bo
 
 
 def test_the_limits_of_the_default_grid_are_those_of_the_committed_table() -> None:
-    lines = shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+    lines = shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
     header, *rows = re.findall(r"^\| (?:d \| s = 1 |[123] \| 0\.).*\|$", THEORY, flags=re.MULTILINE)
     snrs = [float(snr) for snr in re.findall(r"s = (\d+)", header)]
     assert len(snrs) == 4

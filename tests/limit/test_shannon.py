@@ -27,8 +27,8 @@ from snrvae.limit.quadrature import (
 )
 from snrvae.limit.rate_distortion import (
     Bound,
-    Lines,
     Reproduction,
+    Tangents,
     blahut_arimoto,
     certified,
     improved,
@@ -419,7 +419,7 @@ def test_the_table_runs_from_0_to_over_20_bits(table: shannon.RateDistortionTabl
 
 def test_the_bracket_is_narrow_at_every_rate(table: shannon.RateDistortionTable) -> None:
     distortion = np.geomspace(table.distortion[-1], 5 / 12, 5001)
-    lower = table.lines.rate_bits(distortion)
+    lower = table.tangents.rate_bits(distortion)
     gap = table.upper_bits(distortion) - lower
     assert np.all(gap >= 0)
     assert gap[lower <= 5.8].max() <= 0.005
@@ -441,7 +441,7 @@ def test_the_bracket_is_narrow_at_every_rate(table: shannon.RateDistortionTable)
 def test_the_lower_bound_meets_the_check_values(
     table: shannon.RateDistortionTable, distortion: float, rate: float
 ) -> None:
-    assert table.lines.rate_bits(distortion) == pytest.approx(rate, abs=0.01)
+    assert table.tangents.rate_bits(distortion) == pytest.approx(rate, abs=0.01)
 
 
 def test_at_high_rate_both_bounds_close_in_on_the_plane(
@@ -484,12 +484,12 @@ def test_the_csv_keeps_every_number_as_certified(table: shannon.RateDistortionTa
 
 
 def test_the_lines_come_back_from_the_csv_as_they_were(table: shannon.RateDistortionTable) -> None:
-    lines = shannon.lines_from_csv(shannon.to_csv(table).encode())
+    lines = shannon.tangents_from_csv(shannon.to_csv(table).encode())
     assert lines.slope.tolist() == table.slope.tolist()
     assert lines.intercept.tolist() == table.intercept.tolist()
     rates = np.linspace(0, 30, 100)
     np.testing.assert_array_equal(
-        shannon.distortion_at_rate(lines, rates), shannon.distortion_at_rate(table.lines, rates)
+        shannon.distortion_at_rate(lines, rates), shannon.distortion_at_rate(table.tangents, rates)
     )
 
 
@@ -556,7 +556,7 @@ ROW = "5.184,2.16,0.4166666667,0,0,mean\n"
 )
 def test_a_table_that_holds_no_lines_is_refused_in_one_line(data: bytes) -> None:
     with pytest.raises(ValueError) as caught:
-        shannon.lines_from_csv(data)
+        shannon.tangents_from_csv(data)
     (line,) = str(caught.value).splitlines()
     assert line.isprintable()
     assert len(line) > 10
@@ -568,7 +568,7 @@ def test_one_broken_row_anywhere_in_a_table_is_refused(row: str, place: int) -> 
     rows = COMMITTED.read_text().splitlines()
     rows[place] = row
     with pytest.raises(ValueError, match=r"slope|whole rows"):
-        shannon.lines_from_csv("\n".join(rows).encode())
+        shannon.tangents_from_csv("\n".join(rows).encode())
 
 
 def changed(place: int, **cells: float) -> bytes:
@@ -581,13 +581,13 @@ def changed(place: int, **cells: float) -> bytes:
 
 def test_a_distortion_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="ascend"):
-        shannon.lines_from_csv(changed(-1, distortion=0.0))
+        shannon.tangents_from_csv(changed(-1, distortion=0.0))
 
 
 @pytest.mark.parametrize(("place", "slope"), [(0, 0.0), (0, 0.5), (7, 6.0), (-1, 1e8)])
 def test_a_table_of_other_slopes_is_refused(place: int, slope: float) -> None:
     with pytest.raises(ValueError, match="cut short, or another's"):
-        shannon.lines_from_csv(changed(place, slope=slope))
+        shannon.tangents_from_csv(changed(place, slope=slope))
 
 
 def test_a_table_that_is_cut_short_says_how_long_it_should_be(table: shannon.RateDistortionTable) -> None:
@@ -609,46 +609,46 @@ def test_a_truncated_table_is_refused(rows: int, cut: str) -> None:
     lines = COMMITTED.read_text().splitlines(keepends=True)
     text = "".join(lines[: rows + 1]) + (lines[rows + 1][:-12] if cut == "in a row" else "")
     with pytest.raises(ValueError):
-        shannon.lines_from_csv(text.encode())
+        shannon.tangents_from_csv(text.encode())
 
 
 # --- D(R) ----------------------------------------------------------------------------------------
 
 
 def test_at_0_bits_the_distortion_is_the_variance(table: shannon.RateDistortionTable) -> None:
-    assert shannon.distortion_at_rate(table.lines, 0.0) == 5 / 12
+    assert shannon.distortion_at_rate(table.tangents, 0.0) == 5 / 12
 
 
 def test_distortion_and_rate_undo_each_other(table: shannon.RateDistortionTable) -> None:
     rates = np.linspace(0.01, 22, 400)
-    distortion = shannon.distortion_at_rate(table.lines, rates)
+    distortion = shannon.distortion_at_rate(table.tangents, rates)
     assert np.all(np.diff(distortion) < 0)
-    np.testing.assert_allclose(table.lines.rate_bits(distortion), rates, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(table.tangents.rate_bits(distortion), rates, rtol=0, atol=1e-9)
 
 
 def test_the_distortion_is_the_best_line_and_no_interpolation() -> None:
-    lines = Lines(slope=np.array([1.0, 4.0]), intercept=np.array([1.0, 2.0]))
+    lines = Tangents(slope=np.array([1.0, 4.0]), intercept=np.array([1.0, 2.0]))
     np.testing.assert_allclose(lines.distortion([0.0, 0.5, 1.0, 3.0]), [1.0, 0.5, 0.25, 0.0])
     np.testing.assert_allclose(lines.rate_bits([0.0, 1 / 3, 0.5, 2.0]), [2.0, 2 / 3, 0.5, 0.0])
 
 
 def test_beyond_the_table_the_closed_form_goes_on(table: shannon.RateDistortionTable) -> None:
-    short = Lines(table.slope[table.slope < 3e4], table.intercept[table.slope < 3e4])
+    short = Tangents(table.slope[table.slope < 3e4], table.intercept[table.slope < 3e4])
     rates = np.linspace(12.0, 22.0, 60)
-    full = shannon.distortion_at_rate(table.lines, rates)
+    full = shannon.distortion_at_rate(table.tangents, rates)
     np.testing.assert_allclose(shannon.distortion_at_rate(short, rates), full, rtol=2e-3)
     assert short.distortion(22.0) == 0.0  # what the short table knows by itself
     for rate in (30.0, 60.0):
         plane = 6 / (pi * e) * 2.0**-rate
-        assert shannon.distortion_at_rate(table.lines, rate) == pytest.approx(plane, rel=1e-3)
-        assert shannon.distortion_at_rate(table.lines, rate) < plane
-    assert shannon.distortion_at_rate(table.lines, 5000.0) == 0.0
+        assert shannon.distortion_at_rate(table.tangents, rate) == pytest.approx(plane, rel=1e-3)
+        assert shannon.distortion_at_rate(table.tangents, rate) < plane
+    assert shannon.distortion_at_rate(table.tangents, 5000.0) == 0.0
 
 
 @pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="rates"):
-        shannon.distortion_at_rate(Lines(np.ones(1), np.ones(1)), rate)
+        shannon.distortion_at_rate(Tangents(np.ones(1), np.ones(1)), rate)
 
 
 # --- point by point ------------------------------------------------------------------------------
@@ -692,7 +692,7 @@ def test_point_by_point_codes_lose_what_theory_says(
     table: shannon.RateDistortionTable, latent_dim: int, snr: float, gap_db: float
 ) -> None:
     capacity = shannon.capacity_bits(latent_dim, snr)
-    limit = shannon.distortion_at_rate(table.lines, capacity)
+    limit = shannon.distortion_at_rate(table.tangents, capacity)
     loss = 10 * np.log10(shannon.point_by_point_distortion(latent_dim, snr) / limit)
     assert loss == pytest.approx(gap_db, abs=0.07)
 
@@ -722,7 +722,7 @@ def test_the_curve_of_point_by_point_codes_is_the_asymptote_where_it_means_somet
 def test_the_curve_stays_above_the_limit(table: shannon.RateDistortionTable) -> None:
     for latent_dim in (1, 2, 3):
         bits, distortion = shannon.point_by_point_curve(latent_dim, 20.0)
-        assert np.all(distortion > shannon.distortion_at_rate(table.lines, bits))
+        assert np.all(distortion > shannon.distortion_at_rate(table.tangents, bits))
 
 
 def test_where_the_asymptote_never_holds_the_curve_is_empty() -> None:

@@ -13,7 +13,7 @@ from torch.distributions import Normal, kl_divergence
 
 from snrvae.codecs.codec import Architecture, Codec
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import evaluation, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, Estimate, Limit
 from snrvae.settings.grid import Cell
@@ -362,7 +362,7 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 
 
 def held(
-    codec: Codec, result: CodecMetrics, splits: dict[str, Split], lines: Lines, seed: int = SEED
+    codec: Codec, result: CodecMetrics, splits: dict[str, Split], lines: Tangents, seed: int = SEED
 ) -> Limit:
     return evaluation.limit(codec, result, splits["test"], lines, seed)
 
@@ -376,7 +376,7 @@ def noisy(
 
 
 def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     for codec, result in noisy(alone, results, "isotropic"):
         found, snr = held(codec, result, splits, lines), cell_of(codec).snr
@@ -395,7 +395,7 @@ def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
 
 
 def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     for codec, result in noisy(alone, results, "learned"):
         found = held(codec, result, splits, lines)
@@ -416,7 +416,7 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
     alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
-    lines: Lines,
+    lines: Tangents,
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
     assert result.kl_bits is not None
@@ -427,7 +427,7 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
 
 
 def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     small = replace(result, mse=Estimate(result.mse.value, result.mse.value * 1e-4))
@@ -438,7 +438,7 @@ def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
 
 
 def test_twice_the_mse_is_three_decibels_more(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     double = replace(result, mse=Estimate(result.mse.value * 2, result.mse.stderr * 2))
@@ -449,7 +449,7 @@ def test_twice_the_mse_is_three_decibels_more(
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_what_passes_is_that_of_other_latents_of_the_same_points(
-    noise: str, alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    noise: str, alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
     found = held(codec, result, splits, lines)
@@ -476,7 +476,7 @@ def test_what_passes_is_that_of_other_latents_of_the_same_points(
 
 
 def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Lines
+    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     once, twice, other = (held(codec, result, splits, lines, seed) for seed in (1, 1, 2))
@@ -489,7 +489,7 @@ def test_as_many_test_points_are_asked_as_said_whatever_their_number(
     alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
-    lines: Lines,
+    lines: Tangents,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
@@ -506,7 +506,7 @@ def honest(splits: dict[str, Split], config: Callable[..., TrainConfig]) -> Code
 
 
 def test_an_honest_codec_stays_above_the_limit_and_one_with_too_little_noise_is_found_out(
-    honest: Codec, splits: dict[str, Split], lines: Lines
+    honest: Codec, splits: dict[str, Split], lines: Tangents
 ) -> None:
     cheat = deepcopy(honest)
     cheat.channel.signal_power /= 100

@@ -19,7 +19,7 @@ CORNER_TO_SQUARE = (math.sqrt(2) + math.log(1 + math.sqrt(2))) / 3  # mean dista
 
 
 def surface_points(count: int, seed: int = 0) -> Array:
-    return cube.independent(count, np.random.default_rng(seed))
+    return cube.sample(count, np.random.default_rng(seed))
 
 
 def ratio(points: Array) -> float:
@@ -100,7 +100,7 @@ def test_from_far_away_the_surface_is_a_point_with_a_spread() -> None:
 
 def test_the_mean_distance_within_the_law_is_that_of_independent_pairs() -> None:
     distance = np.linalg.norm(surface_points(1_000_000, 1) - surface_points(1_000_000, 2), axis=1)
-    found = cube.SOURCE.within
+    found = cube.SOURCE.mean_pair_distance
     assert abs(found - distance.mean()) < 5 * stats.sem(distance)
     assert found == pytest.approx(cube.mean_distance(surface_points(20_000)).mean(), rel=1e-3)
 

@@ -78,7 +78,7 @@ def test_no_linear_codec_beats_the_linear_reference_and_a_search_reaches_it(
 
 @pytest.mark.parametrize("latent_dim", [1, 2, 3])
 def test_least_squares_on_transmitted_points_reaches_the_linear_reference(latent_dim: int) -> None:
-    snr, points = 5.0, cube.SOURCE.sample(60_000, rng(2)).points.astype(np.float64) - 0.5
+    snr, points = 5.0, cube.SOURCE.split(60_000, rng(2)).points.astype(np.float64) - 0.5
     sent = points[:, :latent_dim]
     received = sent + np.sqrt((sent**2).mean() / snr) * rng(3).normal(size=sent.shape)
     residual = points - received @ np.linalg.lstsq(received, points, rcond=None)[0]
@@ -180,13 +180,13 @@ def test_the_kl_of_the_shape_is_that_of_the_standardised_law() -> None:
 
 
 def test_equal_shares_of_the_faces_are_no_error() -> None:
-    assert measures.face_error(cube.SOURCE.sample(600, rng()).points, cube.SOURCE) == pytest.approx(
+    assert measures.face_error(cube.SOURCE.split(600, rng()).points, cube.SOURCE) == pytest.approx(
         0, abs=1e-12
     )
 
 
 def test_the_face_error_is_the_largest_relative_error_of_a_share() -> None:
-    points = cube.SOURCE.sample(600, rng()).points
+    points = cube.SOURCE.split(600, rng()).points
     face = cube.SOURCE.nearest(points)
     missing = points[face != 4]
     assert measures.face_error(missing, cube.SOURCE) == pytest.approx(1)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from snrvae.codecs.codec import Codec
-from snrvae.limit.rate_distortion import Lines
+from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import evaluation, generation, metrics
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
 from snrvae.settings import tables
@@ -46,7 +46,7 @@ Measured = tuple[dict[Cell, CodecMetrics | None], Generations, Generations, dict
 
 
 @pytest.fixture(scope="module")
-def measured(codecs: dict[str, Codec], splits: dict[str, Split], lines: Lines) -> Measured:
+def measured(codecs: dict[str, Codec], splits: dict[str, Split], lines: Tangents) -> Measured:
     test, validation = splits["test"], splits["validation"]
     alone = {codec.architecture.cell: codec for codec in codecs.values()}
     results = [evaluation.measure(codec, validation, test, 0) for codec in alone.values()]

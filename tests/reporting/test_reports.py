@@ -109,7 +109,7 @@ def test_every_snr_vae_beats_the_linear_codec(cells: pd.DataFrame) -> None:
 
 
 def least_mse(rate_bits: float) -> float:
-    lines = shannon.lines_from_csv((REPORTS / "rate_distortion.csv").read_bytes())
+    lines = shannon.tangents_from_csv((REPORTS / "rate_distortion.csv").read_bytes())
     return float(shannon.distortion_at_rate(lines, rate_bits)) / 3
 
 

@@ -27,7 +27,7 @@ GRID = 81  # nodes along each edge of the brute-force surface
 
 @pytest.fixture(scope="module")
 def sample() -> Split:
-    return cube.SOURCE.sample(COUNT, np.random.default_rng(1))
+    return cube.SOURCE.split(COUNT, np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_each_face_gets_exactly_a_sixth_of_the_points(sample: Split) -> None:
 @pytest.mark.parametrize("count", [1, 599, 601])
 def test_a_count_that_does_not_divide_among_the_faces_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=str(count)):
-        cube.SOURCE.sample(count, np.random.default_rng(0))
+        cube.SOURCE.split(count, np.random.default_rng(0))
 
 
 def test_the_fixed_coordinate_is_exactly_0_or_1_as_the_face_says(sample: Split) -> None:

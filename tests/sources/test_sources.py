@@ -46,10 +46,10 @@ Array = NDArray[np.float64]
 
 
 def drawn(name: str, count: int = COUNT, seed: int = 0) -> Array:
-    return SOURCES[name].independent(count, np.random.default_rng(seed))
+    return SOURCES[name].split(count, np.random.default_rng(seed))
 
 
-def law(name: str) -> shannon.Law:
+def law(name: str) -> shannon.RateDistortion:
     return shannon.law(SOURCES[name])
 
 
@@ -71,11 +71,11 @@ def test_coordinates_have_the_mean_and_the_variance_that_the_source_says(name: s
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_sample_is_where_the_source_lives_with_every_label_equally_often(name: str) -> None:
     source = SOURCES[name]
-    split = source.sample(60_000, np.random.default_rng(1))
+    split = source.split(60_000, np.random.default_rng(1))
     assert split.points.dtype == np.float32
     assert split.points.shape == (60_000, 3)
     assert split.label.dtype == np.uint8
-    assert source.holds(split)
+    assert source.contains(split)
     low, high = source.bounds
     assert ((split.points >= low - 1e-6) & (split.points <= high + 1e-6)).all()
     shares = np.bincount(split.label, minlength=len(source.labels))
@@ -86,18 +86,18 @@ def test_a_sample_is_where_the_source_lives_with_every_label_equally_often(name:
 @pytest.mark.parametrize("name", SOURCES)
 def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
     source = SOURCES[name]
-    split = source.sample(600, np.random.default_rng(2))
+    split = source.split(600, np.random.default_rng(2))
     for wrong in (np.nan, np.inf):
         damaged = split.points.copy()
         damaged[-1, 0] = wrong
-        assert not source.holds(Split(damaged, split.label))
+        assert not source.contains(Split(damaged, split.label))
     moved = split.points.copy()
     moved[-1] += np.sign(moved[-1] - np.float32(source.mean)) * np.float32([0.001, 0.002, 0.003])
     moved[-1] += np.float32([0, 0, 0.003]) * (source.components < 3)
-    assert source.holds(Split(moved, split.label)) is (source.distance is None)
+    assert source.contains(Split(moved, split.label)) is (source.distance is None)
     labels = (split.label + 1) % len(source.labels)
-    assert not source.holds(Split(split.points, labels.astype(np.uint8)))
-    assert not source.holds(Split(split.points, split.label + np.uint8(len(source.labels))))
+    assert not source.contains(Split(split.points, labels.astype(np.uint8)))
+    assert not source.contains(Split(split.points, split.label + np.uint8(len(source.labels))))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,10 @@ def test_the_mean_distance_to_the_law_is_that_to_its_points(name: str) -> None:
 def test_the_mean_distance_within_the_law_is_the_mean_of_that_to_it(name: str) -> None:
     source = SOURCES[name]
     distances = source.mean_distance(drawn(name, seed=4))
-    assert abs(source.within - distances.mean()) < SIGMAS * distances.std() / math.sqrt(COUNT) + 1e-12
+    assert (
+        abs(source.mean_pair_distance - distances.mean())
+        < SIGMAS * distances.std() / math.sqrt(COUNT) + 1e-12
+    )
 
 
 # R(D)
@@ -201,7 +204,7 @@ def test_at_a_high_rate_a_closed_form_is_shannons_lower_bound(name: str) -> None
 def test_the_limit_from_the_table_is_the_closed_form_within_a_hundredth_of_a_decibel(name: str) -> None:
     tangent = SOURCES[name].tangent
     assert tangent is not None
-    lines = shannon.lines_from_csv(
+    lines = shannon.tangents_from_csv(
         shannon.to_csv(shannon.rate_distortion_table(law(name))).encode(), law(name)
     )
     least = 1 / (2 * SOURCES[name].variance)
@@ -214,7 +217,7 @@ def test_the_limit_from_the_table_is_the_closed_form_within_a_hundredth_of_a_dec
 
 @pytest.mark.parametrize("name", EXACT)
 def test_far_beyond_the_table_the_limit_is_still_a_bound_and_still_sharp(name: str) -> None:
-    lines = shannon.rate_distortion_table(law(name)).lines
+    lines = shannon.rate_distortion_table(law(name)).tangents
     m, volume = SOURCES[name].dimension, SOURCES[name].volume
     for bits in (50.0, 100.0, 300.0):
         bound = m / (2 * math.pi * math.e) * (volume / 2**bits) ** (2 / m)
@@ -238,8 +241,8 @@ def test_the_table_of_a_source_is_a_bracket_from_zero_to_eleven_bits_a_dimension
 
 def test_the_limit_of_a_square_is_that_of_a_known_face() -> None:
     assert law("square") is shannon.UNIT_SQUARE
-    assert SOURCES["cube"].left_open(True) is square.SOURCE
-    assert SOURCES["cube"].left_open(False) is SOURCES["cube"]
+    assert SOURCES["cube"].conditional_source(True) is square.SOURCE
+    assert SOURCES["cube"].conditional_source(False) is SOURCES["cube"]
 
 
 def test_a_source_of_which_no_rate_is_known_is_refused_by_name() -> None:
@@ -249,7 +252,7 @@ def test_a_source_of_which_no_rate_is_known_is_refused_by_name() -> None:
 
 
 def test_a_linear_code_of_a_normal_source_reaches_the_limit_at_every_snr() -> None:
-    lines = shannon.rate_distortion_table(law("gaussian")).lines
+    lines = shannon.rate_distortion_table(law("gaussian")).tangents
     for snr in (0.1, 1.0, 30.0, 1e4):
         rate = shannon.capacity_bits(3, snr)
         least = float(shannon.distortion_at_rate(lines, rate, law("gaussian")))
@@ -274,7 +277,7 @@ def test_training_reaches_the_limit_of_a_normal_source() -> None:
     alone = {codec.architecture.cell: codec for codec, _ in trained}
     validation, test = splits["validation"], splits["test"]
     measured = [evaluation.measure(each, validation, test, 0) for each in alone.values()]
-    lines = shannon.rate_distortion_table(law("gaussian")).lines
+    lines = shannon.rate_distortion_table(law("gaussian")).tangents
     for result in evaluation.select(measured):
         gap = evaluation.limit(alone[result.cell], result, test, lines, 0).gap_db
         assert -3 * gap.stderr < gap.value < 0.1 + 2 * gap.stderr, result.cell.name
@@ -392,7 +395,7 @@ from scipy.special import ellipe, i0e, i1e
 from snrvae.sources.source import Source
 
 
-def independent(count, rng):
+def sample(count, rng):
     turn = 2 * pi * rng.random(count)
     return np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
 
@@ -430,9 +433,9 @@ SOURCE = Source(
     mean=(0.0, 0.0, 0.0),
     components=2,
     variance=0.5,
-    independent=independent,
+    sample=sample,
     mean_distance=mean_distance,
-    within=4 / pi,
+    mean_pair_distance=4 / pi,
     distance=distance,
     tangent=tangent,
 )

@@ -275,20 +275,20 @@ def test_the_limit_of_a_face_is_between_shannons_lower_bound_and_a_normal_source
 ) -> None:
     """h(X) - log2(πeD) from below; normal coordinates of variance 1/12 from above (Berger, section 4.3)."""
     rates = np.linspace(0.1, 22, 50)
-    least = shannon.distortion_at_rate(table.lines, rates, UNIT_SQUARE)
+    least = shannon.distortion_at_rate(table.tangents, rates, UNIT_SQUARE)
     assert (least >= 2.0**-rates / (math.pi * math.e) * (1 - 1e-3)).all()
     assert (least <= 2.0**-rates / 6).all()
     assert least[-1] == pytest.approx(2.0**-22 / (math.pi * math.e), rel=1e-3)
-    assert shannon.distortion_at_rate(table.lines, 0.0, UNIT_SQUARE) == pytest.approx(1 / 6)
-    far = float(shannon.distortion_at_rate(table.lines, 40.0, UNIT_SQUARE))
+    assert shannon.distortion_at_rate(table.tangents, 0.0, UNIT_SQUARE) == pytest.approx(1 / 6)
+    far = float(shannon.distortion_at_rate(table.tangents, 40.0, UNIT_SQUARE))
     assert far == pytest.approx(2.0**-40 / (math.pi * math.e), rel=1e-9)
 
 
 def test_the_label_is_worth_at_most_its_own_bits(table: RateDistortionTable) -> None:
     """R(D) of the point ≤ log2 6 + R(D) of the point on its face ≤ log2 6 + R(D) of the point."""
-    lines = shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+    lines = shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
     for distortion in (0.1, 0.01, 0.001, 1e-4):
-        known = float(table.lines.rate_bits(distortion))
+        known = float(table.tangents.rate_bits(distortion))
         unknown = float(lines.rate_bits(distortion))
         assert known <= unknown + 0.011
         assert unknown <= known + math.log2(6) + 0.011
@@ -333,7 +333,7 @@ def test_a_table_is_read_back_and_another_laws_is_refused(table: RateDistortionT
     with pytest.raises(ValueError, match="another's"):
         shannon.table_from_csv(data, CUBE_SURFACE)
     with pytest.raises(ValueError, match="another's"):
-        shannon.lines_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes(), UNIT_SQUARE)
+        shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes(), UNIT_SQUARE)
 
 
 def test_asymptotes_scale_with_the_area() -> None:
@@ -395,23 +395,23 @@ def test_the_mean_distance_to_a_face_is_that_of_its_points() -> None:
     for point, found in zip(points, square.mean_distance(cube.to_square(points, 1)), strict=True):
         assert found == pytest.approx(np.linalg.norm(on_face - point, axis=1).mean(), abs=2e-3)
     root = math.sqrt(2)
-    assert square.SOURCE.within == pytest.approx((2 + root + 5 * math.log(1 + root)) / 15)
+    assert square.SOURCE.mean_pair_distance == pytest.approx((2 + root + 5 * math.log(1 + root)) / 15)
 
 
 def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> None:
     rng, ratios = np.random.default_rng(0), []
     for _ in range(40):
-        split = cube.SOURCE.sample(1200, rng)
+        split = cube.SOURCE.split(1200, rng)
         ratios.append(generation.face_ratios(split.points, split.label, FACES))
     means = np.array(ratios).mean(1)
     assert abs(means.mean() - 1) < 4 * means.std() / math.sqrt(len(means))
-    split = cube.SOURCE.sample(1200, rng)
+    split = cube.SOURCE.split(1200, rng)
     inward = 0.5 + 0.8 * (split.points - 0.5)
     assert generation.face_ratios(inward, split.label, FACES).min() > 3
 
 
 def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
-    split = cube.SOURCE.sample(6000, np.random.default_rng(0))
+    split = cube.SOURCE.split(6000, np.random.default_rng(0))
     found = evaluation.conditional([split.points] * 2, [split.label] * 2, FACES)
     assert found.distance == pytest.approx(0, abs=1e-7)
     assert found.share == 1
@@ -445,12 +445,12 @@ def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
     validation, test = (dataset.inputs(splits[name], 6) for name in ("validation", "test"))
     for name in ("isotropic", "learned"):
         result = evaluation.measure(trained[name], validation, test, 0)
-        limit = evaluation.limit(trained[name], result, test, table.lines, 0)
+        limit = evaluation.limit(trained[name], result, test, table.tangents, 0)
         assert result.linear_mse == measures.linear_mse(2, 100.0, square.SOURCE)
         assert limit.gap_db.value > 0
         assert limit.information_bits.value < result.kl_bits.value + 0.05
         rate = limit.capacity_bits if name == "isotropic" else result.kl_bits.value
-        least = shannon.distortion_at_rate(table.lines, rate, UNIT_SQUARE) / 3
+        least = shannon.distortion_at_rate(table.tangents, rate, UNIT_SQUARE) / 3
         assert limit.shannon_mse == pytest.approx(float(least))
 
 
@@ -547,5 +547,5 @@ def test_conditional_is_true_or_false(value: object) -> None:
 
 
 def test_the_law_of_a_run_follows_from_conditional() -> None:
-    assert shannon.law(cube.SOURCE.left_open(True)) is UNIT_SQUARE
-    assert shannon.law(cube.SOURCE.left_open(False)) is CUBE_SURFACE
+    assert shannon.law(cube.SOURCE.conditional_source(True)) is UNIT_SQUARE
+    assert shannon.law(cube.SOURCE.conditional_source(False)) is CUBE_SURFACE

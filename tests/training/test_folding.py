@@ -1,27 +1,25 @@
 """The folded surface that three latents start from, and what a cell makes of it."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from conftest import MakeConfig
 from scipy.spatial import cKDTree
-from snrvae.training.loop import Draws, Recipe, Targets
 
 from snrvae.settings.grid import Cell
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Points
-from snrvae.training import folding, loop, program
-from tests.compiled import begun, gradients, off_the_points, without_moving
-
-MakeRecipe = Callable[..., Recipe]
+from snrvae.training import batches, folding, schedule
+from snrvae.training.batches import BatchSampler, FoldedTargets
+from snrvae.training.compiled import engine
+from tests.compiled import begun, gradients, off_the_points, parameters, without_moving
 
 CLOSED = ["cube", "sphere"]
 FOLDED = Cell("isotropic", 3, 1000.0, 0)
 
 
 def sample(source: str, count: int = 12_000) -> Points:
-    return SOURCES[source].sample(count, np.random.default_rng(0)).points
+    return SOURCES[source].split(count, np.random.default_rng(0)).points
 
 
 def folded(source: str, points: Points) -> np.ndarray:
@@ -83,63 +81,67 @@ def test_the_surface_becomes_larger_than_it_is_at_the_same_power() -> None:
         ("cube", 3, 10.0, 0, False),  # noise as large as the distance of layers
         ("cube", 2, 1000.0, 0, False),
         ("cube", 4, 1000.0, 0, False),
-        ("cube", 3, 1000.0, 6, False),  # told the face
+        ("cube", 3, 1000.0, 6, False),  # the label is the face
         ("square", 3, 1000.0, 0, False),
         ("gaussian", 3, 1000.0, 0, False),
     ],
 )
 def test_what_folds(
-    noise: str, source: str, latent_dim: int, snr: float, labels: int, folds: bool, recipe: MakeRecipe
+    noise: str, source: str, latent_dim: int, snr: float, labels: int, folds: bool, config: MakeConfig
 ) -> None:
-    settings = recipe(steps=40)
-    settings = Recipe(settings.hidden, settings.train, 0, source)
+    settings = config(steps=40, source=source)
     inputs = np.zeros((60, 3 + labels), np.float32)
     inputs[:, :3] = sample(source, 60)
     cell = Cell(noise, latent_dim, snr, 0)  # type: ignore[arg-type]
-    choice, _ = Draws(cell, 60, settings).of(40)
-    targets, weights = Targets(cell, inputs, settings).of(range(40), choice)
-    assert len(targets) == len(weights) == (10 if folds else 0)
+    choice = BatchSampler(cell, 60, settings).draw(40)[0].numpy()
+    targets = FoldedTargets(cell, inputs, settings).draw(range(40), choice)
+    weights = schedule.schedule(range(40), settings.train, labels > 0).pull
+    assert len(targets) == (10 if folds else 0)
     assert targets.shape[1:] == (latent_dim, 64)
     if folds:
-        assert weights == pytest.approx(1 - np.arange(10) / 10)
+        assert weights[:10] == pytest.approx(1 - np.arange(10) / 10)
+        assert not weights[10:].any()
         expected = folding.folded(inputs[choice[7]], SOURCES[source])
         assert np.array_equal(targets[7], expected)
 
 
-def test_an_autoencoder_is_not_pulled(recipe: MakeRecipe) -> None:
-    settings, cell = recipe(steps=40), Cell("none", 3, None, 0)
-    choice, _ = Draws(cell, 600, settings).of(40)
-    targets, _ = Targets(cell, sample("cube", 600), settings).of(range(40), choice)
+def test_an_autoencoder_is_not_pulled(config: MakeConfig) -> None:
+    settings, cell = config(steps=40), Cell("none", 3, None, 0)
+    choice = BatchSampler(cell, 600, settings).draw(40)[0].numpy()
+    targets = FoldedTargets(cell, sample("cube", 600), settings).draw(range(40), choice)
     assert not len(targets)
 
 
 @pytest.mark.parametrize("size", [1, 7, 40])
-def test_targets_do_not_depend_on_how_many_steps_are_asked_for_at_once(size: int, recipe: MakeRecipe) -> None:
-    settings, inputs = recipe(steps=40), sample("cube", 600)
-    choice, _ = Draws(FOLDED, 600, settings).of(40)
-    targets = Targets(FOLDED, inputs, settings)
-    whole = targets.of(range(40), choice)
-    parts = [targets.of(range(n, n + size), choice[n : n + size]) for n in range(0, 40, size)]
-    for place in (0, 1):
-        assert np.array_equal(np.concatenate([part[place] for part in parts]), whole[place])
+def test_targets_do_not_depend_on_how_many_steps_are_asked_for_at_once(size: int, config: MakeConfig) -> None:
+    settings, inputs = config(steps=40), sample("cube", 600)
+    choice = BatchSampler(FOLDED, 600, settings).draw(40)[0].numpy()
+    targets = FoldedTargets(FOLDED, inputs, settings)
+    whole = targets.draw(range(40), choice)
+    steps = [range(n, min(n + size, 40)) for n in range(0, 40, size)]
+    parts = [targets.draw(part, choice[part.start : part.stop]) for part in steps]
+    assert np.array_equal(np.concatenate(parts), whole)
+    pulls = [schedule.schedule(part, settings.train, False).pull for part in steps]
+    assert np.array_equal(np.concatenate(pulls), schedule.schedule(range(40), settings.train, False).pull)
 
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
-def test_the_pull_has_the_gradient_of_the_mean_squared_distance(noise: str, recipe: MakeRecipe) -> None:
+def test_the_pull_has_the_gradient_of_the_mean_squared_distance(noise: str, config: MakeConfig) -> None:
     cell, points = Cell(noise, 3, 1000.0, 0), sample("cube", 600)  # type: ignore[arg-type]
-    made = off_the_points(begun(cell, points, recipe()))
+    made = off_the_points(begun(cell, points, config()))
     epsilon = torch.zeros(3, 64)
     seen, target = points[:64], torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
     without_moving(made, seen, epsilon, 0)
     before = [gradient.clone() for gradient in gradients(made)]
     without_moving(made, seen, epsilon, 0, pull=(target, 0.3))
     pulled = [gradient - one for gradient, one in zip(gradients(made), before, strict=True)]
-    net = program._network(made.encoder)
-    parameters = [
-        tensor.requires_grad_() for pair in zip(net.weights, net.biases, strict=True) for tensor in pair
-    ]
-    mean = net(torch.from_numpy(seen.T)[None])[0, :3]
-    expected = torch.autograd.grad(0.3 * (mean - target).square().sum(0).mean(), parameters)
+    codec = batches.start(cell, points, config())
+    for own, moved in zip(codec.parameters(), parameters(made), strict=True):
+        own.data = moved.clone()
+    mean = codec.channel.mean(codec.encoder(torch.from_numpy(seen)))
+    expected = torch.autograd.grad(
+        0.3 * (mean - target.T).square().sum(1).mean(), list(codec.encoder.parameters())
+    )
     for found, autograd in zip(pulled, expected, strict=False):
         scale = float(autograd.abs().max())
         assert torch.allclose(found, autograd.reshape(found.shape), rtol=1e-3, atol=1e-4 * scale)
@@ -147,14 +149,15 @@ def test_the_pull_has_the_gradient_of_the_mean_squared_distance(noise: str, reci
 
 
 @pytest.mark.slow
-def test_a_folded_start_pays(monkeypatch: pytest.MonkeyPatch, recipe: MakeRecipe) -> None:
+def test_a_folded_start_pays(monkeypatch: pytest.MonkeyPatch, config: MakeConfig) -> None:
     points = sample("cube", 24_000)
-    settings = recipe((64, 64, 64), steps=20_000, learning_rate=0.006, gaussianity_weight=0.01)
+    settings = config(64, 3, steps=20_000, learning_rate=0.006, gaussianity_weight=0.01)
 
     def mse() -> float:
-        _, history = loop.fit((FOLDED,), points, settings, lambda *_: None)
-        return float(history.losses[-5:, 0, 0].mean())
+        _, history = engine.fit(FOLDED, points, settings, lambda *_: None)
+        return float(history.losses[-5:, 0].mean())
 
     with_fold = mse()
-    monkeypatch.setattr(loop, "PULLED", 0.0)
+    monkeypatch.setattr(schedule, "PULLED", 0.0)
+    schedule.schedule.cache_clear()
     assert with_fold < 0.85 * mse()

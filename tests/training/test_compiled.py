@@ -1,0 +1,126 @@
+"""The compiled engine against the definition under autograd."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from conftest import MakeConfig
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from snrvae.codecs.losses import Losses, Weights, loss
+from snrvae.settings.grid import Cell
+from snrvae.sources import cube
+from snrvae.training import batches
+from snrvae.training.compiled import state
+from snrvae.training.config import TrainConfig
+from tests.compiled import gradients, off_the_points, parameters, without_moving
+
+weights_of = st.floats(0, 1, width=32)
+
+
+def defined(
+    cell: Cell,
+    inputs: Tensor,
+    config: TrainConfig,
+    moved: list[Tensor],
+    noise: Tensor,
+    weights: Weights,
+    target: Tensor | None,
+) -> tuple[Losses, list[Tensor]]:
+    """Losses and gradients by the definition, in float32, of a batch [b, 3 + l] with ε [d, b]."""
+    codec = batches.start(cell, inputs.numpy(), config).train()
+    own = list(codec.parameters())
+    for parameter, value in zip(own, moved, strict=True):
+        parameter.data = value.clone()
+    x, label = inputs[:, :3], inputs[:, 3:] if inputs.shape[1] > 3 else None
+    total, found = loss(
+        codec(x, noise.T, label), x, noise.T, weights, label, None if target is None else target.T
+    )
+    return found, list(torch.autograd.grad(total, own))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    hidden_layers=st.integers(1, 4),
+    hidden_units=st.integers(1, 4).map(lambda rows: 16 * rows),
+    batch=st.integers(1, 18).map(lambda rows: 16 * rows),
+    latent_dim=st.integers(1, 4),
+    snr=st.floats(0.5, 1000),
+    kl_weight=weights_of,
+    gaussianity_weight=weights_of,
+    pull=st.none() | weights_of,
+    seed=st.integers(0, 2**20),
+)
+def test_losses_and_gradients_are_those_of_the_definition_under_autograd(
+    noise: str,
+    activation: str,
+    labelled: bool,
+    hidden_layers: int,
+    hidden_units: int,
+    batch: int,
+    latent_dim: int,
+    snr: float,
+    kl_weight: float,
+    gaussianity_weight: float,
+    pull: float | None,
+    seed: int,
+    config: MakeConfig,
+) -> None:
+    made = config(
+        hidden_units,
+        hidden_layers,
+        activation=activation,
+        seed=seed,
+        batch_size=batch,
+        kl_weight=kl_weight,
+        gaussianity_weight=gaussianity_weight,
+    )
+    cell = Cell(noise, latent_dim, None if noise == "none" else snr, 0)  # type: ignore[arg-type]
+    points = torch.from_numpy(cube.SOURCE.split(288, np.random.default_rng(seed)).points[:batch])
+    labels = torch.eye(6).repeat(batch // 6 + 1, 1)[:batch]
+    inputs = torch.cat([points, labels], 1) if labelled else points
+    generator = torch.Generator().manual_seed(seed)
+    epsilon, target = (torch.randn(latent_dim, batch, generator=generator) for _ in "12")
+    codec = batches.start(cell, inputs.numpy(), made)
+    begun = off_the_points(state.build(codec, batch, kl_weight))
+    moved = deepcopy(parameters(begun))
+    pulled = None if pull is None else (target, pull)
+    found = without_moving(begun, inputs.numpy(), epsilon, gaussianity_weight, pulled)
+    weights = Weights(kl_weight, gaussianity_weight, pull=pull or 0.0)
+    to = None if pull is None else target
+    losses, expected = defined(cell, inputs, made, moved, epsilon, weights, to)
+    assert found == pytest.approx([float(each.detach()) for each in losses], rel=1e-5, abs=2e-6)
+    ours = gradients(begun)
+    assert len(ours) == len(expected)
+    for mine, autograd in zip(ours, expected, strict=True):
+        scale = float(autograd.abs().max())
+        assert torch.allclose(mine, autograd, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(("activation", "module"), [("silu", nn.SiLU), ("tanh", nn.Tanh)])
+def test_smooth_activations_have_the_values_and_slopes_of_torch(
+    activation: str, module: type[nn.Module], config: MakeConfig
+) -> None:
+    """A unit that passes its input on shows f in its activation and f′ among its slopes."""
+    made = config(16, 1, activation=activation, batch_size=1024)
+    cell = Cell("none", 1, None, 0)
+    inputs = np.zeros((1024, 3), np.float32)
+    inputs[:, 0] = np.linspace(-100, 100, 1024)
+    begun = state.build(batches.start(cell, inputs, made), 1024, 0)
+    weight, bias, *_ = parameters(begun)
+    weight[:], bias[:] = 0, 0
+    weight[0, 0] = 1
+    without_moving(begun, inputs, torch.zeros(1, 1024), 0)
+    at = torch.from_numpy(inputs[:, 0]).requires_grad_()
+    value = module()(at)
+    value.sum().backward()
+    unit = slice(3 * 1024, 4 * 1024)
+    assert begun.encoder.activations[unit] == pytest.approx(value.detach().numpy(), rel=2e-6, abs=1e-6)
+    assert at.grad is not None
+    assert begun.encoder.slopes[unit] == pytest.approx(at.grad.numpy(), rel=2e-6, abs=1e-6)
