@@ -79,7 +79,7 @@ def face_ratios(points: Array, label: NDArray[np.integer], faces: Faces) -> NDAr
 
 def ideal_excesses(source: Source, rng: np.random.Generator) -> NDArray[np.float64]:
     """The excess of 999 samples of 200 independent points of the source."""
-    points = source.split(IDEAL_SAMPLES * IDEAL_POINTS, rng)
+    points = source.sample(IDEAL_SAMPLES * IDEAL_POINTS, rng)
     to_law = source.mean_distance(points).reshape(IDEAL_SAMPLES, -1).mean(1)
     within = np.array([mean_pair_distance(sample, source) for sample in np.split(points, IDEAL_SAMPLES)])
     return np.asarray(_excess(IDEAL_POINTS, to_law, within, source.mean_pair_distance))

@@ -46,7 +46,7 @@ Array = NDArray[np.float64]
 
 
 def drawn(name: str, count: int = COUNT, seed: int = 0) -> Array:
-    return SOURCES[name].split(count, np.random.default_rng(seed))
+    return SOURCES[name].sample(count, np.random.default_rng(seed))
 
 
 def law(name: str) -> shannon.RateDistortion:
