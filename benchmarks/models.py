@@ -7,7 +7,7 @@ points is measured on test points. The rows of AE and SNR-VAE are those of repor
 β-VAE: the encoder says the variance of every latent; mse + β·E KL (Higgins et al., ICLR 2017).
 WAE-MMD: no noise; mse + λ·MMD² between the latents and N(0, I) (Tolstikhin et al., ICLR 2018).
 
-`python -m benchmarks.models` takes about twenty minutes, prints the table and writes it to
+`python -m benchmarks.models` takes tens of minutes, prints the table and writes it to
 benchmarks/MODELS.md.
 """
 
