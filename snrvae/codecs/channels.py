@@ -76,7 +76,8 @@ class Isotropic(Channel):
     """σ² = P / s, the same for every point and dimension."""
 
     def forward(self, output: Tensor) -> Latents:
-        return Latents(output, torch.log(self.power(output) / self.snr).reshape(1, 1))
+        mean = self.mean(output)
+        return Latents(mean, torch.log(self.power(mean) / self.snr).reshape(1, 1))
 
 
 class Learned(Channel):

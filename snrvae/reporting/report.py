@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from snrvae.reporting import glossary
+from snrvae.reporting.figures.style import reference
 from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
@@ -91,6 +92,7 @@ def markdown(
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     source = SOURCES[params.source]
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
+    noise, model = reference(cells)
     return environment.get_template("report.md").render(
         params=params,
         source=source,
@@ -104,20 +106,22 @@ def markdown(
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
         escape=_escape(metrics),
-        **_tables(rows, params.conditional),
+        **_tables(rows, noise, params.conditional),
+        noise=noise,
+        noisy=metrics[model],
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
 
 
-def _tables(rows: list[dict[Any, Any]], conditional: bool) -> dict[str, list[dict[Any, Any]]]:
-    """The rows of selected cells that each of the report's tables has."""
+def _tables(rows: list[dict[Any, Any]], noise: str, conditional: bool) -> dict[str, list[dict[Any, Any]]]:
+    """The rows of selected cells that each of the report's tables has; the reference is of `noise`."""
     by_noise = {noise: [row for row in rows if row["noise"] == noise] for noise in ("isotropic", "learned")}
     return {
         "autoencoders": [row for row in rows if row["noise"] == "none"],
         **by_noise,
-        "reference": by_noise["isotropic"] or by_noise["learned"],
+        "reference": [row for row in rows if row["noise"] == noise],
         "conditional": [row for row in rows if row["noise"] != "learned"] if conditional else [],
     }
 

@@ -25,6 +25,7 @@ from snrvae.reporting.figures.style import (
     drawable,
     left_out,
     look,
+    noises_of,
     nothing,
     records,
     snr_axis,
@@ -135,7 +136,7 @@ def grid(cells: pd.DataFrame) -> Figure:
     for latent_dim in dims:
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
         axes_kl.plot(snrs, latent_dim / 2 * np.log2(1 + snrs), color=colour, ls=":", lw=1.2)
-        for noise in ("isotropic", "learned"):
+        for noise in noises_of(cells):
             rows, style = curve(cells, noise, latent_dim), look(latent_dim, noise)
             axes_mse.errorbar(rows.snr, rows.mse, 2 * rows.mse_stderr, **style)
             axes_gap.errorbar(rows.snr, rows.gap_db, 2 * rows.gap_db_stderr, **style)
@@ -153,7 +154,8 @@ def grid(cells: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], **look(d, "isotropic")) for d in dims]
     labels = [f"d = {d}" for d in dims]
     handles += [Line2D([], [], color=INK, ls=ls, lw=lw) for ls, lw in (("-", 1.8), ("--", 1.8), (":", 1.2))]
-    labels += ["isotropic noise", "learned noise", "linear codec (mse), capacity (E KL)"]
+    others = [noise for noise in noises_of(cells) if noise != "isotropic"] or ["learned"]
+    labels += ["isotropic noise", f"{' or '.join(others)} noise", "linear codec (mse), capacity (E KL)"]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 

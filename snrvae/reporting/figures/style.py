@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from snrvae.settings.grid import Cell
+
 Array = NDArray[np.floating]
 Arrays = Mapping[str, Array]
 
@@ -53,10 +55,15 @@ def style() -> Iterator[None]:
 
 
 def reference(cells: pd.DataFrame) -> tuple[str, str]:
-    """The noise that the grid's figures show, and its model: isotropic unless only learned was trained."""
-    if (cells.noise == "isotropic").any():
-        return "isotropic", "snr_vae"
-    return "learned", "snr_vae_learned"
+    """The noise that the grid's figures show, and its model: isotropic, if there is, or else the first."""
+    noises = noises_of(cells)
+    noise = "isotropic" if "isotropic" in noises else noises[0]
+    return noise, Cell(noise, 1, 1.0, 0).model
+
+
+def noises_of(cells: pd.DataFrame) -> list[str]:
+    """The noises of the grid's cells, in its order."""
+    return [str(noise) for noise in cells.noise.unique() if noise != "none"]
 
 
 def selected(cells: pd.DataFrame, noise: str) -> list[dict[str, Any]]:
