@@ -20,7 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from benchmarks.setting import Mses, Setting, Way
 from snrvae.settings import grid
 from snrvae.settings.params import Train
-from snrvae.training import loop
+from snrvae.training.schedule import gaussianity_weight
 
 DEVICES = os.cpu_count() or 1
 jax.config.update("jax_num_cpu_devices", DEVICES)  # must come before JAX is used
@@ -81,7 +81,7 @@ def train_cell(
     optimiser = optax.adam(schedule)
 
     weights = jnp.array(
-        [loop.gaussianity_weight(k, train.steps, train.gaussianity_weight) for k in range(train.steps)]
+        [gaussianity_weight(k, train.steps, train.gaussianity_weight) for k in range(train.steps)]
     )
 
     def step(state: tuple[Any, Any], of_step: tuple[Array, Array]) -> tuple[tuple[Any, Any], Array]:
@@ -102,7 +102,8 @@ def train_cell(
 
 def prepare(setting: Setting, devices: int) -> Way:
     """All cells, one latent_dim after the other, spread over the first CPU `devices`; compiles."""
-    recipe = setting.recipe
+    network, settings = setting.config.network, setting.config.train
+    hidden = (network.hidden_units,) * network.hidden_layers
     mesh = jax.make_mesh((devices,), ("cells",), (AxisType.Auto,), devices=jax.devices()[:devices])
     spread, everywhere = NamedSharding(mesh, PartitionSpec("cells")), NamedSharding(mesh, PartitionSpec())
     points = jax.device_put(setting.points, everywhere)
@@ -115,7 +116,7 @@ def prepare(setting: Setting, devices: int) -> Way:
     programs = []
     for cells in grid.groups(setting.cells):
         latent_dim = cells[0].latent_dim
-        fit = partial(train_cell, latent_dim=latent_dim, hidden=recipe.hidden, train=recipe.train)
+        fit = partial(train_cell, latent_dim=latent_dim, hidden=hidden, train=settings)
         snrs = jax.device_put(np.array([cell.snr for cell in cells], np.float32), spread)
         keys = draw_keys(latent_dim, len(cells), 0)
         program = jax.jit(jax.vmap(fit, (0, 0, None))).lower(keys, snrs, points).compile()
@@ -134,4 +135,4 @@ def prepare(setting: Setting, devices: int) -> Way:
     name = (
         f"JAX, jit of vmap over cells of scan over steps, optax.adam, {devices} device{'s' * (devices > 1)}"
     )
-    return Way(name, recipe.train.steps, train, f"compiled in {compiling:.0f} s before")
+    return Way(name, settings.steps, train, f"compiled in {compiling:.0f} s before")

@@ -1,36 +1,41 @@
-"""The compiled step of snrvae.training, in a thread for each core."""
+"""This project's engines: the compiled step in a thread for each core, and autograd over the definition."""
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from numba import njit
 
 from benchmarks.setting import Mses, Setting, Way
-from snrvae.training import step
-from snrvae.training.pool import Trainer
+from snrvae.training.autograd import Autograd
+from snrvae.training.compiled import kernel, step
+from snrvae.training.trainer import Trainer
 
 
-def prepare(setting: Setting, trainer: Trainer) -> Way:
-    """`trainer` holds the setting's points and recipe."""
+def prepare(setting: Setting, trainer: Trainer, name: str = "this project") -> Way:
+    """`trainer` holds the setting's points and config."""
 
     def train() -> Mses:
-        _, histories = trainer.fit(setting.cells, lambda *_: None)
-        return {
-            cell: float(losses[0])
-            for history in histories
-            for cell, losses in zip(history.cells, history.losses[-1], strict=True)
-        }
+        trained = trainer.fit(setting.cells, lambda *_: None)
+        return {history.cell: float(history.losses[-1, 0]) for _, history in trained}
 
-    return Way("this project", setting.recipe.train.steps, train)
+    return Way(name, setting.config.train.steps, train)
+
+
+def autograd(setting: Setting) -> Way:
+    """The engine torch, which trains any network and loss."""
+    train = setting.config.train.model_copy(update={"engine": "torch"})
+    trainer = Autograd(setting.points, replace(setting.config, train=train))
+    return prepare(setting, trainer, "this project, engine torch")
 
 
 def without_penalty(setting: Setting, trainer: Trainer) -> Way:
     """The same, for peers that have no latent penalty: its step is compiled from the same code without T."""
     way = prepare(setting, trainer)
-    bare = njit(step.train.py_func, **step.COMPILER | {"cache": False})
+    bare = njit(step.train.py_func, **kernel.COMPILER | {"cache": False})  # type: ignore[attr-defined]
 
     def train() -> Mses:
-        # what stands for T is compiled in at the first call, and `training` calls what stands for the step
+        # what replaces T is compiled in at the first call, and the engine calls what replaces the step
         with patch.object(step, "gaussianity", _nothing), patch.object(step, "train", bare):
             return way.train()
 
@@ -39,4 +44,4 @@ def without_penalty(setting: Setting, trainer: Trainer) -> Way:
 
 @njit
 def _nothing(*_: Any) -> Any:
-    return step.ZERO
+    return kernel.ZERO

@@ -10,10 +10,12 @@ from itertools import pairwise
 from multiprocessing.synchronize import Barrier
 
 import torch
-from snrvae.training.loop import Recipe
 
-from snrvae.codecs import codec
+from snrvae.codecs.channels import CHANNELS
+from snrvae.codecs.networks.mlp import widths
 from snrvae.settings.grid import Cell
+from snrvae.sources.source import DIMENSION
+from snrvae.training.config import TrainConfig
 
 # c products of [o, i] with [i, b]: two of a step of ours, then larger ones
 SHAPES = (
@@ -27,15 +29,16 @@ SHAPES = (
 Shape = tuple[int, int, int, int]
 
 
-def step_flops(cell: Cell, recipe: Recipe) -> int:
+def step_flops(cell: Cell, config: TrainConfig) -> int:
     """Floating-point operations of a cell's products in a step: two for each multiply-add.
 
     Forward, weight gradients and input gradients; nobody needs the gradient at the points.
     """
-    encoder = codec.encoder_widths(cell.noise, cell.latent_dim, recipe.hidden)
-    decoder = codec.decoder_widths(cell.latent_dim, recipe.hidden)
-    products = 3 * sum(i * o for widths in (encoder, decoder) for i, o in pairwise(widths))
-    return 2 * recipe.train.batch_size * (products - encoder[0] * encoder[1])
+    outputs = CHANNELS[cell.noise].outputs * cell.latent_dim
+    encoder = widths(DIMENSION, outputs, config.network)
+    decoder = widths(cell.latent_dim, DIMENSION, config.network)
+    products = 3 * sum(i * o for network in (encoder, decoder) for i, o in pairwise(network))
+    return 2 * config.train.batch_size * (products - encoder[0] * encoder[1])
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,11 @@ def ways(setting: Setting, whole: Setting) -> list[Way]:
 
     whole  as `setting`, for as many steps as ours takes
     """
-    pool = Pool(whole.points, whole.recipe, torch.get_num_threads())
+    pool = Pool(whole.points, whole.config, torch.get_num_threads())
     found = [
         ours.prepare(whole, pool),
         ours.without_penalty(whole, pool),
+        ours.autograd(setting),
         plain.prepare(setting, fused=False),
         plain.prepare(setting, fused=True),
         vmapped.prepare(setting),

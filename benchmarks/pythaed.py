@@ -16,11 +16,12 @@ from pythae.models import BetaVAE, BetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
-from snrvae.training.loop import Recipe
 from torch import Tensor
 
-from benchmarks.plain import mlp
 from benchmarks.setting import Mses, Setting, Way
+from snrvae.codecs.networks import mlp
+from snrvae.settings.params import Network
+from snrvae.training.config import TrainConfig
 
 EPOCHS = 2
 
@@ -28,9 +29,9 @@ EPOCHS = 2
 class Encoder(BaseEncoder):
     """Mean and log-variance: the network of a cell, with a second head."""
 
-    def __init__(self, latent_dim: int, hidden: tuple[int, ...]):
+    def __init__(self, latent_dim: int, network: Network):
         super().__init__()
-        self.layers = mlp((3, *hidden, 2 * latent_dim))
+        self.layers = mlp.build(3, 2 * latent_dim, network)
 
     def forward(self, x: Tensor) -> ModelOutput:
         mean, log_variance = self.layers(x).chunk(2, 1)
@@ -40,19 +41,19 @@ class Encoder(BaseEncoder):
 class Decoder(BaseDecoder):
     """The network of a cell."""
 
-    def __init__(self, latent_dim: int, hidden: tuple[int, ...]):
+    def __init__(self, latent_dim: int, network: Network):
         super().__init__()
-        self.layers = mlp((latent_dim, *hidden, 3))
+        self.layers = mlp.build(latent_dim, 3, network)
 
     def forward(self, z: Tensor) -> ModelOutput:
         return ModelOutput(reconstruction=self.layers(z))
 
 
-def train_vae(latent_dim: int, points: Tensor, recipe: Recipe, folder: str) -> float:
+def train_vae(latent_dim: int, points: Tensor, config: TrainConfig, folder: str) -> float:
     """Train one β-VAE on points [n, 3], an epoch's; the mse of the trained model on a batch of them."""
-    train = recipe.train
-    config = BetaVAEConfig(input_dim=(3,), latent_dim=latent_dim, beta=1.5 * train.kl_weight)
-    model = BetaVAE(config, Encoder(latent_dim, recipe.hidden), Decoder(latent_dim, recipe.hidden))
+    train, network = config.train, config.network
+    beta_vae = BetaVAEConfig(input_dim=(3,), latent_dim=latent_dim, beta=1.5 * train.kl_weight)
+    model = BetaVAE(beta_vae, Encoder(latent_dim, network), Decoder(latent_dim, network))
     training = BaseTrainerConfig(
         output_dir=folder,
         num_epochs=EPOCHS,
@@ -67,16 +68,16 @@ def train_vae(latent_dim: int, points: Tensor, recipe: Recipe, folder: str) -> f
 
 def prepare(setting: Setting) -> Way:
     """A loop over a few of the cells' latent_dims."""
-    recipe = setting.recipe
-    steps = recipe.train.steps // EPOCHS
-    epoch = np.resize(setting.points, (steps * recipe.train.batch_size, 3))
+    config = setting.config
+    steps = config.train.steps // EPOCHS
+    epoch = np.resize(setting.points, (steps * config.train.batch_size, 3))
 
     def train() -> Mses:
         logging.disable(logging.INFO)
         try:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
                 return {
-                    c: train_vae(c.latent_dim, torch.from_numpy(epoch), recipe, folder) for c in setting.few
+                    c: train_vae(c.latent_dim, torch.from_numpy(epoch), config, folder) for c in setting.few
                 }
         finally:
             logging.disable(logging.NOTSET)

@@ -50,7 +50,7 @@ def measure(repeats: int) -> Scale:
 def main() -> None:
     grid = setting.standard(int(sys.argv[1]), STEPS)
     times = max(1, LEAST // len(grid.cells))
-    pool = Pool(grid.points, grid.recipe, torch.get_num_threads())
+    pool = Pool(grid.points, grid.config, torch.get_num_threads())
     pool.fit(grid.cells[:1], lambda *_: None)  # the compiled step is read
     start = time.perf_counter()
     for _ in range(times):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from snrvae.training.loop import Recipe
 
 from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
+from snrvae.training.config import TrainConfig
 
 STEPS = 2000
 LATENT_DIMS = (1, 2, 3)
@@ -26,7 +26,7 @@ class Setting:
 
     cells: tuple[Cell, ...]
     points: NDArray[np.float32]
-    recipe: Recipe
+    config: TrainConfig
 
     @property
     def few(self) -> tuple[Cell, ...]:
@@ -53,7 +53,7 @@ def grid(repeats: int) -> tuple[Cell, ...]:
 def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
     """The settings of params.yaml, with fewer steps, or (None) as many."""
     settings = params.from_yaml(Path("params.yaml").read_text())
-    hidden = (settings.network.hidden_units,) * settings.network.hidden_layers
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
-    return Setting(grid(repeats), points, Recipe(hidden, train, settings.seed, "cube"))
+    config = TrainConfig(settings.network, train, settings.seed, "cube")
+    return Setting(grid(repeats), points, config)

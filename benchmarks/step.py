@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
-from snrvae.training.loop import Draws
-from snrvae.training.step import Floats, Perceptron, Program, view
 from threadpoolctl import threadpool_limits
 
 from benchmarks.setting import LATENT_DIMS, Setting
 from snrvae.settings.grid import Cell
-from snrvae.settings.randomness import numpy_stream
-from snrvae.training import program, step
+from snrvae.training import batches
+from snrvae.training.batches import BatchSampler
+from snrvae.training.compiled import state, step
+from snrvae.training.compiled.adam import adam
+from snrvae.training.compiled.kernel import Floats, view
+from snrvae.training.compiled.network import Perceptron, gradient_at_input
+from snrvae.training.compiled.penalty import gaussianity
+from snrvae.training.compiled.step import TrainState
 
 CALLS = 200  # of a part between two looks at the clock
 
@@ -40,11 +44,11 @@ def shares(parts: Mapping[str, float]) -> dict[str, float]:
 
 
 def _measure(setting: Setting, latent_dim: int, rounds: int) -> dict[str, float]:
-    recipe, cell = setting.recipe, Cell("isotropic", latent_dim, 1000.0, 0)
-    train = recipe.train
-    made = program.build(cell, recipe.hidden, 0, train.batch_size, train.kl_weight, recipe.source)
-    program.initialise(made, setting.points, numpy_stream(recipe.seed, "weights", cell.name))
-    choice, noise = Draws(cell, len(setting.points), recipe).of(CALLS)
+    config, cell = setting.config, Cell("isotropic", latent_dim, 1000.0, 0)
+    train, count = config.train, len(setting.points)
+    begun = batches.start(cell, setting.points, config)
+    made = state.build(begun, train.batch_size, train.kl_weight)
+    choice, noise = (drawn.numpy() for drawn in BatchSampler(cell, count, config).draw(CALLS))
     rates, weights = np.full(CALLS, 1e-3), np.full(CALLS, train.gaussianity_weight, np.float32)
     losses, nowhere = np.zeros((CALLS, 3), np.float32), np.zeros((0, *noise.shape[1:]), np.float32)
     parts: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {
@@ -63,7 +67,7 @@ def _measure(setting: Setting, latent_dim: int, rounds: int) -> dict[str, float]
             function(*arguments)
             least[part] = min(least[part], (time.perf_counter() - start) / CALLS * 1e6)
     start = time.perf_counter()
-    Draws(cell, len(setting.points), recipe).of(CALLS)
+    BatchSampler(cell, count, config).draw(CALLS)
     least["points and noise"] = (time.perf_counter() - start) / CALLS * 1e6
     least[WHOLE] += least["points and noise"]
     return {part: float(taken) for part, taken in least.items()}
@@ -74,7 +78,7 @@ def _products(encoder: Perceptron, decoder: Perceptron, gradient_at_z: Floats, c
     for _ in range(calls):
         _of_network(encoder)
         _of_network(decoder)
-        step.gradient_at_input(decoder, gradient_at_z)
+        gradient_at_input(decoder, gradient_at_z)
 
 
 @njit(nogil=True)
@@ -94,12 +98,12 @@ def _of_network(net: Perceptron) -> None:
 
 
 @njit(nogil=True)
-def _penalty(cell: Program, noise: Floats) -> None:
+def _penalty(cell: TrainState, noise: Floats) -> None:
     for one in range(len(noise)):
-        step.gaussianity(noise[one], cell.kind, 0, np.float32(0.01), cell.root, cell.kernel)
+        gaussianity(noise[one], cell.kind, 0, np.float32(0.01), cell.root, cell.kernel)
 
 
 @njit(nogil=True)
-def _adam(cell: Program, rates: NDArray[np.float64]) -> None:
+def _adam(cell: TrainState, rates: NDArray[np.float64]) -> None:
     for one in range(len(rates)):
-        step.adam(cell.parameters, cell.gradient, cell.first_moment, cell.second_moment, rates[one], one + 1)
+        adam(cell.parameters, cell.gradient, cell.first_moment, cell.second_moment, rates[one], one + 1)

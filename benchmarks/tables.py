@@ -43,20 +43,21 @@ def machine() -> str:
 
 def training_section(setting: Setting, whole: Setting, timings: Sequence[Timing], rounds: int) -> str:
     """The comparison with peers."""
-    train = setting.recipe.train
+    train, network = setting.config.train, setting.config.network
     header = ("way", "cell-steps/s", "ours is faster by", "from – to", "mse", "remark")
     return f"""## Training a grid
 
 {len(setting.cells)} cells (d = 1, 2, 3; SNR = 1, 10, 100, 1000; {len(setting.cells) // 12} repeats),
-hidden units {setting.recipe.hidden}, batch {train.batch_size}. This project trains them whole,
-{whole.recipe.train.steps:,} steps each and the signal power at the end; peers take {train.steps:,} steps.
+{network.hidden_layers} hidden layers of {network.hidden_units} units, batch {train.batch_size}.
+This project's compiled engine trains them whole, {whole.config.train.steps:,} steps each and the signal
+power at the end; its engine torch and the peers take {train.steps:,} steps.
 Network, losses, one-cycle schedule and Adam are the same in every way but pythae's. Ways that train one
 cell after the other train {len(setting.few)} of the cells. Median of {rounds} interleaved
 round{"s" * (rounds > 1)} after one for warming up. The ratio is of cell-steps per second in the same round:
 above 1, this project is faster. The mse is the median over d = 3, SNR = 1000 at the end; a test holds peers
 to ours after the same steps. pythae does without SNR and latent penalty, and is held against ours without
-the penalty. Ours alone projects outputs onto the cube, and starts three latents at SNR 100 and 1000 from a
-folded surface.
+the penalty. JAX and pythae do not project outputs onto the cube. This project's engines alone start three
+latents at SNR 100 and 1000 from a folded surface.
 
 {table(header, rows_against_ours(timings))}
 """
@@ -64,7 +65,7 @@ folded surface.
 
 def peak_section(setting: Setting, rate: float, peaks: Sequence[Peak]) -> str:
     """Our products' share of the machine's peak."""
-    flops = statistics.mean(step_flops(cell, setting.recipe) for cell in setting.cells)
+    flops = statistics.mean(step_flops(cell, setting.config) for cell in setting.cells)
     best = max(found.best for found in peaks)
     small = max(found.best for found in peaks[:2])  # the shapes of a step
     rows = [

@@ -2,46 +2,54 @@
 
 import importlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import torch
-from snrvae.training.loop import Recipe
+from conftest import MakeConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import ours, peak, plain, vmapped
 from benchmarks.peers import Timing, rows_against_ours
-from benchmarks.plain import PlainCodec
 from benchmarks.setting import Mses, Setting, Way, grid
+from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Split
-from snrvae.training import loop
+from snrvae.training import schedule
 from snrvae.training.pool import Pool
 
-MakeRecipe = Callable[..., Recipe]
+
+@contextmanager
+def without_folds() -> Iterator[None]:
+    """No latents are pulled to a folded surface: no peer pulls them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule, "PULLED", 0.0)
+        schedule.schedule.cache_clear()
+        yield
+    schedule.schedule.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def setting(splits: dict[str, Split], recipe: MakeRecipe) -> Setting:
+def setting(splits: dict[str, Split], config: MakeConfig) -> Setting:
     torch.manual_seed(0)  # peers draw from it
     cells = tuple(cell for cell in grid(repeats=4) if cell.latent_dim == 3)  # fewer dimensions have to fold
-    return Setting(cells, splits["train"].points, recipe(hidden=(64, 64), steps=400))
+    return Setting(cells, splits["train"].points, config(hidden_units=64, hidden_layers=2, steps=400))
 
 
 @pytest.fixture(scope="module")
 def mses(setting: Setting) -> Mses:
     """Of this project, without the folded start, which no peer has."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "PULLED", 0.0)
-        return ours.prepare(setting, Pool(setting.points, setting.recipe, 1)).train()
+    with without_folds():
+        return ours.prepare(setting, Pool(setting.points, setting.config, 1)).train()
 
 
 def test_without_the_latent_penalty_a_step_reckons_all_but_that(setting: Setting, mses: Mses) -> None:
     """And everything is as it was afterwards."""
-    pool = Pool(setting.points, setting.recipe, 1)
+    pool = Pool(setting.points, setting.config, 1)
     weightless = replace(
-        setting.recipe, train=setting.recipe.train.model_copy(update={"gaussianity_weight": 0})
+        setting.config, train=setting.config.train.model_copy(update={"gaussianity_weight": 0})
     )
     expected = ours.prepare(setting, Pool(setting.points, weightless, 1)).train()
     found = ours.without_penalty(setting, pool).train()
@@ -63,9 +71,14 @@ def jax(setting: Setting) -> Way:
     return way
 
 
-@pytest.mark.parametrize("prepare", [loop_over_cells, vmap, jax])
+def torch_engine(setting: Setting) -> Way:
+    return ours.autograd(setting)
+
+
+@pytest.mark.parametrize("prepare", [loop_over_cells, vmap, jax, torch_engine])
 def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Setting, mses: Mses) -> None:
-    found = prepare(setting).train()
+    with without_folds():
+        found = prepare(setting).train()
     for snr in {cell.snr for cell in found}:
         assert _median(mses, snr) / 2 < _median(found, snr) < _median(mses, snr) * 2
 
@@ -91,13 +104,14 @@ def test_a_way_is_held_against_ours_that_has_the_penalty_or_has_it_not_as_it_doe
 
 
 @pytest.mark.parametrize("latent_dim", [1, 3])
-def test_products_of_a_step_are_those_of_autograd(latent_dim: int, recipe: MakeRecipe) -> None:
+def test_products_of_a_step_are_those_of_autograd(latent_dim: int, config: MakeConfig) -> None:
     cell = Cell("isotropic", latent_dim, 10.0, 0)
-    settings = recipe(hidden=(16, 32))
-    codec = PlainCodec(cell, settings.hidden)
+    settings = config(hidden_units=32)
+    codec = Codec(settings.architecture(cell, 0))
+    batch = settings.train.batch_size
     with FlopCounterMode(display=False) as counter:
-        reconstructed, _, _ = codec(torch.zeros(settings.train.batch_size, 3))
-        reconstructed.sum().backward()
+        sent = codec(torch.zeros(batch, 3), torch.zeros(batch, latent_dim))
+        sent.reconstruction.sum().backward()
     assert peak.step_flops(cell, settings) == counter.get_total_flops()
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from snrvae.codecs import channel
+from snrvae.codecs.channels import Latents
+from snrvae.codecs.losses import kl_nats
 from snrvae.limit import shannon
 
 ROOT = Path(__file__).parents[2]
@@ -49,13 +50,13 @@ def test_the_squared_error_is_a_gaussian_likelihood() -> None:
 def test_noise_of_the_same_mean_that_is_spread_unevenly_raises_the_kl_without_bound(snr: float) -> None:
     """Nine of ten points get a small share of the noise, the tenth the rest; P and the mean stay."""
     power, points = snr / (1 + snr), 1000
-    mean = torch.full((1, 1, points), math.sqrt(power), dtype=torch.float64)
+    mean = torch.full((points, 1), math.sqrt(power), dtype=torch.float64)
     found = []
     for share in (1.0, 0.1, 1e-3, 1e-6):
         shares = torch.full((points,), share, dtype=torch.float64)
         shares[:100] = 10 - 9 * share
         assert float(shares.mean()) == pytest.approx(1)
-        nats = channel.kl_nats(mean, (shares * power / snr).log().view(1, 1, -1)).mean()
+        nats = kl_nats(Latents(mean, (shares * power / snr).log().view(-1, 1))).mean()
         found.append(float(nats))
         assert found[-1] - found[0] == pytest.approx(-float(shares.log().mean()) / 2, abs=1e-9)
     assert found[0] / math.log(2) == pytest.approx(shannon.capacity_bits(1, snr))
