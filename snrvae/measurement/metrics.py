@@ -95,8 +95,7 @@ METRICS = (
     Metric("generated_surface_p95", "95 %", "{unit}", "generated.surface_p95", EVERY,
         "95th percentile of the distance of generated points to {source}", needs="surface"),
     Metric("generated_face_error", "share error", "–", "generated.face_error", EVERY,
-        "largest relative error of the faces' shares of generated points, each at its nearest face",
-        needs="faces"),
+        "largest relative error of the faces' shares of generated points, by nearest face", needs="faces"),
     Metric("generation_ratio", "generation ratio", "–", "generated.ratio", EVERY,
         "1 plus the squared energy distance between generated points and the exact distribution of real "
         "points, scaled to 12,000 points; on average 1 for a perfect generator", in_json=True),
@@ -116,9 +115,8 @@ METRICS = (
         "points; mean over faces", needs="conditional", in_json=True),
     Metric("requested_face_worst_ratio", "worst face", "–", "generated.conditional.worst_ratio", EVERY,
         "largest generation ratio of a face's points", needs="conditional"),
-    Metric("fitted_surface_distance", "distance with the fit", "{unit}",
-        "fitted.surface_distance", UNIFORM, needs="surface", meaning=
-        "mean distance of points decoded from the fitted density to {source}"),
+    Metric("fitted_surface_distance", "distance with the fit", "{unit}", "fitted.surface_distance", UNIFORM,
+        "mean distance of points decoded from the fitted density to {source}", needs="surface"),
     Metric("fitted_ratio", "ratio with the fit", "–", "fitted.ratio", UNIFORM,
         "generation ratio of points decoded from the fitted density", in_json=True),
     Metric("fitted_p_value", "p with the fit", "–", "fitted.p_value", UNIFORM,

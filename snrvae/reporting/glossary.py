@@ -49,7 +49,8 @@ mixture of 32 normal distributions, fitted to the latents of training points: z 
 `reports/metrics.json` has some of these numbers for the selected repeat of each cell, by its model (ae,
 snr_vae or snr_vae_learned) and its name (d2, d2-snr10):
 {keys}.
-A cell of which every repeat diverged has `diverged` instead, which is 1. Whatever the grid, `summary` has:
+A cell of which every repeat diverged has `diverged` instead, which is 1. If there are such cells, `summary`
+has:
 
 {summary}
 """

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from snrvae.codecs import losses
-from snrvae.codecs.channels import CHANNELS, Isotropic, Learned
+from snrvae.codecs.channels import Isotropic, Learned
+from snrvae.settings.grid import Cell
 from snrvae.training.compiled import channel
 
 SNRS = (0.1, 1.0, 10.0, 1000.0)
@@ -18,6 +19,14 @@ DIM, BATCH = 3, 40_000
 
 powers = st.floats(1e-6, 1e6)
 heads = hnp.arrays(np.float32, (8, 3), elements=st.floats(-60, 60, width=32))
+
+
+def isotropic(snr: float) -> Isotropic:
+    return Isotropic(Cell("isotropic", DIM, snr, 0))
+
+
+def learned_noise(snr: float) -> Learned:
+    return Learned(Cell("learned", DIM, snr, 0))
 
 
 @pytest.fixture(params=[0.2, 1.0, 3.0, 0.01])
@@ -34,7 +43,7 @@ def noise() -> Tensor:
 
 def test_signal_power_is_the_mean_squared_norm_over_the_dimension(mean: Tensor) -> None:
     expected = (mean.double().numpy() ** 2).sum(1).mean() / DIM
-    made = Isotropic(1.0)
+    made = isotropic(1.0)
     assert float(made.power(mean)) == pytest.approx(expected, rel=1e-5)
     made.measure(mean)
     assert float(made.eval().power(mean[:1])) == pytest.approx(expected, rel=1e-5)
@@ -42,7 +51,7 @@ def test_signal_power_is_the_mean_squared_norm_over_the_dimension(mean: Tensor) 
 
 @given(powers, st.floats(1e-6, 1e6))
 def test_isotropic_noise_power_is_signal_power_over_snr(power: float, snr: float) -> None:
-    made = Isotropic(snr).double().eval()
+    made = isotropic(snr).double().eval()
     made.signal_power = torch.tensor(power, dtype=torch.float64)
     made.snr = torch.tensor(snr, dtype=torch.float64)
     log = made(torch.ones(4, 2, dtype=torch.float64)).log_noise_power
@@ -54,7 +63,7 @@ def test_isotropic_noise_power_is_signal_power_over_snr(power: float, snr: float
 def test_what_the_channel_adds_has_the_signal_power_over_the_snr(
     snr: float, mean: Tensor, noise: Tensor
 ) -> None:
-    latents = Isotropic(snr)(mean)
+    latents = isotropic(snr)(mean)
     added = latents.transmit(noise) - mean
     ratio = added.double().square().mean() / mean.double().square().mean()
     spread = (2 / (DIM * BATCH)) ** 0.5  # of the mean of as many squared normal values, relative
@@ -67,7 +76,7 @@ def test_learned_noise_has_the_signal_power_over_the_snr_on_average(
     values: NDArray[np.float32], power: float, snr: float
 ) -> None:
     head = torch.from_numpy(values).double()
-    made = Learned(snr).double()
+    made = learned_noise(snr).double()
     made.snr = torch.tensor(snr, dtype=torch.float64)
     log = made(torch.cat([torch.full_like(head, power**0.5), head], 1)).log_noise_power
     assert log.shape == head.shape
@@ -75,7 +84,7 @@ def test_learned_noise_has_the_signal_power_over_the_snr_on_average(
 
 
 def test_learned_noise_is_spread_as_the_head_says(mean: Tensor, noise: Tensor) -> None:
-    offset = Learned(7.0)(torch.cat([mean, noise], 1)).log_noise_power - noise
+    offset = learned_noise(7.0)(torch.cat([mean, noise], 1)).log_noise_power - noise
     assert offset.max() - offset.min() < 1e-4
 
 
@@ -83,20 +92,20 @@ def test_learned_noise_is_spread_as_the_head_says(mean: Tensor, noise: Tensor) -
 def test_a_constant_head_gives_isotropic_noise(constant: float) -> None:
     mean = torch.linspace(-1, 2, 24).reshape(8, 3)
     for snr in (1.0, 30.0):
-        learned = Learned(snr)(torch.cat([mean, torch.full_like(mean, constant)], 1)).log_noise_power
-        assert torch.allclose(learned, Isotropic(snr)(mean).log_noise_power.expand(8, 3), atol=2e-5)
+        learned = learned_noise(snr)(torch.cat([mean, torch.full_like(mean, constant)], 1)).log_noise_power
+        assert torch.allclose(learned, isotropic(snr)(mean).log_noise_power.expand(8, 3), atol=2e-5)
 
 
 @given(heads)
 def test_the_log_of_the_mean_is_that_of_plain_float64_arithmetic(values: NDArray[np.float32]) -> None:
-    made = Learned(1.0)
+    made = learned_noise(1.0)
     made.measure(torch.from_numpy(np.concatenate([values, values], 1)))
     expected = np.log(np.exp(values.astype(np.float64)).mean())
     assert float(made.noise_log_gain) == pytest.approx(expected, abs=2e-5)
 
 
 def test_the_log_of_the_mean_of_heads_that_would_overflow() -> None:
-    made = Learned(1.0)
+    made = learned_noise(1.0)
     made.measure(torch.tensor([[1.0, 500.0], [1.0, -500.0]]))
     assert float(made.noise_log_gain) == pytest.approx(500 - np.log(2))
 
@@ -105,7 +114,7 @@ def test_the_log_of_the_mean_of_heads_that_would_overflow() -> None:
 def test_the_channel_adds_the_noise_times_its_standard_deviation(
     snr: float, mean: Tensor, noise: Tensor
 ) -> None:
-    latents = Isotropic(snr)(mean)
+    latents = isotropic(snr)(mean)
     sigma = (mean.square().mean() / snr).sqrt()
     assert torch.equal(latents.transmit(torch.zeros_like(mean)), mean)
     assert torch.allclose(latents.transmit(noise), mean + sigma * noise, atol=1e-5)
@@ -115,7 +124,7 @@ def test_the_channel_adds_the_noise_times_its_standard_deviation(
 def test_as_the_snr_grows_the_channel_becomes_noiseless(noise: Tensor) -> None:
     mean = 3 * torch.ones(BATCH, DIM)
     errors = [
-        float((Isotropic(snr)(mean).transmit(noise) - mean).abs().max()) for snr in (1e2, 1e6, 1e10, 1e20)
+        float((isotropic(snr)(mean).transmit(noise) - mean).abs().max()) for snr in (1e2, 1e6, 1e10, 1e20)
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 1
@@ -128,7 +137,7 @@ def test_the_scale_of_the_latents_changes_nothing_in_units_of_the_signal(scale: 
     mean, noise = (torch.randn(16, 2, generator=generator, dtype=torch.float64) for _ in "12")
 
     def normalised(mean: Tensor) -> Tensor:
-        return Isotropic(7.0).double()(mean).transmit(noise) / mean.square().mean().sqrt()
+        return isotropic(7.0).double()(mean).transmit(noise) / mean.square().mean().sqrt()
 
     assert torch.allclose(normalised(scale * mean), normalised(mean))
 
@@ -145,7 +154,7 @@ def test_the_channel_in_training_sends_charges_and_pulls_as_its_formulas_do(
     dims, batch, kl_weight = 3, 5, 0.3
     output = (2 * torch.randn((1 + learned) * dims, batch, generator=generator)).requires_grad_()
     noise, at_z = (torch.randn(dims, batch, generator=generator) for _ in "12")
-    latents = CHANNELS["learned" if learned else "isotropic"](snr)(output.T)
+    latents = (learned_noise if learned else isotropic)(snr)(output.T)
     z = latents.transmit(noise.T).T
     kl = losses.kl_nats(latents).mean()
     ((at_z * z).sum() + kl_weight * kl).backward()

@@ -14,6 +14,7 @@ from torch.distributions import Normal, kl_divergence
 
 from snrvae.codecs import channels, losses
 from snrvae.codecs.channels import Latents
+from snrvae.settings.grid import Cell
 from snrvae.training.compiled import kernel, penalty
 from tests import compiled
 
@@ -30,7 +31,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def mean_kl(mean: Tensor, snr: float) -> float:
     """E KL in nats of latents [n, d] behind the SNR channel."""
-    channel = channels.Isotropic(snr).double()
+    channel = channels.Isotropic(Cell("isotropic", 2, float(snr), 0)).double()
     channel.snr = torch.tensor(snr, dtype=mean.dtype)  # not rounded to float32
     return float(losses.kl_nats(channel(mean)).mean())
 

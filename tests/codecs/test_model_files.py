@@ -394,7 +394,7 @@ def test_the_trained_channel_has_a_noise_power_of_one_over_the_snr(
 def test_the_first_half_of_an_encoders_output_is_the_mean_and_the_second_the_head() -> None:
     output = torch.arange(24.0).view(4, 6) / 24
     for noise, snr in (("learned", 4.0), ("free", None)):
-        channel = CHANNELS[noise](snr)
+        channel = CHANNELS[noise](Cell(noise, 2, snr, 0))
         latents = channel(output)
         assert torch.equal(channel.mean(output), output[:, :3])
         assert torch.equal(latents.mean, output[:, :3])
@@ -402,7 +402,7 @@ def test_the_first_half_of_an_encoders_output_is_the_mean_and_the_second_the_hea
         offset = latents.log_noise_power - output[:, 3:]
         assert torch.allclose(offset, offset[:1, :1].expand(4, 3), atol=1e-6)
     for noise, snr in (("isotropic", 4.0), ("none", None)):
-        assert torch.equal(CHANNELS[noise](snr).mean(output), output)
+        assert torch.equal(CHANNELS[noise](Cell(noise, 2, snr, 0)).mean(output), output)
 
 
 def test_only_noise_of_the_encoders_choice_has_a_second_head() -> None:

@@ -10,7 +10,8 @@ import pytest
 from conftest import draw_splits
 from matplotlib.figure import Figure
 
-from snrvae.reporting import figures, report
+from snrvae.reporting import report
+from snrvae.reporting.figures import clouds, curves, latents, style
 from snrvae.settings import tables
 from snrvae.sources import cube
 from snrvae.sources.source import Split
@@ -22,7 +23,7 @@ LIMIT = pd.read_csv(ROOT / "reports" / "rate_distortion.csv")
 
 @pytest.fixture(autouse=True)
 def styled() -> Iterator[None]:
-    with figures.style():
+    with style.style():
         yield
 
 
@@ -31,7 +32,7 @@ def split() -> Split:
     return draw_splits(cube.SOURCE, {"test": 600}, seed=0)["test"]
 
 
-def shown(test: Split, model: str = "snr_vae", snr: float = 1000) -> dict[str, np.ndarray]:
+def samples(test: Split, model: str = "snr_vae", snr: float = 1000) -> dict[str, np.ndarray]:
     """Clouds as if a codec of d dimensions sent the first d coordinates."""
     arrays = {}
     for latent_dim in (1, 2, 3):
@@ -64,7 +65,7 @@ def titles(figure: Figure) -> list[str]:
 def test_the_codes_have_a_panel_for_each_small_d_that_was_run(
     dims: tuple[int, ...], panels: list[str], split: Split
 ) -> None:
-    figure = figures.codes(grid_of(dims), shown(split), split, cube.SOURCE)
+    figure = latents.codes(grid_of(dims), samples(split), split, cube.SOURCE)
     assert [title.split(":")[0] for title in titles(figure)] == panels
 
 
@@ -73,7 +74,7 @@ def test_of_each_d_the_codec_that_generates_best_stands_beside_real_points(split
     names = [
         f"snr_vae/d{d}-snr{s}/{kind}" for d, s in ((1, 1), (3, 1000)) for kind in ("generated", "fitted")
     ]
-    figure = figures.generated(cells, dict.fromkeys(names, split.points), split, cube.SOURCE)
+    figure = clouds.generated(cells, dict.fromkeys(names, split.points), split, cube.SOURCE)
     assert [axes.texts[-1].get_text() for axes in figure.axes if axes.texts] == [
         "generation ratio 20",
         "generation ratio 3",
@@ -85,18 +86,18 @@ def test_of_each_d_the_codec_that_generates_best_stands_beside_real_points(split
 
 
 def test_where_every_cell_diverged_the_figure_of_generated_points_says_so(split: Split) -> None:
-    (axes,) = figures.generated(grid_of((1,)).assign(diverged=1), {}, split, cube.SOURCE).axes
-    assert [text.get_text() for text in axes.texts] == [figures.DIVERGED]
+    (axes,) = clouds.generated(grid_of((1,)).assign(diverged=1), {}, split, cube.SOURCE).axes
+    assert [text.get_text() for text in axes.texts] == [style.DIVERGED]
 
 
 def test_the_codes_are_those_of_the_highest_snr_whatever_noise_was_run(split: Split) -> None:
     cells = grid_of((1, 2), "learned", (0.5, 7.5))
-    figure = figures.codes(cells, shown(split, "snr_vae_learned", 7.5), split, cube.SOURCE)
+    figure = latents.codes(cells, samples(split, "snr_vae_learned", 7.5), split, cube.SOURCE)
     assert "SNR 7.5" in figure.get_suptitle()
 
 
 def test_the_curve_joins_reconstructions_in_the_order_of_z(split: Split) -> None:
-    figure = figures.codes(grid_of((1,)), shown(split), split, cube.SOURCE)
+    figure = latents.codes(grid_of((1,)), samples(split), split, cube.SOURCE)
     (pieces,) = (
         c for c in figure.axes[0].collections if hasattr(c, "_segments3d") and len(c._segments3d) == 299
     )
@@ -106,7 +107,7 @@ def test_the_curve_joins_reconstructions_in_the_order_of_z(split: Split) -> None
 
 
 def test_the_map_names_each_face_where_it_lies(split: Split) -> None:
-    figure = figures.codes(grid_of((2,)), shown(split), split, cube.SOURCE)
+    figure = latents.codes(grid_of((2,)), samples(split), split, cube.SOURCE)
     places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     assert set(places) == set(cube.FACE_NAMES)
     assert places["x = 0"][0] == 0
@@ -114,26 +115,26 @@ def test_the_map_names_each_face_where_it_lies(split: Split) -> None:
 
 
 def test_a_slice_shows_the_latents_near_the_middle_of_one_axis_by_the_other_two(split: Split) -> None:
-    figure = figures.codes(grid_of((3,)), shown(split), split, cube.SOURCE)
-    latents = split.points
+    figure = latents.codes(grid_of((3,)), samples(split), split, cube.SOURCE)
+    points = split.points
     for axes, cut, across in zip(figure.axes, (1, 0), ((0, 2), (1, 2)), strict=True):
-        along = latents[:, cut]
-        near = latents[np.abs(along - np.median(along)) < figures.SLICE * along.std()]
+        along = points[:, cut]
+        near = points[np.abs(along - np.median(along)) < latents.SLICE * along.std()]
         drawn = np.concatenate([np.asarray(each.get_offsets()) for each in axes.collections])
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, near[:, across].astype(float)))
-        assert axes.get_xlabel().endswith(figures.LATENT[across[0]])
+        assert axes.get_xlabel().endswith(latents.LATENT[across[0]])
         assert axes.get_ylabel().endswith("z₃")
 
 
 def test_an_svg_drawn_twice_has_the_same_bytes_and_no_date() -> None:
-    first, second = (report.svg(figures.rate_distortion(CELLS, LIMIT, {})) for _ in range(2))
+    first, second = (report.svg(curves.rate_distortion(CELLS, LIMIT, {})) for _ in range(2))
     assert first == second
     assert b"<dc:date>" not in first
     assert b"<text" not in first, "glyphs stand in the file: no font of the reader's is asked for"
 
 
 def test_coordinates_of_paths_are_short_and_scales_whole() -> None:
-    text = report.svg(figures.grid(CELLS)).decode()
+    text = report.svg(curves.grid(CELLS)).decode()
     paths = re.findall(r' d="([^"]+)"', text)
     assert paths
     assert not any(re.search(r"\.\d{3}", path) for path in paths)
@@ -143,12 +144,12 @@ def test_coordinates_of_paths_are_short_and_scales_whole() -> None:
 def test_training_curves_of_two_snrs_differ_in_more_than_colour() -> None:
     names = ("noise", "latent_dim", "snr", "repeat", "step", "mse")
     rows = [("isotropic", 2, snr, 0, step, 0.1) for snr in (1.0, 10.0, 100.0, 1000.0) for step in (1, 2)]
-    figure = figures.training(pd.DataFrame(rows, columns=list(names)))
+    figure = curves.training(pd.DataFrame(rows, columns=list(names)))
     assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in figure.axes[0].lines}) == 4
 
 
 def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
-    axes = figures.rate_distortion(CELLS, LIMIT, {}).axes[0]
+    axes = curves.rate_distortion(CELLS, LIMIT, {}).axes[0]
     selected = CELLS[(CELLS.selected == 1) & (CELLS.noise != "none")]
     digits = sorted(text.get_text() for text in axes.texts if text.get_text().isdigit())
     assert digits == sorted(selected.latent_dim.astype(str))
@@ -156,5 +157,5 @@ def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
 
 def test_a_codec_beyond_the_frame_leaves_the_figure_its_size() -> None:
     """A warning that the layout collapsed would be an error here."""
-    drawn = report.svg(figures.rate_distortion(CELLS.assign(mse=CELLS.mse * 1e4), LIMIT, {}))
+    drawn = report.svg(curves.rate_distortion(CELLS.assign(mse=CELLS.mse * 1e4), LIMIT, {}))
     assert drawn.startswith(b"<?xml")

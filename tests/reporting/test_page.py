@@ -19,7 +19,7 @@ from snrvae.limit import shannon
 from snrvae.measurement import metrics
 from snrvae.reporting import page
 from snrvae.settings import params, tables
-from snrvae.settings.grid import MODELS, Cell
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,8 @@ def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
     clouds = {}
     for row in cells[cells.selected == 1].to_dict("records"):
         snr = None if row["noise"] == "none" else row["snr"]
-        name = f"{MODELS[row['noise']]}/{Cell(row['noise'], row['latent_dim'], snr, 0).key}"
+        cell = Cell(row["noise"], row["latent_dim"], snr, 0)
+        name = f"{cell.model}/{cell.key}"
         clouds[f"{name}/reconstructed"] = rng.random((3000, 3), np.float32)
         clouds[f"{name}/generated"] = rng.normal(0.5, 0.4, (3000, 3)).astype(np.float32)
         clouds[f"{name}/latents"] = rng.standard_normal((6000, row["latent_dim"]), np.float32)

@@ -19,12 +19,11 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from snrvae.codecs.network import Network
+from torch import nn
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs import files
+from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
-from snrvae.measurement import evaluation
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset
 
@@ -150,22 +149,22 @@ def closed_form_bits(cell: Cell, power: float) -> float:
     return cell.latent_dim / 2 * nats / math.log(2)
 
 
-def through(net: Network, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def through(net: nn.Sequential, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Outputs [o, n] in float64, by the layers written anew."""
-    last = len(net.weights) - 1
-    for layer, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
-        x = weight[0].double().numpy() @ x + bias[0].double().numpy()
-        if layer < last:
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    for layer in linear:
+        x = layer.weight.double().numpy() @ x + layer.bias.double().numpy()[:, None]
+        if layer is not linear[-1]:
             x = np.maximum(x, 0)
     return x
 
 
-def sent(model: Codecs, points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def sent(model: Codec, points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """μ [d, n] that is sent: of the point or, where the cube's linear codec would lose more, a neighbour.
 
     And what may be sent instead where float32 cannot tell: the second best there, elsewhere the same.
     """
-    x, (cell,) = points.T.astype(np.float64), model.cells
+    x, cell = points.T.astype(np.float64), model.architecture.cell
     assert cell.snr is not None
     tried = [through(model.encoder, x)]
     for axis, away in itertools.product(range(3), (0.05, -0.05)):
@@ -179,17 +178,17 @@ def sent(model: Codecs, points: NDArray[np.float32]) -> tuple[NDArray[np.float64
 
 
 @pytest.fixture(scope="module")
-def models() -> list[Codecs]:
-    found = evaluation.single(codec.from_bytes(MODELS.read_bytes()))
-    return [model for model in found if model.noise == "isotropic"]
+def models() -> list[Codec]:
+    found = files.from_bytes(MODELS.read_bytes()).values()
+    return [model for model in found if model.architecture.cell.noise == "isotropic"]
 
 
 @needs_models
-def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codecs]) -> None:
+def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codec]) -> None:
     points = dataset.from_bytes(cube.SOURCE, CUBE.read_bytes())["train"].points
     assert models
     for model in models:
-        (cell,), power = model.cells, float(model.signal_power[0])
+        cell, power = model.architecture.cell, float(model.channel.signal_power)
         assert cell.snr is not None
         noise_power = power / cell.snr
         either = [(m**2 + noise_power - 1 - math.log(noise_power)).sum(0) / 2 for m in sent(model, points)]
@@ -201,32 +200,32 @@ def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codecs]) -
 
 @needs_models
 def test_on_the_test_points_the_reported_e_kl_is_near_its_closed_form(
-    models: list[Codecs], cells: pd.DataFrame
+    models: list[Codec], cells: pd.DataFrame
 ) -> None:
     reported = cells[cells.noise == "isotropic"].set_index(["latent_dim", "snr", "repeat"]).kl_bits
     assert len(reported) == len(models)
     for model in models:
-        (cell,) = model.cells
-        expected = closed_form_bits(cell, float(model.signal_power[0]))
+        cell = model.architecture.cell
+        expected = closed_form_bits(cell, float(model.channel.signal_power))
         assert reported[cell.latent_dim, cell.snr, cell.repeat] == pytest.approx(expected, abs=0.05), (
             cell.name
         )
 
 
 @needs_models
-def test_the_models_are_those_that_were_reported(models: list[Codecs], isotropic: pd.DataFrame) -> None:
+def test_the_models_are_those_that_were_reported(models: list[Codec], isotropic: pd.DataFrame) -> None:
     """Decoding their own noisy latents anew gives the reported mse within its error."""
     test = dataset.from_bytes(cube.SOURCE, CUBE.read_bytes())["test"].points
     rows = isotropic.set_index(["latent_dim", "snr", "repeat"])
     tried = 0
     for model in models:
-        (cell,) = model.cells
+        cell = model.architecture.cell
         if (cell.latent_dim, cell.snr, cell.repeat) in rows.index and cell.snr is not None:
             row = rows.loc[(cell.latent_dim, cell.snr, cell.repeat)]
             mean = torch.from_numpy(sent(model, test)[0]).float()
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
-            z = mean + (model.signal_power / cell.snr) ** 0.5 * noise
-            error = (model.decode(z.unsqueeze(0))[0].numpy() - test) ** 2
+            z = mean + (model.channel.signal_power / cell.snr) ** 0.5 * noise
+            error = (model.decode(z.T).numpy() - test) ** 2
             assert error.mean() == pytest.approx(row.mse, abs=6 * row.mse_stderr), cell.name
             tried += 1
     assert tried == len(isotropic)

@@ -11,23 +11,25 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MakeRecipe
+from conftest import MakeConfig
 from scipy.special import erf
 from torch import Tensor, nn
 
-from snrvae.codecs import codec
-from snrvae.codecs.codec import Codecs
+from snrvae.codecs import files as models
+from snrvae.codecs import losses
+from snrvae.codecs.codec import Codec
 from snrvae.limit import segments, shannon
 from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
 from snrvae.measurement import evaluation, generation, information, measures
 from snrvae.reporting import glossary
 from snrvae.settings import memory, params
-from snrvae.settings.grid import Cell, Noise
+from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset, square
 from snrvae.sources.source import Split
-from snrvae.training import loop, program
+from snrvae.training import schedule
+from snrvae.training.compiled import engine
 from stages import files
-from tests.compiled import begun, gaussianity, gradients, off_the_points, without_moving
+from tests.compiled import gaussianity
 
 ROOT = Path(__file__).parents[2]
 assert cube.SOURCE.faces is not None
@@ -39,10 +41,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def labels(count: int, kinds: int = 6, cells: int = 1) -> Tensor:
-    """One-hot labels [c, l, n] drawn at random."""
-    drawn = torch.randint(kinds, (cells, count), generator=generator(1))
-    return nn.functional.one_hot(drawn, kinds).mT.double()
+def labels(count: int, num_classes: int = 6) -> Tensor:
+    """One-hot labels [n, l] drawn at random."""
+    drawn = torch.randint(num_classes, (count,), generator=generator(1))
+    return nn.functional.one_hot(drawn, num_classes).double()
 
 
 @pytest.fixture(scope="module")
@@ -54,38 +56,39 @@ def inputs(splits: dict[str, Split]) -> Tensor:
 
 
 def labelled_penalty(z: Tensor, label: Tensor) -> Tensor:
-    """T of latents z [d, b], by sums over the pairs of different points with one label, one-hot [l, b]."""
-    dim, batch = z.shape
-    same = label.T @ label - torch.eye(batch)
-    kernel = torch.exp(-(z[:, :, None] - z[:, None]).square().sum(0) / 2)
-    to_normal = 2 ** (-dim / 2) * torch.exp(-z.square().sum(0) / 4)
+    """T of latents z [n, d], by sums over the pairs of different points with one label, one-hot [n, l]."""
+    batch, dim = z.shape
+    same = label @ label.T - torch.eye(batch)
+    kernel = torch.exp(-(z[:, None] - z[None]).square().sum(2) / 2)
+    to_normal = 2 ** (-dim / 2) * torch.exp(-z.square().sum(1) / 4)
     each = kernel - to_normal[:, None] - to_normal + 3 ** (-dim / 2)
-    return (each * same).sum() * len(label) / (batch * (batch - 1))
+    return (each * same).sum() * label.shape[1] / (batch * (batch - 1))
 
 
-@pytest.mark.parametrize("kinds", [1, 2, 6])
-def test_the_penalty_of_labelled_latents_is_that_of_pairs_with_one_label(kinds: int) -> None:
-    z = torch.randn(3, 2, 32, generator=generator(), dtype=torch.float64)
-    label = labels(32, kinds, cells=3)
+@pytest.mark.parametrize("num_classes", [1, 2, 6])
+def test_the_penalty_of_labelled_latents_is_that_of_pairs_with_one_label(num_classes: int) -> None:
+    z = torch.randn(32, 2, generator=generator(), dtype=torch.float64)
+    label = labels(32, num_classes)
     value, gradient = gaussianity(z, label)
     z.requires_grad_()
-    expected = torch.stack([labelled_penalty(z[i], label[i]) for i in range(3)])
-    expected.sum().backward()
+    expected = labelled_penalty(z, label)
+    expected.backward()
     assert torch.allclose(value, expected, atol=1e-6)
     assert torch.allclose(gradient, z.grad, atol=1e-6)
+    assert torch.allclose(losses.gaussianity(z, label), expected, atol=1e-12)
 
 
 def test_one_label_for_all_is_no_label() -> None:
-    z = torch.randn(2, 3, 64, generator=generator(), dtype=torch.float64)
+    z = torch.randn(64, 3, generator=generator(), dtype=torch.float64)
     value, gradient = gaussianity(z)
-    same_value, same_gradient = gaussianity(z, torch.ones(2, 1, 64, dtype=torch.float64))
+    same_value, same_gradient = gaussianity(z, torch.ones(64, 1, dtype=torch.float64))
     assert torch.equal(value, same_value)
     assert torch.equal(gradient, same_gradient)
 
 
 def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out() -> None:
-    z = torch.randn(1, 1, 4096, generator=generator(), dtype=torch.float64)
-    label = torch.stack([z[0, 0] < 0, z[0, 0] >= 0]).double().unsqueeze(0)  # each label has a half
+    z = torch.randn(4096, 1, generator=generator(), dtype=torch.float64)
+    label = torch.cat([z < 0, z >= 0], 1).double()  # each label has a half
     together, _ = gaussianity(z)
     apart, _ = gaussianity(z, label)
     blind, _ = gaussianity(z, labels(4096, 2))
@@ -97,140 +100,88 @@ def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out()
 # Training
 
 
-@pytest.mark.parametrize("latent_dim", [1, 3])
-@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
-def test_the_gradient_of_a_step_is_that_of_autograd(
-    noise: Noise, latent_dim: int, recipe: MakeRecipe, inputs: Tensor
-) -> None:
-    cell = Cell(noise, latent_dim, None if noise == "none" else 4.0, 0)
-    settings = recipe((16, 16), kl_weight=0.05, gaussianity_weight=0.3)
-    made = off_the_points(begun(cell, inputs.numpy(), settings))
-    nets = [
-        [t.clone().requires_grad_() for t in (*n.weights, *n.biases)]
-        for n in (program._network(made.encoder), program._network(made.decoder))
-    ]
-    x, epsilon = inputs[:64].T, torch.randn(latent_dim, 64, generator=generator())
-    losses = without_moving(made, inputs[:64].numpy(), epsilon, settings.train.gaussianity_weight)
-
-    def forward(parameters: list[Tensor], value: Tensor) -> Tensor:
-        half = len(parameters) // 2
-        for layer, (weight, bias) in enumerate(zip(parameters[:half], parameters[half:], strict=True)):
-            value = weight[0] @ (value.relu() if layer else value) + bias[0]
-        return value
-
-    output = forward(nets[0], x)
-    kl = penalty = torch.zeros(())
-    z = mean = output[:latent_dim]
-    if noise != "none":
-        variance = mean.square().mean() / 4 * torch.ones_like(mean)
-        if noise == "learned":
-            share = output[latent_dim:].exp()
-            variance = variance * share / share.mean()
-        z = mean + variance.sqrt() * epsilon
-        kl = (mean.square() + variance - 1 - variance.log()).sum(0).mean() / 2
-        penalty = labelled_penalty(z.double(), x[3:].double()).float()
-    decoded = forward(nets[1], torch.cat([z, x[3:]]))
-    error = decoded + (decoded.clamp(0, 1) - decoded).detach() - x[:3]
-    mse = error.square().mean()
-    (mse + 0.05 * kl + 0.3 * penalty).backward()
-    assert losses == pytest.approx([float(v.detach()) for v in (mse, kl, penalty)], rel=1e-3, abs=1e-5)
-    expected = [
-        t for n in nets for pair in zip(n[: len(n) // 2], n[len(n) // 2 :], strict=True) for t in pair
-    ]
-    for found, parameter in zip(gradients(made), expected, strict=True):
-        assert parameter.grad is not None
-        scale = float(parameter.grad.abs().max())
-        gradient = parameter.grad.view_as(found)
-        assert torch.allclose(found, gradient, rtol=1e-3, atol=1e-4 * scale)
-
-
 def test_only_without_labels_the_latent_penalty_is_strong_at_first(
-    inputs: Tensor, recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+    inputs: Tensor, config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trained(points: Tensor) -> bytes:
-        cell = Cell("isotropic", 2, 10.0, 0)
-        return codec.to_bytes(
-            [loop.fit((cell,), points.numpy(), recipe((16,), steps=20), lambda *_: None)[0]]
-        )
+        settings = config(16, 1, steps=20)
+        codec, _ = engine.fit(Cell("isotropic", 2, 10.0, 0), points.numpy(), settings, lambda *_: None)
+        return models.to_bytes({"one": codec})
 
-    monkeypatch.setattr(loop, "_schedule", loop._schedule.__wrapped__)  # nothing kept
+    monkeypatch.setattr(engine, "schedule", schedule.schedule.__wrapped__)  # nothing kept
     before = trained(inputs), trained(inputs[:, :3])
-    monkeypatch.setattr(loop, "EARLY", 1.0)
+    monkeypatch.setattr(schedule, "EARLY", 1.0)
     assert trained(inputs) == before[0]
     assert trained(inputs[:, :3]) != before[1]
 
 
-def test_a_conditional_cell_is_bit_identical_alone_and_in_a_crowd(recipe: MakeRecipe, inputs: Tensor) -> None:
-    cells = tuple(Cell("isotropic", 2, snr, repeat) for snr in (4.0, 100.0, 7.0) for repeat in (0, 1))
-    together, _ = loop.fit(cells, inputs.numpy(), recipe(steps=300), lambda *_: None)
-    for index in (0, 3):
-        alone, _ = loop.fit((cells[index],), inputs.numpy(), recipe(steps=300), lambda *_: None)
-        assert codec.to_bytes([alone]) == codec.to_bytes([together.select([index])])
-
-
 @pytest.fixture(scope="module")
-def trained(recipe: MakeRecipe, inputs: Tensor) -> dict[str, Codecs]:
+def trained(config: MakeConfig, inputs: Tensor) -> dict[str, Codec]:
     """An autoencoder, and SNR-VAEs with both noises, d = 2, well enough trained to know the faces apart."""
     cells: dict[str, Cell] = {
         "none": Cell("none", 2, None, 0),
         "isotropic": Cell("isotropic", 2, 100.0, 0),
         "learned": Cell("learned", 2, 100.0, 0),
     }
-    settings = recipe((32, 32), steps=1500, gaussianity_weight=1e-2)
-    return {n: loop.fit((cell,), inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()}
+    settings = config(32, 2, steps=1500, gaussianity_weight=1e-2)
+    return {n: engine.fit(cell, inputs.numpy(), settings, lambda *_: None)[0] for n, cell in cells.items()}
 
 
 @pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
 def test_the_power_stored_is_of_what_is_sent_for_each_point_and_its_face(
-    trained: dict[str, Codecs], inputs: Tensor, noise: str
+    trained: dict[str, Codec], inputs: Tensor, noise: str
 ) -> None:
-    trained_one = trained[noise]
-    sent = trained_one.encode(inputs).mean
-    assert float(trained_one.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-5)
+    sent = trained[noise].encode(inputs[:, :3], inputs[:, 3:]).mean
+    power = trained[noise].channel.signal_power
+    assert float(power) == pytest.approx(float(sent.square().mean()), rel=1e-5)
 
 
 # Codecs and their file
 
 
-def test_a_file_keeps_conditional_codecs_as_they_are(trained: dict[str, Codecs], inputs: Tensor) -> None:
-    for batch in trained.values():
-        data = codec.to_bytes([batch])
-        (back,) = codec.from_bytes(data)
-        assert back.labels == batch.labels == 6
-        assert torch.equal(back.encode(inputs).mean, batch.encode(inputs).mean)
-        assert codec.to_bytes([back]) == data
+def test_a_file_keeps_conditional_codecs_as_they_are(trained: dict[str, Codec], inputs: Tensor) -> None:
+    data = models.to_bytes(trained)
+    back = models.from_bytes(data)
+    assert models.to_bytes(back) == data
+    for name, codec in trained.items():
+        assert back[name].architecture.num_classes == codec.architecture.num_classes == 6
+        found, expected = (each.encode(inputs[:, :3], inputs[:, 3:]).mean for each in (back[name], codec))
+        assert torch.equal(found, expected)
 
 
 def test_labels_that_a_codec_was_not_trained_with_are_refused(
-    trained: dict[str, Codecs], codecs: list[Codecs], inputs: Tensor
+    trained: dict[str, Codec], codecs: dict[str, Codec], inputs: Tensor
 ) -> None:
-    z = torch.zeros(1, 2, 5)
+    z = torch.zeros(5, 2)
     with pytest.raises(ValueError, match=r"snr_vae/d2-snr100/0: trained with 6 labels, not 0"):
         trained["isotropic"].decode(z)
     with pytest.raises(ValueError, match="trained with 6 labels, not 7"):
-        trained["isotropic"].decode(z, torch.zeros(7, 5))
+        trained["isotropic"].decode(z, torch.zeros(5, 7))
     with pytest.raises(ValueError, match="trained with 6 labels, not 0"):
         trained["none"].encode(inputs[:, :3])
     with pytest.raises(ValueError, match="trained with 0 labels, not 6"):
-        codecs[0].decode(torch.zeros(len(codecs[0].cells), codecs[0].latent_dim, 5), torch.zeros(6, 5))
+        codecs["ae/d2/0"].decode(z, torch.zeros(5, 6))
 
 
-def test_models_of_the_other_kind_are_refused(trained: dict[str, Codecs], codecs: list[Codecs]) -> None:
-    conditional, plain = codec.to_bytes([trained["none"]]), codec.to_bytes(codecs[:1])
+def test_models_of_the_other_kind_are_refused(trained: dict[str, Codec], codecs: dict[str, Codec]) -> None:
+    conditional = models.to_bytes({"one": trained["none"]})
+    plain = models.to_bytes({"one": codecs["ae/d2/0"]})
     with pytest.raises(ValueError, match=r"trained with 6 labels, but expected 0.*differ in conditional"):
-        codec.autoencoders_from_bytes(conditional, "cube")
+        models.of_run(conditional, ("none",), "cube", 0)
     with pytest.raises(ValueError, match=r"trained with 0 labels, but expected 6.*differ in conditional"):
-        codec.autoencoders_from_bytes(plain, "cube", 6)
-    assert len(codec.autoencoders_from_bytes(conditional, "cube", 6)) == 1
+        models.of_run(plain, ("none",), "cube", 6)
+    assert len(models.of_run(conditional, ("none",), "cube", 6)) == 1
 
 
-def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(trained: dict[str, Codecs]) -> None:
-    data = codec.to_bytes([trained["isotropic"]])
-    for wrong in (b'\\"labels\\": 5', b'\\"labels\\":-6'):
-        damaged = data.replace(b'\\"labels\\": 6', wrong)
+def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(
+    trained: dict[str, Codec],
+) -> None:
+    data = models.to_bytes({"one": trained["isotropic"]})
+    for wrong in (b'\\"num_classes\\": 5', b'\\"num_classes\\":-6'):
+        damaged = data.replace(b'\\"num_classes\\": 6', wrong)
         assert damaged != data
-        with pytest.raises(ValueError, match=r"expected float32|not a model file"):
-            codec.from_bytes(damaged)
+        with pytest.raises(ValueError, match=r"one: cube has no -?[56] labels"):
+            models.from_bytes(damaged)
 
 
 # The source
@@ -353,10 +304,10 @@ def test_the_linear_codec_of_a_known_face_is_that_of_two_uniform_coordinates(
 ) -> None:
     on_face = splits["train"].points[splits["train"].label == 4][:, :2].astype(np.float64)
     assert np.cov(on_face.T) == pytest.approx(np.eye(2) / 12, abs=0.02)
-    assert measures.linear_mse(3, None, square.SOURCE) == 0
-    assert measures.linear_mse(1, None, square.SOURCE) == pytest.approx(1 / 36)
-    assert measures.linear_mse(2, 10.0, square.SOURCE) == pytest.approx(2 / 36 / 11)
-    assert measures.linear_mse(3, 10.0, square.SOURCE) == pytest.approx(2 / 36 / 16)
+    assert measures.linear_mse(Cell("none", 3, None, 0), square.SOURCE) == 0
+    assert measures.linear_mse(Cell("none", 1, None, 0), square.SOURCE) == pytest.approx(1 / 36)
+    assert measures.linear_mse(Cell("isotropic", 2, 10.0, 0), square.SOURCE) == pytest.approx(2 / 36 / 11)
+    assert measures.linear_mse(Cell("isotropic", 3, 10.0, 0), square.SOURCE) == pytest.approx(2 / 36 / 16)
 
 
 # Measures
@@ -424,7 +375,7 @@ def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
 
 
 def test_a_codec_that_knows_the_faces_generates_on_demand(
-    trained: dict[str, Codecs], splits: dict[str, Split]
+    trained: dict[str, Codec], splits: dict[str, Split]
 ) -> None:
     reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
     found = evaluation.generate(trained["isotropic"], reference, 0)
@@ -440,13 +391,13 @@ def test_a_codec_that_knows_the_faces_generates_on_demand(
 
 
 def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
-    trained: dict[str, Codecs], splits: dict[str, Split], table: RateDistortionTable
+    trained: dict[str, Codec], splits: dict[str, Split], table: RateDistortionTable
 ) -> None:
-    validation, test = (dataset.inputs(splits[name], 6) for name in ("validation", "test"))
+    validation, test = splits["validation"], splits["test"]
     for name in ("isotropic", "learned"):
         result = evaluation.measure(trained[name], validation, test, 0)
         limit = evaluation.limit(trained[name], result, test, table.tangents, 0)
-        assert result.linear_mse == measures.linear_mse(2, 100.0, square.SOURCE)
+        assert result.linear_mse == measures.linear_mse(Cell("isotropic", 2, 100.0, 0), square.SOURCE)
         assert limit.gap_db.value > 0
         assert limit.information_bits.value < result.kl_bits.value + 0.05
         rate = limit.capacity_bits if name == "isotropic" else result.kl_bits.value
@@ -464,7 +415,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree |= {"conditional": True, "latent_dim": [1, 2], "snr": [10, 100]}
     tree["data"] = {"train_points": 1200, "validation_points": 600, "test_points": 1200}
-    tree["network"] = {"hidden_units": 32, "hidden_layers": 2}
+    tree["network"] |= {"hidden_units": 32, "hidden_layers": 2}
     tree["train"] |= {"steps": 400, "repeats": 1}
     settings = params.from_yaml(yaml.safe_dump(tree))
     files.write(folder / "requirements.lock", (ROOT / "requirements.lock").read_bytes())

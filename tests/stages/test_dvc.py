@@ -17,6 +17,7 @@ import yaml
 from dvc.repo import Repo
 from dvc.scm import RevError
 
+from snrvae.codecs import files as models
 from snrvae.settings import params
 from stages import compare
 from tests.repository import ROOT, Repository, create
@@ -30,12 +31,15 @@ SETTINGS: dict[str, Any] = {
     "snr": [1, 100],
 }
 COLUMNS = r"(ae|snr_vae.*)\..*|.*/.*|.*\.lock|Created"
+CODECS = Path("data", "codecs.safetensors")
 GRID = ["train_vae", "evaluate", "render"]
 KEYS: dict[str, tuple[Any, list[str]]] = {  # another value, and the stages that list the key or one above it
     "seed": (1, ["generate", "train_ae", "train_vae", "evaluate", "render"]),
     "data.train_points": (606, ["generate", "render"]),
     "data.validation_points": (606, ["generate", "render"]),
     "data.test_points": (606, ["generate", "render"]),
+    "network.kind": ("residual", ["train_ae", "train_vae", "render"]),
+    "network.activation": ("silu", ["train_ae", "train_vae", "render"]),
     "network.hidden_units": (32, ["train_ae", "train_vae", "render"]),
     "network.hidden_layers": (2, ["train_ae", "train_vae", "render"]),
     "train.steps": (21, ["train_ae", "train_vae", "render"]),
@@ -44,6 +48,8 @@ KEYS: dict[str, tuple[Any, list[str]]] = {  # another value, and the stages that
     "train.repeats": (2, ["train_ae", "train_vae", "render"]),
     "train.kl_weight": (0.1, ["train_vae", "render"]),
     "train.gaussianity_weight": (0.1, ["train_vae", "render"]),
+    "train.mmd_weight": (0.1, ["train_ae", "train_vae", "render"]),
+    "train.engine": ("torch", ["train_ae", "train_vae", "render"]),
     "train.on_divergence": ("keep", ["train_ae", "train_vae", "render"]),
     "source": ("sphere", ["generate", "train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
     "conditional": (True, ["train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
@@ -217,6 +223,51 @@ def test_a_cell_is_the_same_in_an_experiment_as_beside_others(
     ten = json.loads(shown_in(repository, "ten", "reports/metrics.json"))
     assert list(ten["snr_vae"]) == ["d1-snr10"]
     assert ten["ae"] == committed.metrics()["ae"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"network.activation": "silu"}, {"network.kind": "residual", "train.engine": "torch"}],
+    ids=["silu", "residual"],
+)
+def test_another_network_is_an_experiment_and_nothing_else(
+    committed: Repository, repository: Repository, changed: dict[str, str]
+) -> None:
+    options = [word for key, value in changed.items() for word in ("-S", f"{key}={value}")]
+    assert repository.stages_run("dvc", "exp", "run", *options) == ["train_ae", *GRID]
+    here, before = (models.load(one.path / CODECS) for one in (repository, committed))
+    assert list(here) == list(before) == ["ae/d1", "d1-snr1", "d1-snr100"]
+    for codec in here.values():
+        made = codec.architecture
+        asked = {"network.kind": "mlp", "network.activation": "relu", "train.engine": "compiled"} | changed
+        assert (made.network.kind, made.network.activation, made.engine) == tuple(asked.values())
+    report = (repository.path / "reports" / "README.md").read_text()
+    assert all(f"{key.split('.')[1]}: {value}" in report for key, value in changed.items())
+
+
+def test_a_network_that_the_engine_cannot_train_is_one_line_that_names_the_engine(
+    repository: Repository,
+) -> None:
+    printed = repository.run("dvc", "exp", "run", "-S", "network.kind=residual", fails=True)
+    (line,) = [text for text in printed.splitlines() if "params.yaml: " in text]
+    assert line.startswith(
+        "train_ae: params.yaml: train.engine: the compiled engine has no network.kind residual; "
+        "expected torch or cuda"
+    )
+    assert "Traceback" not in printed
+
+
+def test_the_selected_codecs_are_one_file_that_loads_by_name(committed: Repository) -> None:
+    selected = models.load(committed.path / CODECS)
+    assert list(selected) == ["ae/d1", "d1-snr1", "d1-snr100"]
+    trained = [
+        models.load(committed.path / "data" / name) for name in ("ae.safetensors", "snr_vae.safetensors")
+    ]
+    for name, codec in selected.items():
+        cell = codec.architecture.cell
+        assert models.selected_name(cell) == name
+        (same,) = [found[cell.name] for found in trained if cell.name in found]
+        assert models.to_bytes({"one": codec}) == models.to_bytes({"one": same})
 
 
 def test_the_table_of_experiments_shows_what_varies(repository: Repository) -> None:

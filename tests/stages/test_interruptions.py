@@ -1,6 +1,6 @@
 """Stages that are killed, interrupted or out of disk: files stay whole, and the next run makes it good.
 
-KILLS=500 python -m pytest tests/test_interruptions.py    kills 500 times instead of a few dozen
+KILLS=500 python -m pytest tests/stages/test_interruptions.py    kills 500 times instead of a few dozen
 """
 
 import importlib

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "seed": 0,
     "data": {"train_points": 1200, "validation_points": 600, "test_points": 1200},
-    "network": {"hidden_units": 32, "hidden_layers": 2},
+    "network": {"kind": "mlp", "activation": "relu", "hidden_units": 32, "hidden_layers": 2},
     "train": {
         "steps": 100,
         "batch_size": 64,
@@ -26,6 +26,8 @@ SETTINGS = {
         "repeats": 1,
         "kl_weight": 3e-4,
         "gaussianity_weight": 3e-3,
+        "mmd_weight": 0.0,
+        "engine": "compiled",
         "on_divergence": "fail",
     },
     "source": "cube",

@@ -24,7 +24,7 @@ CELL = ["noise", "latent_dim", "snr"]
 def settings() -> params.Params:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text())
     tree["data"] = dict.fromkeys(tree["data"], 600)
-    tree["network"] = {"hidden_units": 16, "hidden_layers": 1}
+    tree["network"] |= {"hidden_units": 16, "hidden_layers": 1}
     tree["train"] |= {"steps": 100, "batch_size": 32, "repeats": 3}
     return params.from_yaml(yaml.safe_dump(tree | {"latent_dim": [1, 2], "snr": [10]}))
 
