@@ -67,10 +67,7 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("snrvae", "stages"):
         shutil.copytree(ROOT / folder, path / folder, ignore=ignored)
-    params = yaml.safe_load((path / "params.yaml").read_text())
-    for key, value in settings.items():
-        params[key] = params[key] | value if isinstance(value, dict) else value
-    (path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    configure(path, settings)
     made = Repository(path)
     made.run("git", "init", "-q")
     made.run("git", "config", "user.email", "tests@localhost")
@@ -85,3 +82,11 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
         (path / LIMIT).parent.mkdir()
         shutil.copy(ROOT / LIMIT, path / LIMIT)
     return made
+
+
+def configure(path: Path, settings: Mapping[str, Any]) -> None:
+    """Put settings into the params.yaml of a folder; of a section those that are named."""
+    params = yaml.safe_load((path / "params.yaml").read_text())
+    for key, value in settings.items():
+        params[key] = params[key] | value if isinstance(value, dict) else value
+    (path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
