@@ -108,8 +108,8 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
 
 
 def group_size(batch: int) -> int:
-    """The largest group of latents that T compares: a whole number of rows that divides the batch."""
-    return max(size for size in range(ROW, GROUP + 1, ROW) if batch % size == 0)
+    """The largest group of latents that T compares: whole rows that divide the batch, or else all of it."""
+    return max((size for size in range(ROW, GROUP + 1, ROW) if batch % size == 0), default=batch)
 
 
 def mmd(z: Tensor, prior: Tensor) -> Tensor:

@@ -209,3 +209,12 @@ def test_the_exponential_of_what_is_too_far_is_almost_nothing_and_a_nan_stays_on
     assert (x[:2] < 1e-37).all()
     assert x[2] == 1
     assert np.isnan(x[3])
+
+
+def test_a_batch_that_no_whole_rows_divide_is_compared_as_one_group() -> None:
+    assert [losses.group_size(batch) for batch in (16, 48, 64, 256, 20, 50)] == [16, 48, 64, 128, 20, 50]
+    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apart = (z[:, None] - z).square().sum(2)
+    pairs = (torch.exp(-apart / 2).sum() - 50) / (50 * 49)
+    expected = pairs - 2 / 2 * torch.exp(-z.square().sum(1) / 4).mean() + 1 / 3
+    assert float(losses.gaussianity(z)) == pytest.approx(float(expected), abs=1e-12)
