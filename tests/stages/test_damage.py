@@ -25,9 +25,10 @@ from snrvae.codecs import files as models
 from snrvae.limit import shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import report
-from snrvae.settings import grid, params, tables
+from snrvae.settings import grid, params
 from snrvae.settings.params import Params
 from snrvae.sources import cube, dataset, npz
+from snrvae.training import history
 from stages import files
 from tests.repository import ROOT, TINY
 
@@ -455,8 +456,8 @@ def decoders(settings: Params) -> dict[str, Decode]:
         CLOUDS: lambda data: samples.from_bytes(data, every, count),
         CELLS: lambda data: metrics.from_csv(data, every),
         LIMIT: shannon.table_from_csv,
-        TRAINING_AE: lambda data: tables.training_from_csv(data, grid.autoencoders(settings)),
-        TRAINING_VAE: lambda data: tables.training_from_csv(data, grid.snr_vaes(settings)),
+        TRAINING_AE: lambda data: history.from_csv(data, grid.autoencoders(settings)),
+        TRAINING_VAE: lambda data: history.from_csv(data, grid.snr_vaes(settings)),
         LOCK: report.locked_versions,
         "params.yaml": lambda data: params.from_yaml(data.decode()),
     }

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from snrvae.codecs import files as models
 from tests.repository import ROOT, TINY, Repository, create
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,14 @@ def test_the_report_names_the_locked_versions(repository: Repository) -> None:
         line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
     )
     assert f"torch {locked['torch']}" in page
+
+
+def test_the_selected_codec_of_every_cell_loads_by_name(repository: Repository) -> None:
+    keys = [f"d{latent_dim}-snr{snr}" for latent_dim in (1, 2) for snr in (1, 10)]
+    names = ["ae/d1", "ae/d2", *keys, *(f"learned/{key}" for key in keys)]
+    found = models.load(repository.path / "data" / "codecs.safetensors")
+    assert sorted(found) == sorted(names)
+    assert all(models.selected_name(codec.architecture.cell) == name for name, codec in found.items())
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_cores(repository: Repository) -> None:
