@@ -1,11 +1,13 @@
 """Check params.yaml before anything runs: a key that no stage lists would go unseen by DVC."""
 
+from snrvae import processor
 from snrvae.settings.params import Params
 from stages import files
 
 
 def check(params: Params) -> None:
     """`files.run` has checked the settings; what is left is whether this machine has the engine."""
+    print(f"Numbers are computed with OpenBLAS's kernel {processor.kernel()} (docs/reproducibility.md)")
     if params.train.engine != "compiled":
         from snrvae.training import engines  # noqa: PLC0415 - the default starts without PyTorch
 

@@ -1,6 +1,7 @@
 """Draw the figures and write the report: tables and clouds → reports/figures/, README.md, report.html."""
 
 import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,11 +43,12 @@ def render(
     limit, asymptotes = _limit(params, limit_path)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
+    kernel = files.stream(vae_path, _kernel)
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
     with style():
         drawn = draw(cells, limit, asymptotes, clouds, losses, splits, source, params.conditional)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
-    text = report.markdown(params, cells, tree, versions, digests, list(images))
+    text = report.markdown(params, cells, tree, versions, digests, kernel, list(images))
     content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
@@ -56,7 +58,7 @@ def render(
 
 def _measured(
     params: Params, cells_path: Path, metrics_path: Path, evaluation_path: Path
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float32]]]:
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float64]]]:
     """The table of cells, the tree of metrics and the figure samples."""
     every, count = grid.autoencoders(params) + grid.snr_vaes(params), params.data.test_points
     source, conditional, classes = params.source, params.conditional, params.num_classes
@@ -85,6 +87,16 @@ def _losses(params: Params, cells: pd.DataFrame, ae_path: Path, vae_path: Path) 
             files.read(vae_path, lambda data: history.from_csv(data, snr_vaes, diverged)),
         ]
     )
+
+
+def _kernel(model: BinaryIO) -> str:
+    """The kernel of OpenBLAS that a model file names. Raises ValueError if it names none."""
+    try:
+        header = json.loads(model.read(int.from_bytes(model.read(8), "little")))
+        codecs = json.loads(header["__metadata__"]["codecs"])
+        return ", ".join(sorted({codec["kernel"] for codec in codecs.values()}))
+    except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError, ValueError):
+        raise ValueError("does not say how it was trained: not a model file of this pipeline") from None
 
 
 def _sha256(file: BinaryIO) -> str:

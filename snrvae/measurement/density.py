@@ -25,12 +25,11 @@ class Mixture:
     mean: Array
     root: Array
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """`count` independent latents [n, d]."""
         component = rng.choice(len(self.weight), count, p=self.weight)
         normal = rng.standard_normal((count, self.mean.shape[1]))
-        latents = self.mean[component] + np.einsum("nij,nj->ni", self.root[component], normal)
-        return latents.astype(np.float32)
+        return np.asarray(self.mean[component] + np.einsum("nij,nj->ni", self.root[component], normal))
 
 
 def fit(latents: Array, seed: int) -> Mixture:

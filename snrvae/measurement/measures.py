@@ -48,9 +48,9 @@ def entropy_nats(values: Array) -> float:
     Bias-corrected: for uniform values E ln(m-spacing) = ψ(m) - ψ(n + 1). A spacing is never taken as
     less than float32 can resolve there, so ties (a dead latent, say) give a finite, very low entropy.
     """
-    ordered = np.sort(np.asarray(values, np.float32))
-    gaps = ordered[SPACING:].astype(np.float64) - ordered[:-SPACING]
-    resolution = np.spacing(np.maximum(np.abs(ordered[SPACING:]), np.float32(SMALLEST)))
+    ordered = np.sort(np.asarray(values, np.float64))
+    gaps = ordered[SPACING:] - ordered[:-SPACING]
+    resolution = np.spacing(np.maximum(np.abs(ordered[SPACING:]), SMALLEST).astype(np.float32))
     return float(np.log(np.maximum(gaps, resolution)).mean() - digamma(SPACING) + digamma(len(ordered) + 1))
 
 

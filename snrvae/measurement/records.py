@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points
+
+Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class CodecMetrics:
     kl_bits: Estimate | None
     latent_kl_bits: float
     latent_shape_kl_bits: float
-    latents: Points
-    reconstructed: Points
-    noise_share: Points | None
+    latents: Array
+    reconstructed: Array
+    noise_share: Array | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Generation:
     ratio: Estimate
     p_value: float
     coverage: float
-    points: Points
+    points: Array
     conditional: ConditionalGeneration | None = None
 
 

@@ -15,6 +15,7 @@ from snrvae.sources.source import DIMENSION
 
 POINTS = 3000  # of a cloud
 LATENTS = 6000  # of a histogram
+DIGITS = 2.0**20  # of a sample, about six decimals: finer than a figure, coarser than rounding errors
 
 
 def to_bytes(
@@ -39,13 +40,19 @@ def to_bytes(
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
         if result.noise_share is not None:
             arrays[f"{name}/noise_share"] = result.noise_share[:LATENTS]
-    return npz.to_bytes(arrays)
+    return npz.to_bytes({name: rounded(array) for name, array in arrays.items()})
+
+
+def rounded(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values in float32, to DIGITS."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(mantissa * DIGITS) / DIGITS, exponent).astype(np.float32)
 
 
 def from_bytes(
     data: bytes, cells: Iterable[Cell], count: int, num_classes: int = 0
-) -> dict[str, NDArray[np.float32]]:
-    """The arrays of these cells, with num_classes labels, on `count` test points.
+) -> dict[str, NDArray[np.float64]]:
+    """The arrays of these cells, with num_classes labels, on `count` test points, in float64.
 
     Raises ValueError where `data` is anything else.
     """
@@ -60,7 +67,7 @@ def from_bytes(
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: values that are not finite")
-    return arrays
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def _shapes(cell: Cell, num_classes: int, count: int) -> dict[str, tuple[int, int]]:

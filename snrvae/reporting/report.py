@@ -79,12 +79,14 @@ def markdown(
     metrics: Mapping[str, Any],
     versions: Mapping[str, str],
     digests: Mapping[str, str],
+    kernel: str,
     figures: Sequence[str],
 ) -> str:
     """The report's Markdown page.
 
     cells    the table cells.csv;  metrics  the tree metrics.json
     digests  sha256 of data and models, by path
+    kernel   of OpenBLAS, with which the models were trained
     figures  file names of what stands in figures/, in the order in which the page shows them
     """
     environment = templates(autoescape=False)
@@ -111,6 +113,7 @@ def markdown(
         noisy=metrics[model],
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
+        kernel=kernel,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
 

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from snrvae import processor
 from snrvae.codecs import codec, files
 from snrvae.codecs.channels import CHANNELS
 from snrvae.codecs.codec import Architecture, Codec
@@ -117,6 +118,7 @@ def test_the_file_says_which_cells_it_holds_without_this_code(codecs: dict[str, 
         "num_classes": 0,
         "source": "cube",
         "engine": "compiled",
+        "kernel": processor.kernel(),
     }
     assert {name.rpartition("/")[0] for name in safetensors.torch.load(data)} == set(codecs)
     assert f"{VAE}/encoder.0.weight" in safetensors.torch.load(data)

@@ -128,7 +128,7 @@ def test_the_reconstructions_are_the_decoded_latents(
     alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split]
 ) -> None:
     for codec, result in zip(alone, results, strict=True):
-        decoded = codec.decode(torch.from_numpy(result.latents))
+        decoded = codec.decode(torch.from_numpy(result.latents).float())
         assert result.latents.shape == (len(splits["test"].points), cell_of(codec).latent_dim)
         assert result.reconstructed == pytest.approx(decoded.numpy(), abs=1e-5)
 
