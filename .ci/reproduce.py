@@ -1,4 +1,4 @@
-"""Run the default pipeline on the commit that is checked out, and compare what it makes with what is committed.
+"""Run the default pipeline on the commit that is checked out; compare what it makes with what is committed.
 
 Prints this machine's kernel of OpenBLAS and the files that differ. With the kernel that the committed report
 names, it fails if a model differs in a byte, or an mse, E KL or gap by more than 10⁻³ relative.

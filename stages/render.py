@@ -39,7 +39,8 @@ def render(
     page_path: Path,
 ) -> None:
     source, splits = SOURCES[params.source], files.read_cube(cube_path, params)
-    cells, tree, clouds = _measured(params, cells_path, metrics_path, evaluation_path)
+    shape = splits["test"].points.shape
+    cells, tree, clouds = _measured(params, shape, cells_path, metrics_path, evaluation_path)
     limit, asymptotes = _limit(params, limit_path)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
@@ -57,15 +58,15 @@ def render(
 
 
 def _measured(
-    params: Params, cells_path: Path, metrics_path: Path, evaluation_path: Path
+    params: Params, test: tuple[int, int], cells_path: Path, metrics_path: Path, evaluation_path: Path
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float64]]]:
     """The table of cells, the tree of metrics and the figure samples."""
-    every, count = grid.autoencoders(params) + grid.snr_vaes(params), params.data.test_points
+    every = grid.autoencoders(params) + grid.snr_vaes(params)
     source, conditional, classes = params.source, params.conditional, params.num_classes
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, source, conditional))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, count, classes))
+    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, test, classes))
     return cells, tree, clouds
 
 

@@ -23,7 +23,7 @@ from snrvae.codecs.search import best_output, margin
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION, Source
+from snrvae.sources.source import Source
 
 PASS = 8192  # points that go through a network at once: a few MB of activations
 MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent
@@ -49,7 +49,7 @@ class Architecture:
     @property
     def dimension(self) -> int:
         """Coordinates of a point, k."""
-        return DIMENSION
+        return SOURCES[self.source].coordinates
 
     @property
     def conditional_source(self) -> Source:

@@ -6,7 +6,7 @@ from scipy.special import digamma
 
 from snrvae.measurement.records import Estimate
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import DIMENSION, Source
+from snrvae.sources.source import Source
 
 Array = NDArray[np.floating]
 
@@ -39,7 +39,7 @@ def linear_mse(cell: Cell, source: Source) -> float:
     else:
         effective = cell.snr * cell.latent_dim / sent
         share = effective / (1 + effective)
-    return components / DIMENSION * source.variance * (1 - sent / components * share)
+    return components / source.coordinates * source.variance * (1 - sent / components * share)
 
 
 def entropy_nats(values: Array) -> float:

@@ -17,7 +17,6 @@ from snrvae.reporting.figures.style import reference
 from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION
 from snrvae.training import folding
 
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
@@ -101,7 +100,7 @@ def markdown(
         unit=source.unit,
         length="edge length" if source.unit == "edge" else source.unit,
         surface=source.dimension == 2,
-        closed=source.dimension == 2 and source.components == DIMENSION,
+        closed=source.dimension == 2 and source.components == 3,
         folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
         column=glossary.of_run(source, params.conditional),

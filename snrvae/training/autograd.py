@@ -18,7 +18,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Losses, Weights, loss
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import DIMENSION, Points
+from snrvae.sources.source import Points
 from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
@@ -62,7 +62,7 @@ class Autograd(Trainer):
 
     def _finish(self, codec: Codec, recorder: Recorder) -> Trained:
         """The codec with its signal power measured, or marked if it diverged."""
-        x, label = _split(torch.from_numpy(self._inputs))
+        x, label = _split(codec, torch.from_numpy(self._inputs))
         codec.measure_power(x, label)
         if not codec.finite and not recorder.lost:
             recorder.lost.append(self._config.train.steps - 1)
@@ -150,7 +150,7 @@ class Program:
             pull: Tensor | float,
             target: Tensor | None,
         ) -> tuple[Tensor, Losses]:
-            points, label = _split(inputs)
+            points, label = _split(self._codec, inputs)
             sent = functional_call(self._codec, (parameters, buffers), (points, noise, label))
             return loss(sent, points, noise, weights._replace(pull=pull), label, target)
 
@@ -164,7 +164,7 @@ class Program:
         return torch.stack(found).detach()
 
 
-def _split(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Points [b, k] and one-hot labels [b, l], if any, of inputs [b, k + l]."""
-    label = inputs[:, DIMENSION:]
-    return inputs[:, :DIMENSION], label if label.shape[1] else None
+def _split(codec: Codec, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Points [b, k] and one-hot labels [b, l], if any, of a codec's inputs [b, k + l]."""
+    points, label = inputs.tensor_split([codec.architecture.dimension], 1)
+    return points, label if label.shape[1] else None

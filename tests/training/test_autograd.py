@@ -16,7 +16,7 @@ from snrvae.settings import grid
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import DIMENSION, Points, Split
+from snrvae.sources.source import Points, Split
 from snrvae.training import autograd, batches
 from snrvae.training.autograd import Autograd
 from snrvae.training.batches import BatchSampler, FoldedTargets
@@ -71,7 +71,7 @@ def furthest(one: Codec, other: Codec) -> float:
 
 def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDArray[np.float32]]:
     """A cell trained by a loop as one writes it with PyTorch; its losses [step, 3]."""
-    train, conditional = config.train, inputs.shape[1] > DIMENSION
+    train, conditional = config.train, inputs.shape[1] > 3
     codec, steps = batches.start(cell, inputs, config), range(config.train.steps)
     choice, noise = BatchSampler(cell, len(inputs), config).draw(train.steps)
     targets = FoldedTargets(cell, inputs, config).draw(steps, choice.numpy())
@@ -79,7 +79,7 @@ def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDA
     adam, losses = torch.optim.Adam(codec.parameters()), []
     for n in steps:
         x = torch.from_numpy(inputs[choice[n].numpy()])
-        x, label = x[:, :DIMENSION], x[:, DIMENSION:] if conditional else None
+        x, label = x[:, :3], x[:, 3:] if conditional else None
         weights = Weights(train.kl_weight, float(gaussianity[n]), train.mmd_weight, float(pulls[n]))
         target = torch.from_numpy(targets[n]).T if n < len(targets) else None
         adam.zero_grad()
@@ -89,7 +89,7 @@ def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDA
         adam.step()
         losses.append(torch.stack(found).detach())
     x = torch.from_numpy(inputs)
-    codec.measure_power(x[:, :DIMENSION], x[:, DIMENSION:] if conditional else None)
+    codec.measure_power(x[:, :3], x[:, 3:] if conditional else None)
     return codec, torch.stack(losses).numpy()
 
 
