@@ -181,7 +181,8 @@ def outline(axes: Axes3D, source: Source) -> None:
 
 def cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any, source: Source) -> None:
     axes.set_axis_off()
-    _look_from(axes, *((35, 22) if source.coordinates == 3 else drawing.of(source).corners[0]), source)
+    azimuth, elevation = (35, 22) if source.coordinates == 3 else drawing.of(source).corners[0]
+    _look_from(axes, azimuth, elevation, source)
     axes.set(xlim=drawing.of(source).view, ylim=drawing.of(source).view, zlim=drawing.of(source).view)
     axes.set_box_aspect((1, 1, 1), zoom=1.12)
     if points is not None:
