@@ -26,9 +26,7 @@ def without_folds() -> Iterator[None]:
     """No latents are pulled to a folded surface: no peer pulls them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schedule, "PULLED", 0.0)
-        schedule.schedule.cache_clear()
         yield
-    schedule.schedule.cache_clear()
 
 
 @pytest.fixture(scope="module")

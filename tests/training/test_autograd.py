@@ -181,6 +181,22 @@ def test_the_first_100_of_20_000_steps_are_those_of_the_compiled_engine(
         assert ours[:, 2] == pytest.approx(compiled[:, 2], abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+def test_restarts_end_where_those_of_the_compiled_engine_do(
+    noise: str, many: Split, config: MakeConfig
+) -> None:
+    """Rounding moves each of them far in 2000 steps: their means agree within the error of a mean."""
+    cells = [Cell(noise, 2, None if noise == "none" else 100.0, repeat) for repeat in range(8)]  # type: ignore[arg-type]
+    made = partial(config, steps=2000, learning_rate=0.006, gaussianity_weight=1e-2)
+    compiled = [engine.fit(cell, many.points, made(), lambda *_: None)[1] for cell in cells]
+    ours = [history for _, history in fit(cells, many.points, made(engine="torch")).values()]
+    for loss in (0,) if noise == "none" else (0, 1):  # mse, KL
+        one, other = (np.log([past.losses[-5:, loss].mean() for past in each]) for each in (compiled, ours))
+        assert abs(other - one).max() > 1e-4, "rounding has moved nothing yet"
+        assert abs(other.mean() - one.mean()) < 2 * one.std(ddof=1) / len(cells) ** 0.5
+
+
 # Many cells
 
 
