@@ -191,8 +191,8 @@ def test_restarts_end_where_those_of_the_compiled_engine_do(
     made = partial(config, steps=2000, learning_rate=0.006, gaussianity_weight=1e-2)
     compiled = [engine.fit(cell, many.points, made(), lambda *_: None)[1] for cell in cells]
     ours = [history for _, history in fit(cells, many.points, made(engine="torch")).values()]
-    for loss in (0,) if noise == "none" else (0, 1):  # mse, KL
-        one, other = (np.log([past.losses[-5:, loss].mean() for past in each]) for each in (compiled, ours))
+    for column in (0,) if noise == "none" else (0, 1):  # mse, KL
+        one, other = (np.log([past.losses[-5:, column].mean() for past in each]) for each in (compiled, ours))
         assert abs(other - one).max() > 1e-4, "rounding has moved nothing yet"
         assert abs(other.mean() - one.mean()) < 2 * one.std(ddof=1) / len(cells) ** 0.5
 
