@@ -378,6 +378,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_tables_and_metrics_of_a_conditional_run_say_what_is_generated_on_demand(run: Path) -> None:
     tree: dict[str, Any] = json.loads((run / "reports" / "metrics.json").read_text())
     for row in rows(run):
@@ -389,6 +390,7 @@ def test_tables_and_metrics_of_a_conditional_run_say_what_is_generated_on_demand
     assert max(limits) < 1 / 18
 
 
+@pytest.mark.slow
 def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(run: Path) -> None:
     text = (run / "reports" / "README.md").read_text()
     assert "This run is **conditional**" in text
@@ -408,6 +410,7 @@ def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(r
     assert "on demand" not in plain
 
 
+@pytest.mark.slow
 def test_a_table_of_the_other_kind_is_refused_by_the_report(run: Path) -> None:
     settings = params.from_yaml((ROOT / "params.yaml").read_text())
     cells = {

@@ -126,6 +126,7 @@ sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_cell_has_the_bits_of_a_step_compiled_anew_for_a_processor_with_other_instructions(
     splits: dict[str, Split], short: TrainConfig, tmp_path: Path
 ) -> None:
