@@ -138,6 +138,7 @@ class Kept(Recorder):
         self.of_cell[self._cell] = losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
 @pytest.mark.parametrize(
     "cells",
@@ -312,6 +313,7 @@ def test_training_never_hands_on_a_codec_that_is_not_finite(
 # What only this engine trains
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [Cell("none", 2, None, 0), Cell("learned", 2, 50.0, 0)])
 def test_a_residual_network_trains_and_is_stored_and_loaded(
     cell: Cell, points: Points, config: MakeConfig
@@ -327,6 +329,7 @@ def test_a_residual_network_trains_and_is_stored_and_loaded(
     assert torch.equal(read(x, noise).reconstruction, codec(x, noise).reconstruction)
 
 
+@pytest.mark.slow
 def test_mmd_brings_the_latents_of_a_noiseless_codec_nearer_to_a_normal_law(
     points: Points, config: MakeConfig
 ) -> None:
@@ -341,6 +344,7 @@ def test_mmd_brings_the_latents_of_a_noiseless_codec_nearer_to_a_normal_law(
 # Devices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
 @pytest.mark.parametrize("conditional", [False, True])
