@@ -1,5 +1,5 @@
 # make        the environment from requirements.lock, then `dvc repro`
-# make test   the environment with the development tools, then the tests;  make test-slow  the rest of them
+# make test   the environment with the development tools, then the tests of every change;  make test-all  every test
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
 # make lock  new locks from pyproject.toml
@@ -8,7 +8,7 @@ VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-slow check compare bench models lock
+.PHONY: repro test test-all check compare bench models lock
 
 repro: $(VENV)/.run
 	python -m stages.check
@@ -20,8 +20,8 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow"
 
-test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow
+test-all: $(VENV)/.dev
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	ruff check .

@@ -28,7 +28,7 @@ MakeConfig = Callable[..., TrainConfig]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest file first: begun last, it would keep one core busy and the others waiting."""
-    items.sort(key=lambda item: item.path.name != "test_dvc.py")
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 @pytest.fixture(scope="session")

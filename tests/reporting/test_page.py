@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,11 @@ def test_histograms_are_densities() -> None:
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SANDBOX = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: `apt-get install chromium`")
+
+def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that opens the page."""
+    skip = pytest.mark.skipif(CHROMIUM is None, reason="no browser: `apt-get install chromium`")
+    return pytest.mark.slow(skip(test))
 
 
 @pytest.fixture(scope="module")

@@ -322,6 +322,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_run_says_its_source_and_leaves_empty_what_it_has_no_meaning_for(
     name: str, runs: dict[str, Path]
@@ -340,6 +341,7 @@ def test_a_run_says_its_source_and_leaves_empty_what_it_has_no_meaning_for(
     assert ("generated_surface_distance" in tree["snr_vae"]["d2-snr10"]) is (source.distance is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path]) -> None:
     source = SOURCES[name]
@@ -361,6 +363,7 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
         assert figure.stat().st_size < 300_000
 
 
+@pytest.mark.slow
 def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) -> None:
     folder, every = runs["sphere"], settings_of("sphere")
     models = (folder / "data" / "ae.safetensors").read_bytes()
@@ -457,6 +460,7 @@ for stage, entry in yaml.safe_load(pathlib.Path("dvc.yaml").read_text())["stages
 """
 
 
+@pytest.mark.slow
 def test_a_new_source_is_a_module_and_a_line(tmp_path: Path) -> None:
     for folder in ("snrvae", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))

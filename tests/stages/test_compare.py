@@ -1,5 +1,7 @@
 """Runs side by side: what one of them never measured is left out, and the rest is shown."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +64,7 @@ FOREIGN = [
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository whose commit has the files that are compared, small ones."""
     made = create(tmp_path_factory.mktemp("compared"), {})
     for name, text in SOUND.items():
@@ -70,6 +72,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made.run("git", "add", "-f", "-A")
     made.run("git", "commit", "-q", "-m", "sound")
     return made
+
+
+@pytest.fixture
+def repository(committed: Repository) -> Iterator[Repository]:
+    """The repository, left as it was committed."""
+    yield committed
+    committed.run("git", "checkout", "-q", ".")
+    shutil.rmtree(committed.path / "compare", ignore_errors=True)
 
 
 @pytest.mark.parametrize(("name", "text", "what"), FOREIGN)

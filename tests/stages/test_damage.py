@@ -32,6 +32,8 @@ from snrvae.training import history
 from stages import files
 from tests.repository import ROOT, TINY
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SETTINGS |= {key: SETTINGS[key] | value if isinstance(value, dict) else value for key, value in TINY.items()}
 SETTINGS |= {"latent_dim": [1, 2], "snr": [1, 10], "train": SETTINGS["train"] | {"steps": 10, "repeats": 1}}

@@ -30,6 +30,8 @@ SETTINGS: dict[str, Any] = {
     "latent_dim": [1],
     "snr": [1, 100],
 }
+pytestmark = pytest.mark.slow
+
 COLUMNS = r"(ae|snr_vae.*)\..*|.*/.*|.*\.lock|Created"
 CODECS = Path("data", "codecs.safetensors")
 GRID = ["train_vae", "evaluate", "render"]
@@ -531,34 +533,3 @@ def test_a_sweep_without_the_queue_is_refused_and_changes_nothing(repository: Re
 def test_a_misspelt_parameter_is_refused_and_changes_nothing(repository: Repository) -> None:
     assert "snrr" in repository.run("dvc", "exp", "run", "-S", "snrr=10", fails=True)
     assert repository.run("git", "status", "--porcelain") == ""
-
-
-def test_nothing_to_do_costs_hardly_more_than_an_empty_pipeline(
-    repository: Repository, tmp_path: Path
-) -> None:
-    count = len(yaml.safe_load((repository.path / "dvc.yaml").read_text())["stages"])
-    empty = Repository(tmp_path)
-    empty.run("git", "init", "-q")
-    empty.run("dvc", "init", "-q")
-    stages = {f"s{index}": {"cmd": "true"} for index in range(count)}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    (tmp_path / "one").write_text("")
-    for stage in stages.values():
-        stage["deps"] = ["one"]  # type: ignore[assignment]
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    empty.run("dvc", "repro", "-q")
-
-    def spent() -> float:
-        """Seconds of a core that child processes took so far: other tests run beside this one."""
-        times = os.times()
-        return times.children_user + times.children_system
-
-    def seconds(one: Repository) -> float:
-        start = spent()
-        assert one.stages_run("dvc", "repro") == []
-        return spent() - start
-
-    times = [(seconds(repository), seconds(empty)) for _ in range(4)]
-    ours, theirs = (min(column) for column in zip(*times, strict=True))
-    print(f"nothing to do: {ours:.2f} s; an empty pipeline: {theirs:.2f} s")
-    assert ours - theirs < 0.5
