@@ -1,1 +1,6 @@
 """The pipeline's stages, one module each: read, call snrvae, write."""
+
+import os
+
+# Matplotlib reads a user's settings on import, and fails at a file or a backend that it cannot read.
+os.environ |= {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}
