@@ -1,4 +1,8 @@
-"""A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line."""
+"""A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line.
+
+Nothing here waits for ever: a wait for a process ends when the process does, or kills it after a minute. If
+anything else takes minutes, the tests end with the stack of every thread.
+"""
 
 import faulthandler
 import json
@@ -49,35 +53,42 @@ ENDLESS = 300_000  # steps of minutes, with records seconds apart, at which a bl
 
 @pytest.fixture(autouse=True)
 def _stacks_of_what_hangs() -> Iterator[None]:
-    """Many processes wait for one another here: where one waits for ever, every thread's stack says so."""
     faulthandler.dump_traceback_later(240, exit=True, file=sys.__stderr__)
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager
-def dask(*arguments: str, folder: Path = ROOT, packages: Path | None = None) -> Iterator[None]:
+def dask(
+    *arguments: str, folder: Path = ROOT, packages: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m dask` with these arguments in a folder; it and its children end with the context."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(packages or "")}
     command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            yield
+            yield process
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
 
 
 @contextmanager
 def scheduler(into: Path, **where: Path) -> Iterator[str]:
     """The address of a scheduler that writes it into a folder."""
     file = into / "scheduler.json"
-    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file), **where):
+    options = "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    with dask("scheduler", *options, **where) as process:
         while not file.exists() or not file.read_text():
+            assert process.poll() is None
             time.sleep(0.05)
         yield json.loads(file.read_text())["address"]
 
 
-def worker(address: str, *options: str, **where: Path) -> AbstractContextManager[None]:
+def worker(address: str, *options: str, **where: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
     return dask("worker", address, "--host", "127.0.0.1", "--nthreads", "1", *options, **where)
 
 
@@ -155,11 +166,14 @@ def test_the_stage_trains_on_the_cluster_that_the_environment_names(address: str
             [sys.executable, *STAGE], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
         ) as run,
     ):
-        while not any(client.processing().values()):
-            assert run.poll() is None
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        _, error = run.communicate()
+        try:
+            while not any(client.processing().values()):
+                assert run.poll() is None
+                time.sleep(0.05)
+            run.send_signal(signal.SIGINT)
+            _, error = run.communicate(timeout=60)
+        finally:
+            run.kill()
         assert error == b"train_ae: interrupted; `dvc repro` runs it again\n"
         assert client.submit(sum, (1, 2), workers=list(client.processing())).result(timeout=60) == 3
 
