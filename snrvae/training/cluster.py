@@ -4,7 +4,9 @@ Dask trains a cell again whose worker died, on another one. Scheduler, workers a
 the same code on the same versions, and are held to it before anything is trained.
 """
 
+import asyncio
 import hashlib
+import logging
 import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import dask
 import numpy as np
-from distributed import Client, Future, KilledWorker, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, Security, as_completed, get_worker
+from distributed.comm.addressing import get_address_host_port
+from distributed.core import rpc
 from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
@@ -87,18 +91,45 @@ def connect(
     running cells end at their next record.
     Raises ValueError or OSError, in one line, where it cannot be reached, has no workers, or differs.
     """
+    _find_scheduler(address, patience)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # _check says it in a line
-        try:
-            client = Client(address, timeout=patience, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"{address}: no Dask scheduler answers there ({str(error).splitlines()[0]}); "
-                "start one: python -m dask scheduler"
-            ) from None
+        client = Client(address, timeout=patience, set_as_default=False)
     with client:
         _check(client, patience)
         yield Cluster(client, inputs, config)
+
+
+def _find_scheduler(address: str, patience: float) -> None:
+    """Raise ValueError for what is no address, ConnectionError if no scheduler listens there.
+
+    A client itself waits for ever for a word of what is no scheduler.
+    """
+    try:
+        get_address_host_port(address)
+    except Exception as error:
+        raise ValueError(
+            f"{address!r} is not a scheduler's address ({error}); expected one such as tcp://10.0.0.1:8786"
+        ) from None
+    logging.disable()  # Dask logs a traceback for each message that it cannot read
+    try:
+        kind = asyncio.run(asyncio.wait_for(_identify(address, 0.9 * patience), patience))
+    except Exception as error:  # whatever comes of bytes that are not Dask's
+        told = type(error) in (OSError, TypeError)  # no connection, TLS without a certificate
+        kind = str(error) if told else "what listens there does not speak Dask's protocol"
+    finally:
+        logging.disable(logging.NOTSET)
+    if kind != "Scheduler":
+        raise ConnectionError(
+            f"{address}: no Dask scheduler answers there ({kind}); start one: python -m dask scheduler"
+        )
+
+
+async def _identify(address: str, patience: float) -> str:
+    """The kind of Dask server that listens at an address: Scheduler, Worker or Nanny."""
+    arguments = Security().get_connection_args("client")
+    async with rpc(address, timeout=patience, connection_args=arguments) as server:
+        return str((await server.identity())["type"])
 
 
 def environment() -> dict[str, str]:

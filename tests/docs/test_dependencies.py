@@ -104,15 +104,17 @@ def outputs_of(entry: dict[str, list[str | dict[str, object]]]) -> list[str | di
 
 
 def test_package_files_hold_a_docstring_only() -> None:
-    """The two outermost also see to it that the class of the processor is chosen first."""
+    """The two outermost also see to what has to be set before a library is loaded."""
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("__init__.py")]
     folders = {path.parent for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert {file.parent for file in files} == folders
     for file in files:
         body = ast.parse(file.read_text()).body
-        imports = [ast.unparse(node) for node in body[1:]]
-        first = {ROOT / "snrvae": ["from snrvae import processor"], ROOT / "stages": ["import snrvae"]}
-        assert imports == first.get(file.parent, [])
+        code = [ast.unparse(node) for node in body[1:]]
+        first = {ROOT / "snrvae": ["from snrvae import processor"], ROOT / "stages": ["import os", "import snrvae"]}
+        expected = first.get(file.parent, [])
+        assert code[: len(expected)] == expected
+        assert all(line.startswith("os.environ |= ") for line in code[len(expected) :])
         assert ast.get_docstring(ast.Module(body, [])) is not None
 
 

@@ -158,7 +158,10 @@ def test_an_interrupt_ends_all_threads(wait: float) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", RUN], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
-        assert run.stdout.readline() == b"ready\n"
-        time.sleep(wait)
-        run.send_signal(signal.SIGINT)
-        assert run.communicate(timeout=60)[1] == b"interrupted\n"
+        try:
+            assert run.stdout.readline() == b"ready\n"
+            time.sleep(wait)
+            run.send_signal(signal.SIGINT)
+            assert run.communicate(timeout=60)[1] == b"interrupted\n"
+        finally:
+            run.kill()
