@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import peak, peers, scale, step, tables
 from benchmarks.setting import standard
+from stages import files
 
 
 def main() -> None:
@@ -30,8 +31,8 @@ def main() -> None:
         tables.step_section(step.measure(setting, 4 * rounds)),
     ]
     text = "\n\n".join(section.strip() for section in sections if section) + "\n"
-    print(text, end="")
-    Path("benchmarks/README.md").write_text(text)
+    files.show(text)
+    files.write(Path("benchmarks/README.md"), text)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ def fail(name: str, error: BaseException) -> NoReturn:
     sys.exit("\n".join(f"{name}: {line}" for line in lines))
 
 
+def show(text: str) -> None:
+    """Print a text, with ? for what the output's encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="")
+
+
 def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
     """The content of a file. Raises ValueError that names the file where it cannot be had."""
     return stream(path, lambda file: decode(file.read()))
