@@ -24,12 +24,11 @@ from numba.core.caching import (
 )
 from numba.core.registry import cpu_target
 
-from snrvae.settings.cache import VARIABLE
+from snrvae.settings.cache import VARIABLE, seal, unseal
 from snrvae.settings.cache import folder as user_folder
 
 # A kernel contains those of other modules that it calls: what is kept belongs to the folder as a whole.
 _CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-_DIGEST = hashlib.sha256().digest_size
 _LOG = logging.getLogger(__name__)
 
 
@@ -88,10 +87,10 @@ class _Checked(IndexDataCacheFile):
             _LOG.warning("%s: cannot be written (%s): each run compiles", self._index_path, error.strerror)
 
     def _load_index(self) -> dict[object, str]:
-        return super()._load_index() if _sound(Path(self._index_path)) else {}
+        return super()._load_index() if _sound(self._index_path) else {}
 
     def _load_data(self, name: str) -> object:
-        if not _sound(Path(self._data_path(name))):
+        if not _sound(self._data_path(name)):
             raise FileNotFoundError
         return super()._load_data(name)
 
@@ -99,23 +98,22 @@ class _Checked(IndexDataCacheFile):
     def _open_for_write(self, filepath: str) -> Iterator[IO[bytes]]:
         content = io.BytesIO()
         yield content
-        data = content.getvalue()
         with super()._open_for_write(filepath) as file:
-            file.write(data + _digest(Path(filepath), data))  # unpickling leaves what follows the pickle
+            file.write(seal(_name(filepath), content.getvalue()))  # unpickling leaves what follows the pickle
 
 
-def _digest(path: Path, data: bytes) -> bytes:
-    """A digest of a file's name, which says whose code it is, and of its content."""
-    return hashlib.sha256("/".join(path.parts[-2:]).encode() + data).digest()
+def _name(path: str) -> str:
+    """Whose code a file is."""
+    return "/".join(Path(path).parts[-2:])
 
 
-def _sound(path: Path) -> bool:
-    """Whether a file is there and fits its digest."""
+def _sound(path: str) -> bool:
+    """Whether a file is there, whole and what its name says."""
     try:
-        data = path.read_bytes()
+        unseal(_name(path), Path(path).read_bytes())
     except OSError:
         return False
-    if data[-_DIGEST:] != _digest(path, data[:-_DIGEST]):
-        _LOG.warning("%s: damaged or foreign; it is made again", path)
+    except ValueError as error:
+        _LOG.warning("%s: %s; it is made again", path, error)
         return False
     return True
