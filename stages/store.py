@@ -17,6 +17,7 @@ from pathlib import Path
 from snrvae.settings import cache
 
 ENTRIES, COMPILED = "entries", "compiled"  # folders in the cache folder
+TEMPORARY = ".part"
 BOUND = "SNRVAE_CACHE_GB"
 DEFAULT = 2.0
 ROOM = 0.9  # of the bound, that is left full when it was exceeded: the next entry has room
@@ -49,15 +50,17 @@ class Store(MutableMapping[str, bytes]):
     def __setitem__(self, name: str, data: bytes) -> None:
         if self._folder is None:
             return
-        temporary = self._folder / f"{name}.{uuid.uuid4().hex}.part"
+        temporary = self._folder / f"{name}.{uuid.uuid4().hex}{TEMPORARY}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(self._folder / name)
             self._bind(len(data))
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 temporary.unlink()
+            if not isinstance(error, OSError):
+                raise
             self._report(error)
 
     def __delitem__(self, name: str) -> None:
@@ -133,11 +136,12 @@ def main() -> None:
         sys.exit(f"nothing is kept: {cache.VARIABLE} is {cache.OFF}, or there is no home")
     kinds: dict[str, list[int]] = defaultdict(list)
     for entry in open_store().files():
-        kinds[entry.name.partition("-")[0]].append(entry.stat().st_size)
+        kind = "unfinished" if entry.name.endswith(TEMPORARY) else entry.name.partition("-")[0]
+        kinds[kind].append(entry.stat().st_size)
     kinds["compiled"] = [path.stat().st_size for path in (folder / COMPILED).rglob("*") if path.is_file()]
     print(folder)
     for kind, sizes in sorted(kinds.items()):
-        print(f"{kind:10}{len(sizes):8} files{sum(sizes) / 1e6:10.1f} MB")
+        print(f"{kind:12}{len(sizes):8} files{sum(sizes) / 1e6:10.1f} MB")
     if clear:
         for part in filter(Path.exists, (folder / ENTRIES, folder / COMPILED)):
             shutil.rmtree(part)
