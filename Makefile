@@ -32,10 +32,10 @@ compare: $(VENV)/.run
 	@python -m stages.compare $(REVS)
 
 bench: $(BENCH)/.run
-	$(BENCH)/bin/python -m benchmarks
+	SNRVAE_CACHE=off $(BENCH)/bin/python -m benchmarks
 
 models: $(VENV)/.run
-	python -m benchmarks.models
+	SNRVAE_CACHE=off python -m benchmarks.models
 
 $(VENV)/.run: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'

@@ -10,7 +10,7 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import psutil
 
-from snrvae.settings import memory, params
+from snrvae.settings import cache, memory, params
 from snrvae.settings.params import Params
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
@@ -23,11 +23,11 @@ TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
 INTERRUPTED = 130  # what shells take for the end by Ctrl-C
 
 
-def run(stage: Callable[..., None]) -> None:
+def run(stage: Callable[..., None], stored: bool = False) -> None:
     """Call a stage with the checked settings and the paths of its command line.
 
     What a person can put right ends the process with a line per fault and exit code 1, an interrupt
-    (Ctrl-C) with a line and exit code 130.
+    (Ctrl-C) with a line and exit code 130. `stored` says that the stage puts what is done into the store.
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     try:
@@ -38,7 +38,9 @@ def run(stage: Callable[..., None]) -> None:
         if not _interrupted(error):
             fail(name, error)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
-        print(f"{name}: interrupted; `dvc repro` runs it again", file=sys.stderr)
+        kept = stored and cache.folder() is not None
+        again = "goes on, without the cells that are done" if kept else "runs it again"
+        print(f"{name}: interrupted; `dvc repro` {again}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -1,5 +1,8 @@
 """What several test files share: seeded property tests, small splits, a grid trained on them in a second."""
 
+from tests import apart  # noqa: F401 - before Numba is loaded
+
+# isort: split
 import signal
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -6,7 +6,7 @@ device.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
@@ -19,12 +19,12 @@ from snrvae.codecs.losses import Losses, Weights, loss
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
-from snrvae.training import batches
+from snrvae.training import batches, processor
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import Recorder
 from snrvae.training.schedule import schedule
-from snrvae.training.trainer import Progress, Trained, Trainer
+from snrvae.training.trainer import Made, Progress, Trained, Trainer
 
 State = dict[str, Tensor]
 
@@ -35,13 +35,15 @@ class Autograd(Trainer):
     def __init__(self, inputs: Points, config: TrainConfig, device: str = "cpu"):
         self._inputs, self._config, self._device = inputs, config, device
 
-    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
-        """Each cell trained, in the order given, which has cells of one shape together."""
-        torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
-        try:
-            return [done for group in grid.groups(cells) for done in self._fit(group, progress)]
-        finally:
-            torch.set_flush_denormal(False)
+    def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
+        """The cells of one shape after those of another."""
+        for group in grid.groups(cells):
+            torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
+            try:
+                trained = self._fit(group, progress)
+            finally:
+                torch.set_flush_denormal(False)
+            yield from ((one, processor.kind()) for one in trained)
 
     def _fit(self, cells: tuple[Cell, ...], progress: Progress) -> list[Trained]:
         train, config = self._config.train, self._config

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -26,10 +26,11 @@ from threadpoolctl import threadpool_limits
 from snrvae.codecs import files
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
+from snrvae.training import processor
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History
-from snrvae.training.trainer import Progress, StoppedError, Trained, Trainer
+from snrvae.training.trainer import Made, Progress, StoppedError, Trainer
 
 PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
@@ -51,8 +52,8 @@ class Cluster(Trainer):
             self._inputs: Future[Points] = client.submit(np.asarray, inputs, pure=False)
         client.replicate(self._inputs)
 
-    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
-        """Each cell trained, in the order given; `progress` hears of a cell when it is done.
+    def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
+        """Each cell as it comes from a worker; `progress` hears of it then.
 
         Raises ConnectionError where the scheduler is lost, ChildProcessError where a cell's workers die.
         """
@@ -64,13 +65,12 @@ class Cluster(Trainer):
             expected=environment(),
             pure=False,
         )
-        trained: dict[object, Trained] = {}
         try:
             for future in as_completed(futures, loop=self._client.loop):
-                data, history = future.result()
+                data, history, made_on = future.result()
                 (codec,) = files.from_bytes(data).values()
-                trained[future.key] = codec, history
                 progress(self._config.train.steps, float(history.losses[-1, 0]))
+                yield (codec, history), made_on
         except CancelledError:
             raise ConnectionError(f"{_address(self._client)}: the scheduler is gone") from None
         except KilledWorker as error:
@@ -78,7 +78,11 @@ class Cluster(Trainer):
                 f"{_address(self._client)}: {error.allowed_failures + 1} workers died at the same cell, "
                 f"the last one {error.last_worker.address} (out of memory?)"
             ) from None
-        return [trained[future.key] for future in futures]
+
+    @property
+    def processors(self) -> list[str]:
+        """The kinds of processors that workers have now."""
+        return sorted(set(self._client.run(processor.kind).values()))
 
 
 @contextmanager
@@ -170,8 +174,8 @@ def _address(client: Client) -> str:
 
 def _train(
     cell: Cell, inputs: Points, config: TrainConfig, expected: Mapping[str, str]
-) -> tuple[bytes, History]:
-    """A cell trained on a worker, its codec as bytes: plain data between machines."""
+) -> tuple[bytes, History, str]:
+    """A cell trained on a worker, and on which kind: its codec as bytes, plain data between machines."""
     worker = get_worker()
     _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
     task = worker.state.tasks[worker.get_current_task()]
@@ -182,4 +186,4 @@ def _train(
 
     with threadpool_limits(1):
         codec, history = engine.fit(cell, inputs, config, progress)
-    return files.to_bytes({cell.name: codec}), history
+    return files.to_bytes({cell.name: codec}), history, processor.kind()

@@ -111,7 +111,10 @@ def test_package_files_hold_a_docstring_only() -> None:
     for file in files:
         body = ast.parse(file.read_text()).body
         code = [ast.unparse(node) for node in body[1:]]
-        first = {ROOT / "snrvae": ["from snrvae import processor"], ROOT / "stages": ["import os", "import snrvae"]}
+        first = {
+            ROOT / "snrvae": ["from snrvae import processor"],
+            ROOT / "stages": ["import os", "import snrvae"],
+        }
         expected = first.get(file.parent, [])
         assert code[: len(expected)] == expected
         assert all(line.startswith("os.environ |= ") for line in code[len(expected) :])
