@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# with it, Python finds no module in this folder
+unexport PYTHONSAFEPATH
 
 .PHONY: repro test test-all check compare bench models lock
 

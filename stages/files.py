@@ -8,9 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
-import psutil
-
-from snrvae.settings import cache, memory, params
+from snrvae.settings import cache, machine, memory, params
 from snrvae.settings.params import Params
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
@@ -32,7 +30,8 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     try:
         settings = read(PARAMS, _settings)
-        memory.check(settings, name.rpartition(".")[2], _cores(), psutil.virtual_memory().available)
+        cores = machine.cores()
+        memory.check(settings, name.rpartition(".")[2], cores, *machine.free_memory(cores))
         stage(settings, *map(Path, sys.argv[1:]))
     except (KeyboardInterrupt, ValueError, OSError, MemoryError) as error:
         if not _interrupted(error):
@@ -102,12 +101,6 @@ def write(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError):
             raise OSError(f"{path}: cannot be written ({error.strerror})") from None
         raise
-
-
-def _cores() -> int:
-    """Processes that a stage would train or measure in: PyTorch's count of threads, without PyTorch."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
 
 
 def _settings(data: bytes) -> Params:

@@ -33,14 +33,18 @@ LEAST: dict[str, Any] = {  # what may be lowered, and how far
 Shapes = list[tuple[int, int]]  # latent_dim and the encoder's outputs for each latent dimension
 
 
-def check(params: Params, stage: str, cores: int, available: float) -> None:
-    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all."""
+def check(params: Params, stage: str, cores: int, available: float, limit: str = "") -> None:
+    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all.
+
+    limit  what leaves no more, if it is not the machine
+    """
     need = estimate(params, stage, cores)
     if need > available:
         lower = min(LEAST, key=lambda key: estimate(_lowered(params, key), stage, cores))
+        within = f" within {limit}; raise that, or" if limit else ";"
         raise ValueError(
             f"params.yaml: {lower}: the run needs about {_gigabytes(need)} GB of memory, "
-            f"but {_gigabytes(available)} GB are free; lower it"
+            f"but {_gigabytes(available)} GB are free{within} lower it"
         )
 
 
