@@ -55,7 +55,7 @@ class Store(MutableMapping[str, bytes]):
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(self._folder / name)
-            self._bind(len(data))
+            self._bind(name, len(data))
         except BaseException as error:
             with suppress(OSError):
                 temporary.unlink()
@@ -78,12 +78,12 @@ class Store(MutableMapping[str, bytes]):
         """Every file, with what a process that was killed left of one."""
         if self._folder is None:
             return []
-        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+        with suppress(OSError), os.scandir(self._folder) as entries:
             return [entry for entry in entries if entry.is_file()]
         return []
 
-    def _bind(self, more: int) -> None:
-        """Count what was written, and make room if it is too much."""
+    def _bind(self, name: str, more: int) -> None:
+        """Count what was written under a name, and make room beside it if it is too much."""
         if self._size is None:
             self._size = sum(status.st_size for _, status in self._by_use())
         else:
@@ -91,9 +91,11 @@ class Store(MutableMapping[str, bytes]):
         if self._size > self._bound:
             by_use = self._by_use()
             self._size = sum(status.st_size for _, status in by_use)
-            for path, status in by_use[:-1]:  # the last is what was just written
+            for path, status in by_use:
                 if self._size <= ROOM * self._bound:
                     break
+                if Path(path).name == name:  # clocks may say that it is old
+                    continue
                 with suppress(OSError):
                     Path(path).unlink()
                     self._size -= status.st_size

@@ -6,5 +6,7 @@ The compiled step, which is kept by its code, lies in the checkout. Numba reads 
 import os
 from pathlib import Path
 
+COMPILED = Path(__file__).with_name("__pycache__") / "compiled"
+
 os.environ["SNRVAE_CACHE"] = "off"
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).with_name("__pycache__") / "compiled")
+os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)

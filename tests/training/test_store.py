@@ -345,6 +345,7 @@ def test_the_rooms_are_those_that_training_depends_on() -> None:
     assert listed == set(store.ROOMS)
 
 
+@pytest.mark.slow
 def test_no_edit_of_a_thousand_hits_wrongly(copied: Path) -> None:
     """Bytes flipped, inserted and deleted, lines moved within and between files, files renamed and added."""
     chance, seen = random.Random(0), {cache.code(store.ROOMS)}
