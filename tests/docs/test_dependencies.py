@@ -49,7 +49,8 @@ def closure(file: str) -> frozenset[str]:
     while waiting:
         current = waiting.pop()
         seen.add(current)
-        waiting |= imported(current) - seen
+        packages = {str(folder / "__init__.py") for folder in Path(current).parents if folder.name}
+        waiting |= (imported(current) | packages) - seen
     return frozenset(seen)
 
 
