@@ -29,13 +29,14 @@ hypothesis.settings.load_profile("seeded")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
+LONGEST = ("test_pipeline.py", "test_dvc.py", "test_extending.py", "test_interruptions.py")
 
 MakeConfig = Callable[..., TrainConfig]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would keep one core busy and the others waiting."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The longest files first: begun last, one would keep a core busy and the others waiting."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
