@@ -10,11 +10,19 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # with it, Python finds no module in this folder
 unexport PYTHONSAFEPATH
 
-.PHONY: repro test test-all check compare bench models lock
+.NOTPARALLEL:
+.PHONY: python clone repro test test-all check compare bench models lock
 
-repro: $(VENV)/.run
+repro: clone $(VENV)/.run
 	python -m stages.check
 	dvc repro
+
+# what a person should know before gigabytes are installed
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+
+clone: python
+	@$(PYTHON) stages/clone.py
 
 # a core for each worker
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -39,8 +47,7 @@ bench: $(BENCH)/.run
 models: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.models
 
-$(VENV)/.run: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+$(VENV)/.run: requirements.lock | python
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	touch $@

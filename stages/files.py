@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
@@ -29,13 +29,13 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
     try:
-        settings = read(PARAMS, _settings)
+        settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
         cores = machine.cores()
         memory.check(settings, name.rpartition(".")[2], cores, *machine.free_memory(cores))
         stage(settings, *map(Path, sys.argv[1:]))
     except (KeyboardInterrupt, ValueError, OSError, MemoryError) as error:
         if not _interrupted(error):
-            fail(name, error)
+            fail(name, error, _left_behind())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
         kept = stored and cache.folder() is not None
         again = "goes on, without the cells that are done" if kept else "runs it again"
@@ -48,10 +48,18 @@ def _interrupted(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
 
 
-def fail(name: str, error: BaseException) -> NoReturn:
-    """End the process with the error's lines, each behind the stage's name."""
+def fail(name: str, error: BaseException, advice: Sequence[str] = ()) -> NoReturn:
+    """End the process with the lines of error and advice, each behind the stage's name."""
     lines = str(error).splitlines() or [type(error).__name__]
-    sys.exit("\n".join(f"{name}: {line}" for line in lines))
+    sys.exit("\n".join(f"{name}: {line}" for line in [*lines, *advice]))
+
+
+def _left_behind() -> list[str]:
+    """A line if the stage is part of a `dvc exp run` in the workspace: it leaves its settings there."""
+    experiment, root = os.environ.get("DVC_EXP_NAME"), os.environ.get("DVC_ROOT", "")
+    if not experiment or Path(root).resolve() != Path.cwd():
+        return []
+    return ["the experiment's settings stay in params.yaml; docs/troubleshooting.md says how to go back"]
 
 
 def show(text: str) -> None:
@@ -101,12 +109,3 @@ def write(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError):
             raise OSError(f"{path}: cannot be written ({error.strerror})") from None
         raise
-
-
-def _settings(data: bytes) -> Params:
-    try:
-        return params.from_yaml(data.decode())
-    except ValueError as error:
-        # after a failed `dvc exp run --set-param` the wrong value is still in the file
-        back = "(to put the file back: touch params.yaml && git checkout params.yaml)"
-        raise ValueError("\n".join(f"{line} {back}" for line in str(error).splitlines())) from None

@@ -106,6 +106,7 @@ def markdown(
         column=glossary.of_run(source, params.conditional),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
+        restarts=len(cells),
         escape=_escape(metrics),
         **_tables(rows, noise, params.conditional),
         noise=noise,
