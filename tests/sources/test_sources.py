@@ -354,7 +354,7 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
     assert "face" not in text.replace("surface", "")
     assert ("surface" in text) is (source.distance is not None)
     page = (runs[name] / "reports" / "report.html").read_text()
-    head, tail = page[: page.index("<script")], page[page.index("<noscript") :]
+    head, tail = page[: page.index("<script")], page[page.index("</footer>") :]
     assert f"Take a point drawn from {escape(source.title)}." in head
     shown = (head + tail[: tail.index("<script")]).replace(str(escape(source.title)), "")
     assert "cube" not in shown
