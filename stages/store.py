@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from snrvae.settings import cache
 
@@ -33,6 +34,7 @@ class Store(MutableMapping[str, bytes]):
     def __init__(self, folder: Path | None, bound: float = DEFAULT * 1e9):
         self._folder, self._bound = folder, bound
         self._size: int | None = None  # bytes, once something is written
+        self._lock = Lock()  # cells are measured in threads
         self._silent = folder is None
 
     def __getitem__(self, name: str) -> bytes:
@@ -55,7 +57,8 @@ class Store(MutableMapping[str, bytes]):
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(self._folder / name)
-            self._bind(name, len(data))
+            with self._lock:
+                self._bind(name, len(data))
         except BaseException as error:
             with suppress(OSError):
                 temporary.unlink()

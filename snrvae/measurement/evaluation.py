@@ -5,7 +5,7 @@ difference lies far below the six digits that a table has.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,8 @@ from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import density, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
+from snrvae.measurement.samples import LATENTS, POINTS
+from snrvae.measurement.store import Kept
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources import dataset
@@ -56,31 +58,54 @@ def evaluate(
     lines: Tangents,
     seed: int,
     threads: int,
+    entries: MutableMapping[str, bytes],
 ) -> Evaluation:
     """Measure every codec, each on one core whatever runs beside it, and the selected ones in full.
 
-    lines  certified below R(D): the source's, or for conditional codecs that of what a label leaves open
+    entries  what was measured before, by name; what was not is put into it
+    lines    certified below R(D): the source's, or for conditional codecs that of what a label leaves open
     """
     test, validation = splits["test"], splits["validation"]
+    kept = Kept(entries, splits, source, lines, seed)
+
+    def measured(codec: Codec) -> CodecMetrics:
+        return kept.find("codec", codec, CodecMetrics, partial(measure, codec, validation, test, seed))
+
+    def job(what: str, cell: Cell, record: type[Any], function: Callable[..., Any], *given: Any) -> Any:
+        return partial(kept.find, what, codecs[cell], record, partial(function, codecs[cell], *given, seed))
+
     torch.set_num_threads(1)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        ideal = numpy_stream(seed, "ideal samples")
-        compared = pool.submit(generation.reference, source, test.points, ideal)
-        results = list(pool.map(lambda codec: measure(codec, validation, test, seed), codecs.values()))
+        first = partial(_compared, source, test, seed)
+        compared = pool.submit(kept.find, "reference", None, _Compared, first)
+        results = list(pool.map(measured, codecs.values()))
         selected = select(results)
-        reference = compared.result()
+        reference = generation.Reference(source, test.points, *vars(compared.result()).values())
         uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
         noisy = [result for result in selected if result.kl_bits is not None]
         jobs: list[Callable[[], Any]] = [
-            *(partial(generate_fitted, codecs[c], splits["train"], reference, seed) for c in uniform),
-            *(partial(generate, codecs[r.cell], reference, seed) for r in selected),
-            *(partial(limit, codecs[r.cell], r, test, lines, seed) for r in noisy),
+            *(job("fitted", c, Generation, generate_fitted, splits["train"], reference) for c in uniform),
+            *(job("generated", r.cell, Generation, generate, reference) for r in selected),
+            *(job("limit", r.cell, Limit, limit, r, test, lines) for r in noisy),
         ]
         done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
         fitted = dict(zip(uniform, done, strict=False))
         generated = dict(zip((r.cell for r in selected), done, strict=False))
         limits = dict(zip((r.cell for r in noisy), done, strict=True))
     return Evaluation(results, selected, generated, fitted, limits)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is computed of generation's reference."""
+
+    radius: NDArray[np.floating]
+    ideal: NDArray[np.floating]
+
+
+def _compared(source: Source, test: Split, seed: int) -> _Compared:
+    made = generation.reference(source, test.points, numpy_stream(seed, "ideal samples"))
+    return _Compared(made.radius, made.ideal)
 
 
 def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMetrics:
@@ -101,9 +126,9 @@ def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMet
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),
-        first.latents,
-        first.reconstructed,
-        first.noise_share,
+        first.latents[:LATENTS],
+        first.reconstructed[:POINTS],
+        None if first.noise_share is None else first.noise_share[:LATENTS],
     )
 
 
@@ -156,7 +181,7 @@ def _judge(codec: Codec, draws: Sequence[Tensor], reference: generation.Referenc
         measures.estimate(np.array(ratios)),
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
-        clouds[0],
+        clouds[0][:POINTS],
         conditional(clouds, asked, source.faces) if classes and source.faces else None,
     )
 

@@ -23,7 +23,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CodecMetrics:
-    """A cell on held-out points; its latents z [n, d] and reconstructions [n, 3] of the test points.
+    """A cell on held-out points; with z [n, d] and reconstructions [n, 3] of the first test points.
 
     noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
     """
@@ -53,7 +53,7 @@ class ConditionalGeneration:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from random latents, against the source's exact law; one draw's points [n, 3].
+    """What a cell decodes from random latents, against the source's exact law; the first points [n, 3].
 
     None: distances if the source has no surface, the error if it has no faces, and `conditional`, for faces
     drawn at random, unless the cell is conditional.

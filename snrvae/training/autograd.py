@@ -16,10 +16,10 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Losses, Weights, loss
-from snrvae.settings import grid
+from snrvae.settings import fingerprint, grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
-from snrvae.training import batches, processor
+from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import Recorder
@@ -43,7 +43,7 @@ class Autograd(Trainer):
                 trained = self._fit(group, progress)
             finally:
                 torch.set_flush_denormal(False)
-            yield from ((one, processor.kind()) for one in trained)
+            yield from ((one, fingerprint.kind()) for one in trained)
 
     def _fit(self, cells: tuple[Cell, ...], progress: Progress) -> list[Trained]:
         train, config = self._config.train, self._config

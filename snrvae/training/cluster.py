@@ -24,9 +24,9 @@ from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
 from snrvae.codecs import files
+from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
-from snrvae.training import processor
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History
@@ -82,7 +82,7 @@ class Cluster(Trainer):
     @property
     def processors(self) -> list[str]:
         """The kinds of processors that workers have now."""
-        return sorted(set(self._client.run(processor.kind).values()))
+        return sorted(set(self._client.run(fingerprint.kind).values()))
 
 
 @contextmanager
@@ -186,4 +186,4 @@ def _train(
 
     with threadpool_limits(1):
         codec, history = engine.fit(cell, inputs, config, progress)
-    return files.to_bytes({cell.name: codec}), history, processor.kind()
+    return files.to_bytes({cell.name: codec}), history, fingerprint.kind()

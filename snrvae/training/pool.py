@@ -10,9 +10,9 @@ from threading import Event, Lock
 
 from threadpoolctl import threadpool_limits
 
+from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
-from snrvae.training import processor
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from snrvae.training.trainer import Made, Progress, StoppedError, Trained, Trainer
@@ -41,7 +41,7 @@ class Pool(Trainer):
             futures = [executor.submit(fit, cell) for cell in cells]
             try:
                 for future in as_completed(futures):
-                    yield future.result(), processor.kind()
+                    yield future.result(), fingerprint.kind()
             except BaseException:
                 stop.set()
                 executor.shutdown(wait=False, cancel_futures=True)

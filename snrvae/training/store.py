@@ -17,11 +17,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from snrvae.codecs import files
-from snrvae.settings import cache, grid
+from snrvae.settings import cache, fingerprint, grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Points
-from snrvae.training import processor
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History, Recorder
 from snrvae.training.trainer import Trained
@@ -92,7 +91,7 @@ class Kept:
             "inputs": self._inputs,
             "code": _CODE,
             "processor": made_on,
-            "device": processor.device(config.train.engine),
+            "device": fingerprint.device(config.train.engine),
         }
         return f"{KIND}-{hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()}"
 

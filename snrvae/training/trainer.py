@@ -5,9 +5,8 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from snrvae.codecs.codec import Codec
-from snrvae.settings import grid
+from snrvae.settings import fingerprint, grid
 from snrvae.settings.grid import Cell
-from snrvae.training import processor
 from snrvae.training.history import History
 
 Progress = Callable[[int, float], None]  # (cell-steps done since the last call, their mean mse)
@@ -41,7 +40,7 @@ class Trainer(ABC):
     @property
     def processors(self) -> list[str]:
         """The kinds of processors on which cells are trained."""
-        return [processor.kind()]
+        return [fingerprint.kind()]
 
     @abstractmethod
     def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:

@@ -15,13 +15,13 @@ import safetensors.numpy
 import yaml
 from conftest import MakeConfig, draw_splits
 
-from snrvae.settings import cache
+from snrvae.settings import cache, fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Points, Split
-from snrvae.training import processor, store
+from snrvae.training import store
 from snrvae.training.autograd import Autograd
 from snrvae.training.config import DivergedError, TrainConfig
 from snrvae.training.pool import Pool
@@ -170,22 +170,22 @@ def test_of_cells_that_are_trained_together_all_or_none_are_found(inputs: Points
 
 
 def test_threads_and_device_count_for_engines_that_train_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = processor.device("torch")
+    one = fingerprint.device("torch")
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
-    assert processor.device("torch") != one
-    assert processor.device("compiled") == []
+    assert fingerprint.device("torch") != one
+    assert fingerprint.device("compiled") == []
 
 
 @pytest.mark.parametrize("name", ["MKL_CBWR", "OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "ATEN_CPU_CAPABILITY"])
 def test_a_setting_of_the_libraries_makes_another_kind_of_processor(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = processor.kind.__wrapped__()
+    one = fingerprint.kind.__wrapped__()
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
-    assert processor.kind.__wrapped__() == one
+    assert fingerprint.kind.__wrapped__() == one
     monkeypatch.setenv(name, "other")
-    assert processor.kind.__wrapped__() != one
+    assert fingerprint.kind.__wrapped__() != one
 
 
 def test_the_kinds_of_a_clusters_workers_are_found(
