@@ -75,8 +75,7 @@ def test_what_is_kept_is_found_to_the_bit_and_nothing_is_measured_again(
         1 + 4 + 2 + 3 + 2,
     )  # reference, codecs, fitted, generated, limits
     for name in ("measure", "generate", "generate_fitted", "limit", "_compared"):
-        monkeypatch.delattr(evaluation, name)
-        monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("measured again"), raising=False)
+        monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("measured again"))
     counted, found = evaluate(some, splits, lines, entries)
     assert (counted.found, counted.written) == (12, 0)
     assert found == expected
@@ -95,13 +94,12 @@ def test_a_longer_grid_measures_what_is_new(
 
 
 def test_what_measures_follow_from_is_in_the_name(
-    full: tuple[Counted, bytes],
     some: dict[Cell, Codec],
     splits: dict[str, Split],
     lines: Tangents,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (cell, codec), *_ = some.items()
+    codec, other, *_ = some.values()
 
     def name(
         codec: Codec = codec,
@@ -121,7 +119,7 @@ def test_what_measures_follow_from_is_in_the_name(
     relabelled = replace(test, label=test.label[::-1].copy())
     names = [
         name(),
-        name(codec=some[[*some][1]]),
+        name(codec=other),
         name(splits=splits | {"test": moved}),
         name(splits=splits | {"test": relabelled}),
         name(splits=splits | {"test": splits["validation"], "validation": test}),
@@ -135,7 +133,6 @@ def test_what_measures_follow_from_is_in_the_name(
     monkeypatch.setattr(fingerprint, "kind", lambda: "other")
     names.append(name())
     assert len(set(names)) == len(names)
-    assert cell == codec.architecture.cell
 
 
 @pytest.mark.parametrize("kind", ["cut", "empty", "noise", "sealed noise", "fields", "arrays"])
@@ -169,4 +166,4 @@ def test_a_damaged_record_is_told_in_one_line_and_measured_again(
 def test_the_rooms_are_those_that_evaluate_depends_on() -> None:
     stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     listed = {dep.split("/")[1] for dep in stages["evaluate"]["deps"] if dep.startswith("snrvae/")}
-    assert listed == set(store.ROOMS)
+    assert listed == {*store.ROOMS, "processor.py"}
