@@ -37,6 +37,7 @@ def run(stage: Callable[..., None]) -> None:
         if not _interrupted(error):
             fail(name, error)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
+        sys.unraisablehook = lambda _: None  # nor add to it what was half made and cannot be deleted
         print(f"{name}: interrupted; `dvc repro` runs it again", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
