@@ -37,6 +37,7 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
         if not _interrupted(error):
             fail(name, error, _left_behind())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
+        sys.unraisablehook = lambda _: None  # nor add to it what was half made and cannot be deleted
         kept = stored and cache.folder() is not None
         again = "goes on, without the cells that are done" if kept else "runs it again"
         print(f"{name}: interrupted; `dvc repro` {again}", file=sys.stderr)

@@ -168,15 +168,26 @@ def test_a_stage_that_is_killed_leaves_every_file_old_or_new_and_whole(
 
 
 def test_an_interrupt_of_a_stage_in_a_terminal_is_one_line_and_exit_code_130(folder: Path) -> None:
+    settings = folder / "params.yaml"
+    settings.unlink()
+    os.mkfifo(settings)
     process = subprocess.Popen(
         [sys.executable, "-m", "stages.rate_distortion", str(LIMIT)],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(2.5)
+    writers: list[int] = []
+
+    def reads() -> bool:
+        with suppress(OSError):  # nobody reads yet
+            writers.append(os.open(settings, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writers) or process.poll() is not None
+
+    wait_for(reads)  # and then waits for what is written
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
+    _, told = process.communicate(timeout=60)
+    os.close(*writers)
     assert (process.returncode, told) == (130, "rate_distortion: interrupted; `dvc repro` runs it again\n")
 
 
@@ -282,9 +293,27 @@ files.run(generate)
 """
 
 
-def test_an_interrupt_is_told_as_one_where_what_it_breaks_off_fails_in_closing() -> None:
-    """An archive cannot be closed with a member open: its error stands in the interrupt's place."""
+HALF_MADE = """
+from stages import files
+
+class Grammar:
+    def __init__(self) -> None:
+        raise KeyboardInterrupt
+
+    def __del__(self) -> None:
+        self.expression
+
+def generate(*_: object) -> None:
+    Grammar()
+
+files.run(generate)
+"""
+
+
+@pytest.mark.parametrize("code", [BROKEN_OFF, HALF_MADE], ids=["in closing", "in deleting"])
+def test_an_interrupt_is_told_as_one_where_what_it_breaks_off_fails(code: str) -> None:
+    """An archive with a member open cannot be closed, nor an object that was half made be deleted."""
     done = subprocess.run(
-        [sys.executable, "-"], input=BROKEN_OFF, cwd=ROOT, text=True, check=False, capture_output=True
+        [sys.executable, "-"], input=code, cwd=ROOT, text=True, check=False, capture_output=True
     )
     assert (done.returncode, done.stderr) == (130, "-: interrupted; `dvc repro` runs it again\n")
