@@ -2,7 +2,7 @@
 
 The same shape in another unit or place gives the same bytes, as nearly as float64 allows. The statistics are
 those of the differences from one of the points, so that a place far from 0 costs no digit. And x' is rounded
-to multiples of one number: an error of float64 changes them more rarely than the fine steps of float32 near 0.
+to multiples of one number: an error of float64 crosses them more rarely than float32's fine steps near 0.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.polygons import Polygons
+from snrvae.sources.polygons import TRIANGLES, Polygons
 
 SCALARS = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
@@ -36,7 +36,7 @@ class Text:
         """`line` is the first of the body."""
         self.at = 0
         try:
-            self.numbers = np.array([float(word) for word in body.split()])
+            self.numbers = np.fromstring(body, sep=" ")
         except ValueError:
             raise ValueError(_no_number(body, line)) from None
 
@@ -144,6 +144,8 @@ def _columns(element: Element, reader: Text | Binary) -> Columns:
         if all(len(kind) == 1 for kind in kinds.values()):
             table = reader.table([kind for (kind,) in kinds.values()], element.count)
             return dict(zip(kinds, table, strict=True))
+        if element.count > TRIANGLES:
+            raise ValueError(f"{element.count} rows of {element.name}; at most {TRIANGLES} are possible")
         lists: dict[str, list[NDArray[Any]]] = {name: [] for name in kinds}
         for row in range(element.count):
             place = f"{element.name} {row + 1}"
@@ -186,4 +188,4 @@ def _no_number(body: bytes, first: int) -> str:
                 float(word)
             except ValueError:
                 return f"line {line}: {word[:40]!r} is no number"
-    raise AssertionError
+    return "the numbers after the header are not readable"
