@@ -1,6 +1,7 @@
 """Files of points as arrays and words: .npy, .npz and .csv. A header counts if the size agrees with it."""
 
 import csv
+import warnings
 import zipfile
 import zlib
 from array import array
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -78,8 +80,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 def _array(stream: IO[bytes], size: int, name: str) -> NDArray[Any]:
     """The array of a stream of `size` bytes: read after its header was found to describe these bytes."""
     try:
-        shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
-    except (KeyError, ValueError, *UNREADABLE) as error:
+        with warnings.catch_warnings(action="error"):  # of a header that has to be repaired
+            shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
+    except (KeyError, ValueError, TokenError, Warning, *UNREADABLE) as error:
         raise ValueError(f"{name} is no array of numbers ({error}); write it with numpy.save") from None
     if dtype.kind not in KINDS and not (name == "label" and dtype.kind in "US"):
         raise ValueError(f"{name} holds {dtype}; it must hold real numbers, such as float64")
@@ -189,7 +192,7 @@ def _numbers(row: list[str], line: int, labels: list[int]) -> list[float]:
         column = next(place for place, cell in enumerate(row) if not _is_number(cell))
         raise ValueError(
             f"row {line}, column {_column(column, labels)}: {row[column][:40]!r} is no number; "
-            "a column of words has the name label"
+            "columns are separated by commas, and one of words has the name label"
         ) from None
 
 
