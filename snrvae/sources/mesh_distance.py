@@ -12,7 +12,6 @@ Array = NDArray[np.float64]
 
 LEAF = 4  # pieces in a leaf
 LONG = 2  # a triangle is cut if it is longer than so many sides of a square of the mean area
-FLAT = 1e-10  # a triangle lower than this part of its longest side counts as its sides alone
 
 
 class Surface:
@@ -119,16 +118,16 @@ def _triangle(point: Array, triangle: Array) -> float:
     """Squared distance to a triangle: to its plane if that meets it straight below, or else to a side."""
     a, b, c = triangle
     normal = _cross(_minus(b, a), _minus(c, a))
-    squared, longest, inside = np.inf, 0.0, True
+    squared, inside = np.inf, True
     for start, end in ((a, b), (b, c), (c, a)):
         side, way = _minus(end, start), _minus(point, start)
         length = _dot(side, side)
         along = min(max(_dot(way, side) / length, 0.0), 1.0) if length > 0 else 0.0
         short = (way[0] - along * side[0], way[1] - along * side[1], way[2] - along * side[2])
-        squared, longest = min(squared, _dot(short, short)), max(longest, length)
+        squared = min(squared, _dot(short, short))
         inside = inside and _dot(_cross(side, way), normal) >= 0
     area = _dot(normal, normal)
-    if inside and area > (FLAT * longest) ** 2:
+    if inside and area > 0:
         return _dot(_minus(point, a), normal) ** 2 / area
     return squared
 

@@ -95,7 +95,6 @@ def _array(stream: IO[bytes], size: int, name: str) -> NDArray[Any]:
         )
     stream.seek(0)
     values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    stream.read()  # to its end, where an archive compares the checksum
     return values
 
 

@@ -102,10 +102,11 @@ def test_moments_are_those_of_samples() -> None:
 
 
 def test_moments_do_not_depend_on_the_place() -> None:
-    mean, covariance = mesh.moments(soup(40))
-    moved_mean, moved = mesh.moments(soup(40) + 2.0**20)
-    assert moved_mean == pytest.approx(mean + 2.0**20, abs=1e-8)
-    assert moved == pytest.approx(covariance, abs=1e-8)
+    triangles = np.rint(soup(40) * 2**20) / 2**20  # moved without an error
+    mean, covariance = mesh.moments(triangles)
+    moved_mean, moved = mesh.moments(triangles + 2.0**20)
+    assert moved_mean == pytest.approx(mean + 2.0**20, rel=1e-16, abs=0)
+    assert moved.tobytes() == covariance.tobytes()
 
 
 def test_the_distance_from_a_cube_is_that_of_the_cube() -> None:
@@ -133,6 +134,18 @@ def test_the_distance_is_the_least_over_the_hull_of_the_corners() -> None:
         for point in points
     ]
     assert Surface(triangles).distance(points) == pytest.approx(np.array(found), rel=1e-4)
+
+
+@pytest.mark.parametrize("height", [1e-9, 1e-11, 1e-13, 1e-15])
+def test_the_distance_from_a_sliver_is_that_from_its_longest_side(height: float) -> None:
+    rng = np.random.default_rng(int(-np.log10(height)))
+    start, end, across = rng.normal(size=(3, 3))
+    for part in np.linspace(0, 1, 11):
+        sliver = np.array([[start, start + part * (end - start) + height * across, end]])
+        points = start + 3 * rng.normal(size=(200, 3))
+        along = np.clip((points - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1)
+        side = np.linalg.norm(points - start - along[:, None] * (end - start), axis=1)
+        assert Surface(sliver).distance(points) == pytest.approx(side, abs=4 * height + 1e-9)
 
 
 def test_points_of_the_surface_have_no_distance() -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -281,6 +282,10 @@ FAULTS: dict[str, tuple[str | bytes, str]] = {  # a file, and what the message m
     "array.npz": (npy(POINTS), "not a readable .npz archive"),
     "truncated.npz": (npz(points=POINTS)[:-30], "not a readable .npz archive"),
     "damaged.npz": (npz(points=POINTS).replace(POINTS.tobytes(), POINTS[::-1].tobytes()), "Bad CRC"),
+    "checksum.npz": (
+        zipped("a.npy", npy(POINTS)).replace(zlib.crc32(npy(POINTS)).to_bytes(4, "little"), b"1234"),
+        "Bad CRC",
+    ),
     "several.npz": (npz(a=POINTS, b=POINTS), "holds a, b; one array must have the name `points`"),
     "label-alone.npz": (npz(label=POINTS), "holds no array"),
     "text.npz": (zipped("a.txt", b"1"), "holds no array"),
