@@ -118,8 +118,8 @@ def _evaluate(params: Params, cores: int) -> float:
         for noise in params.noise
     ]
     codecs = sum(repeats * snrs * 12 * _parameters(params, d, heads) for d, heads, snrs in shapes)
-    kept = sum(repeats * snrs * 4 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
-    at_work = PASS * 12 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
+    kept = sum(repeats * snrs * 8 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
+    at_work = PASS * 24 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
     at_work += data.test_points * (1800 + 8 * width + 120 * largest)
     at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
