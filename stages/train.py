@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 from tqdm import tqdm
 
@@ -15,6 +16,8 @@ from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
 from snrvae.training import config, engines, history
 from stages import files
+
+tqdm.set_lock(RLock())  # by itself it takes a semaphore of the system's, which an interrupt leaves behind
 
 
 def train(

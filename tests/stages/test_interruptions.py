@@ -301,10 +301,15 @@ LOST = {  # places where Python or a library does not pass on what an interrupt 
     "an object half made": """
     Grammar()
 """,
+    "a progress bar": """
+    multiprocessing.set_start_method("spawn")  # as on macOS and, from Python 3.14, everywhere
+    with train.tqdm(total=1, disable=None):
+        signal.raise_signal(signal.SIGINT)
+""",
 }
 STAGE = """
-import io, signal, weakref, zipfile
-from stages import files
+import io, multiprocessing, signal, weakref, zipfile
+from stages import files, train
 
 class Anchor:
     pass
