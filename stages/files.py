@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
@@ -28,25 +29,28 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
     (Ctrl-C) with a line and exit code 130. `stored` says that the stage puts what is done into the store.
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, partial(_interrupt, name, stored))
     try:
         settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
         cores = machine.cores()
         memory.check(settings, name.rpartition(".")[2], cores, *machine.free_memory(cores))
         stage(settings, *map(Path, sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, MemoryError) as error:
-        if not _interrupted(error):
-            fail(name, error, _left_behind())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
-        sys.unraisablehook = lambda _: None  # nor add to it what was half made and cannot be deleted
-        kept = stored and cache.folder() is not None
-        again = "goes on, without the cells that are done" if kept else "runs it again"
-        print(f"{name}: interrupted; `dvc repro` {again}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except (ValueError, OSError, MemoryError) as error:
+        fail(name, error, _left_behind())
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether it is an interrupt, or comes of one: what it breaks off may fail in closing."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
+def _interrupt(name: str, stored: bool, *_: object) -> NoReturn:
+    """End the process on the spot, as a kill does.
+
+    Libraries lose an exception that is raised in their callbacks and destructors, or make another of it.
+    """
+    start = "\n" if os.isatty(2) else ""  # the terminal's line may hold ^C or a progress bar
+    kept = stored and cache.folder() is not None
+    again = "goes on, without the cells that are done" if kept else "runs it again"
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{name}: interrupted; `dvc repro` {again}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def fail(name: str, error: BaseException, advice: Sequence[str] = ()) -> NoReturn:

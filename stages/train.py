@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 from tqdm import tqdm
 
@@ -20,6 +21,8 @@ from snrvae.training.store import Kept
 from snrvae.training.trainer import Trained
 from stages import files
 from stages.store import open_store
+
+tqdm.set_lock(RLock())  # by itself it takes a semaphore of the system's, which an interrupt leaves behind
 
 
 def train(
