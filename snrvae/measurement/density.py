@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 Array = NDArray[np.floating]
 
@@ -34,6 +33,8 @@ class Mixture:
 
 def fit(latents: Array, seed: int) -> Mixture:
     """The mixture that expectation–maximisation finds for latents [n, d], scaled to variance 1 before."""
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second that is spared if fits are kept
+
     scale = latents.std(0, dtype=np.float64)
     scale[scale == 0] = 1
     mixture = GaussianMixture(
