@@ -150,12 +150,14 @@ def ideal() -> Array:
     return generation.ideal_excesses(cube.SOURCE, np.random.default_rng(5))
 
 
+@pytest.mark.slow
 def test_the_excess_of_ideal_samples_has_one_distribution_whatever_their_size(ideal: Array) -> None:
     found = [generation.excess(surface_points(3000, seed), cube.SOURCE) for seed in range(200)]
     assert stats.ks_2samp(found, ideal).pvalue > 0.01
     assert abs(ideal.mean()) < 4 * stats.sem(ideal)
 
 
+@pytest.mark.slow
 def test_the_p_value_of_a_perfect_generator_is_uniform(ideal: Array) -> None:
     found = [
         generation.p_value(generation.excess(surface_points(1000, seed), cube.SOURCE), ideal)

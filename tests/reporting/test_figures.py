@@ -164,6 +164,7 @@ def test_a_users_own_settings_change_no_figure(split: Split) -> None:
         assert drawn() == expected
 
 
+@pytest.mark.slow
 def test_settings_that_matplotlib_cannot_read_keep_no_stage_from_starting(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_bytes(b"savefig.bbox: t\xffght")
     variables = {"MATPLOTLIBRC": str(tmp_path), "MPLCONFIGDIR": str(tmp_path), "MPLBACKEND": "nonsense"}

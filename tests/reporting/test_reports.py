@@ -183,6 +183,7 @@ def models() -> list[Codec]:
     return [model for model in found if model.architecture.cell.noise == "isotropic"]
 
 
+@pytest.mark.slow
 @needs_models
 def test_on_the_training_set_the_e_kl_is_its_closed_form(models: list[Codec]) -> None:
     points = dataset.from_bytes(cube.SOURCE, CUBE.read_bytes())["train"].points

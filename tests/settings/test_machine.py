@@ -123,11 +123,13 @@ def test_what_a_user_asks_for_counts_before_any_quota(
         assert machine.cores(tmp_path) == cores
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="has no affinity")
 def test_cores_are_those_that_a_process_may_run_on() -> None:
     assert printed("os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})", OMP_NUM_THREADS="") == "1 1\n"
 
 
+@pytest.mark.slow
 def test_a_stage_starts_no_more_threads_than_a_quota_allows() -> None:
     assert printed("machine.cpu_quota = lambda *_: 1", OMP_NUM_THREADS="") == "1 1\n"
     cores, _ = printed("machine.cpu_quota = lambda *_: 1", OMP_NUM_THREADS="3").split()
@@ -148,6 +150,7 @@ def run_python(code: str, **variables: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v is Linux's")
 @pytest.mark.parametrize("stage", ["check", "generate", "train_ae"])
 def test_a_stage_is_refused_in_one_line_under_a_tight_ulimit(stage: str) -> None:

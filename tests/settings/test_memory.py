@@ -116,6 +116,7 @@ def test_the_numbers_of_other_modules_are_theirs() -> None:
     assert (memory.FITTED, memory.COMPONENTS) == (density.POINTS, density.COMPONENTS)
 
 
+@pytest.mark.slow
 def test_a_stage_refuses_before_it_reads_or_writes(tmp_path: Path) -> None:
     tree = TREE | {"network": TREE["network"] | {"hidden_units": 2**29}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))

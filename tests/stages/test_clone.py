@@ -116,6 +116,8 @@ def test_a_download_without_git_is_told_before_anything_is_installed(
     shutil.rmtree(origin.path / ".git")
     for name in ("Makefile", "requirements.lock"):
         shutil.copy(ROOT / name, origin.path)
+    for name in ("MAKEFLAGS", "MAKELEVEL"):  # of a `make test` that runs this
+        monkeypatch.delenv(name, raising=False)
     printed = origin.run("make", "-j", "2", f"PYTHON={sys.executable}", fails=True)
     assert printed.startswith("clone: no git repository (a ZIP download?): ")
     assert not (origin.path / ".venv").exists()

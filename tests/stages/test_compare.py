@@ -102,6 +102,7 @@ def test_a_foreign_file_is_told_in_one_line_with_its_revision_and_name(
     assert not Path("compare").exists()
 
 
+@pytest.mark.slow
 def test_a_foreign_file_of_a_commit_ends_the_command_with_one_line(repository: Repository) -> None:
     files.write(repository.path / METRICS, "[1]")
     repository.run("git", "commit", "-q", "-a", "-m", "foreign")
@@ -122,6 +123,7 @@ def test_a_run_whose_cells_diverged_is_drawn_without_them(
     assert "| snr_vae.d2-snr10.mse | 0.02 | – |" in beside
 
 
+@pytest.mark.slow
 def test_without_a_name_it_says_what_is_missing(repository: Repository) -> None:
     printed = repository.run("python", "-m", "stages.compare", fails=True)
     assert printed.startswith("compare: names of experiments or commits are missing: make compare REVS=")
@@ -130,6 +132,7 @@ def test_without_a_name_it_says_what_is_missing(repository: Repository) -> None:
 # Repositories and terminals of every kind
 
 
+@pytest.mark.slow
 def test_a_project_in_a_folder_of_a_larger_repository_is_compared(
     repository: Repository, tmp_path: Path
 ) -> None:
@@ -143,6 +146,7 @@ def test_a_project_in_a_folder_of_a_larger_repository_is_compared(
     assert "| params.seed | 0 | 1 |" in inner.run("python", "-m", "stages.compare", "HEAD", "workspace")
 
 
+@pytest.mark.slow
 def test_a_partial_clone_gets_from_its_origin_what_it_compares(
     repository: Repository, tmp_path: Path
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_partial_clone_gets_from_its_origin_what_it_compares(
     assert "| params.seed | 0 | 1 |" in made.run("python", "-m", "stages.compare", "HEAD~1", "HEAD")
 
 
+@pytest.mark.slow
 def test_a_repository_of_another_user_is_told_in_one_line_with_the_way_out(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +176,7 @@ def commit(repository: Repository) -> None:
     repository.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-a", "-m", "one more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_every_terminal_shows_the_table(
     repository: Repository, encoding: str, monkeypatch: pytest.MonkeyPatch

@@ -196,6 +196,7 @@ def test_generate_writes_the_cube_and_says_nothing(folder: Path) -> None:
     assert data == dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=5))
 
 
+@pytest.mark.slow
 def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_terminal(filled: Path) -> None:
     (filled / AE).unlink()
     done = run("train_ae")
@@ -231,6 +232,7 @@ def test_generate_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 def test_make_finds_the_stages_where_python_looks_for_no_module_in_its_folder() -> None:
     """As if the environment were made: -o takes a target for done."""

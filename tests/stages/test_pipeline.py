@@ -77,6 +77,7 @@ def test_the_selected_codec_of_every_cell_loads_by_name(repository: Repository) 
     assert all(models.selected_name(codec.architecture.cell) == name for name, codec in found.items())
 
 
+@pytest.mark.slow
 def test_an_experiment_runs_the_stages_that_its_setting_reaches(repository: Repository) -> None:
     before = repository.metrics()
     ran = repository.stages_run("dvc", "exp", "run", "-n", "ten", "--set-param", "snr=10")

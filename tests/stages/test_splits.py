@@ -57,17 +57,20 @@ def cells(outputs: dict[str, bytes]) -> pd.DataFrame:
     return pd.read_csv(io.BytesIO(outputs["reports/cells.csv"]))
 
 
+@pytest.mark.slow
 def test_training_does_not_see_the_test_points(runs: tuple[dict[str, bytes], ...]) -> None:
     one, other = runs
     assert all(one[name] == other[name] for name in MODELS)
 
 
+@pytest.mark.slow
 def test_the_same_repeats_are_selected_whatever_the_test_points(runs: tuple[dict[str, bytes], ...]) -> None:
     one, other = map(cells, runs)
     assert one.selected.tolist() == other.selected.tolist()
     assert one.validation_mse.tolist() == other.validation_mse.tolist()
 
 
+@pytest.mark.slow
 def test_a_selection_that_looked_at_them_would_be_another(runs: tuple[dict[str, bytes], ...]) -> None:
     one, other = map(cells, runs)
     assert (one.mse != other.mse).all()

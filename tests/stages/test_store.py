@@ -197,6 +197,7 @@ def copy(whole: Repository, tmp_path: Path) -> Repository:
     return Repository(tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_bytes_are_those_without_a_store_be_it_empty_full_or_partly_filled(
     whole: Repository,
     copy: Repository,
@@ -294,6 +295,7 @@ def whole_entries(folder: Path) -> int:
     return len([path for path in folder.glob(f"{ENTRIES}/*") if path.suffix != store.TEMPORARY])
 
 
+@pytest.mark.slow
 def test_a_folder_that_takes_nothing_costs_the_store_and_not_the_run(
     whole: Repository,
     copy: Repository,
@@ -316,6 +318,7 @@ def poisoned(folder: Path) -> None:
         path.write_bytes(cache.seal(path.name, safetensors.numpy.save(arrays)))
 
 
+@pytest.mark.slow
 def test_a_poisoned_store_in_the_users_home_answers_no_check(
     whole: Repository, copy: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,7 @@ def test_a_home_that_cannot_be_written_is_passed_over(home: Path) -> None:
     assert Path(made().stats.cache_path).parent == Path(cache.__file__).with_name("__pycache__")
 
 
+@pytest.mark.slow
 def test_in_a_process_the_line_comes_on_stderr(home: Path) -> None:
     environment = os.environ | {settings.VARIABLE: str(home), "NUMBA_CACHE_DIR": ""}
 
