@@ -2,7 +2,7 @@
 
     x ──encoder──▶ μ ──channel(SNR)──▶ z = μ + σ·ε ──decoder──▶ x̂
 
-x   a point of the unit cube's surface, in R³                 [3]
+x   a point of the source, by default on a cube's surface     [k]
 μ   latent mean; signal power P = E|μ|² / d                   [d]
 σ²  noise power P / s, s the SNR (a linear power ratio)       scalar, or [d] if it is learned
 z   what the decoder receives; ε ~ N(0, I)                        [d]
@@ -11,14 +11,15 @@ x̂   the reconstruction; mse is the mean over points and coordinates of (x - x�
 Axis letters in shape comments: c cells, r repeats, b batch (or n points), d latent dimension,
 h hidden units, i inputs, o outputs, l labels.
 
-The package is pure: arrays and settings in, arrays out. It knows no file and no global seed; only Numba keeps
-what it compiles (training/compiled/cache.py), and processor.py sets environment variables.
-A room imports from those before it only:
+The package is pure: arrays and settings in, arrays out. It knows no file of the pipeline and no global seed.
+Three modules look at the machine: processor.py chooses its instructions, settings/machine.py reads its limits
+and settings/cache.py names the folder in which Numba and the stages keep what they made. A user's own file is
+read by sources/reading.py. A room imports from those before it only:
 
 sources      what points are drawn from, and the data set as a file
-settings     params.yaml as types, the grid of cells, random streams, memory
+settings     params.yaml as types, the grid of cells, random streams, memory, what the machine has
 codecs       the definition: Codec(nn.Module), channels, networks, loss, model file
-training     engines, batches and schedule, cores and machines
+training     engines, batches and schedule, cores and machines, the store of trained cells
 limit        R(D), and what a channel leaves of it
 measurement  distortion, rate, information, generation, and the tables of them
 reporting    figures, report, page

@@ -11,6 +11,7 @@ from math import log, pi
 import numpy as np
 from numpy.typing import NDArray
 
+from snrvae.sources import sphere
 from snrvae.sources.source import Array, Source
 
 SERIES = 1e3  # κ from which four terms of a series in 1/κ are exact
@@ -20,11 +21,6 @@ def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """`count` independent points [n, 2] of the circle."""
     angle = 2 * pi * rng.random(count)
     return np.stack([np.cos(angle), np.sin(angle)], 1)
-
-
-def distance(points: Array) -> NDArray[np.float64]:
-    """Euclidean distance [n] of points [n, 2] to the circle."""
-    return np.abs(np.linalg.norm(points.astype(np.float64), axis=1) - 1)
 
 
 def mean_distance(points: Array) -> NDArray[np.float64]:
@@ -72,6 +68,6 @@ SOURCE = Source(
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=4 / pi,
-    distance=distance,
+    distance=sphere.distance,
     tangent=tangent,
 )

@@ -4,6 +4,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -39,6 +40,7 @@ def from_file(file: BinaryIO, names: Collection[str] | None = None) -> dict[str,
         RuntimeError,
         MemoryError,
         OverflowError,
+        TokenError,  # of a header that NumPy cannot read as Python
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

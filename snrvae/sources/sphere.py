@@ -21,7 +21,7 @@ def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def distance(points: Array) -> NDArray[np.float64]:
-    """Euclidean distance [n] of points [n, 3] to the surface."""
+    """Euclidean distance [n] of points [n, k] to the surface; for k = 2, to the unit circle."""
     return np.abs(np.linalg.norm(points.astype(np.float64), axis=1) - 1)
 
 

@@ -4,10 +4,12 @@ Its grid is of arc seconds; here east, north and up are in metres.
 """
 
 from math import cos, radians
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from snrvae.sources import npz
 from snrvae.sources.reading import Mesh
 
 EXAGGERATION = 5  # of heights: 840 m stand above a ground of 30 km by 32 km
@@ -19,10 +21,10 @@ def surface() -> Mesh:
     """The surface; its origin is in the south-west, at sea level."""
     from matplotlib.cbook import get_sample_data  # noqa: PLC0415 - other sources start without Matplotlib
 
-    with np.load(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False), allow_pickle=False) as model:
-        heights = model["elevation"][::-STEP, ::STEP].astype(np.float64)  # [north, east]
-        north = STEP * DEGREE * float(model["dy"])
-        east = STEP * DEGREE * float(model["dx"]) * cos(radians(float(model["ymin"])))
+    model = npz.from_bytes(Path(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)).read_bytes())
+    heights = model["elevation"][::-STEP, ::STEP].astype(np.float64)  # [north, east]
+    north = STEP * DEGREE * float(model["dy"])
+    east = STEP * DEGREE * float(model["dx"]) * cos(radians(float(model["ymin"])))
     rows, columns = np.indices(heights.shape)
     grid = np.stack([east * columns, north * rows, EXAGGERATION * heights], -1)
     return Mesh(_triangles(grid))

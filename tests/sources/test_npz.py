@@ -81,10 +81,11 @@ MANY_FIELDS = np.zeros(1, [(f"field{number:05}", np.float32) for number in range
         zipped(a=npy(np.zeros(3)), b=pickle.dumps([1])),
         zipped(".txt", a=npy(np.zeros(3))),
         zipped(a=npy(MANY_FIELDS)),
+        zipped(a=npy(np.zeros((3, 3))).replace(b")", b"(")),
     ],
     ids=[
         *("empty", "text", "array", "pickle", "no array", "nothing", "short array", "objects", "one of two"),
-        *("named as text", "thousand fields"),
+        *("named as text", "thousand fields", "open bracket"),
     ],
 )
 def test_anything_else_is_refused_in_one_line(data: bytes) -> None:

@@ -23,15 +23,8 @@ from stages import files, store
 from stages.store import BOUND, DEFAULT, ENTRIES, Store
 from stages.train_vae import train_vae
 from tests import apart
-from tests.repository import ROOT, Repository, configure, create
+from tests.repository import ROOT, TINY, Repository, configure, create
 
-SETTINGS = {
-    "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
-    "network": {"hidden_units": 16, "hidden_layers": 1},
-    "train": {"steps": 30, "batch_size": 32, "learning_rate": 0.01, "repeats": 2},
-    "latent_dim": [1, 2],
-    "snr": [1, 10],
-}
 TRAIN = ("python", "-m", "stages.train_vae", "data/cube.npz")
 OUTPUTS = ("data/snr_vae.safetensors", "reports/training_vae.csv")
 
@@ -170,14 +163,14 @@ def test_a_command_shows_what_is_kept_and_removes_that_only(
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository with data and trained cells, without a store."""
-    made = create(tmp_path_factory.mktemp("whole"), SETTINGS)
+    made = create(tmp_path_factory.mktemp("whole"), TINY)
     made.run("python", "-m", "stages.generate", "data/cube.npz")
     train(made, "off")
     return made
 
 
 def train(
-    made: Repository, folder: Path | str, settings: Mapping[str, object] = SETTINGS
+    made: Repository, folder: Path | str, settings: Mapping[str, object] = TINY
 ) -> tuple[str, dict[str, bytes]]:
     """What training with a store printed, and its bytes."""
     configure(made.path, settings)
@@ -231,7 +224,7 @@ def test_bytes_are_those_without_a_store_be_it_empty_full_or_partly_filled(
 
 def train_here(made: Repository, settings: Mapping[str, object]) -> None:
     """The stage in this process."""
-    configure(made.path, SETTINGS | settings)
+    configure(made.path, TINY | settings)
     params = from_yaml((made.path / "params.yaml").read_text())
     train_vae(params, made.path / "data/cube.npz", *(made.path / name for name in OUTPUTS))
 
@@ -268,7 +261,7 @@ def test_two_processes_that_want_the_same_cells_do_no_harm(
 @pytest.mark.slow
 def test_killed_ten_times_it_goes_on_where_it_was(copy: Repository, tmp_path: Path) -> None:
     """At most the cell at work is lost each time: what was kept before is not trained again."""
-    longer = SETTINGS | {"train": SETTINGS["train"] | {"steps": 2000}}
+    longer = TINY | {"train": TINY["train"] | {"steps": 2000}}
     folder, chance = tmp_path / "store", random.Random(0)
     _, expected = train(copy, "off", longer)
     seen = 0
@@ -357,7 +350,7 @@ def test_experiments_train_only_what_no_run_has_trained(
     """In the workspace, in a copy, from the queue, in another clone; and forced, without the store."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "store"))
     (tmp_path / "made").mkdir()
-    made = create(tmp_path / "made", SETTINGS)
+    made = create(tmp_path / "made", TINY)
     assert "cells from the store" not in made.run("dvc", "repro")
     whole = made.bytes()
     made.run("git", "add", ".")
