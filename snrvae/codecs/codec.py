@@ -110,15 +110,11 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def measure_power(self, x: Tensor, label: Tensor | None = None) -> None:
-        """Store the signal power of training points x [n, k], as the channel keeps it for evaluation.
-
-        It is measured in float64: its float32 then does not depend on how a processor rounds.
-        """
+        """Store the signal power of training points x [n, k], as the channel keeps it for evaluation."""
         passes = [slice(start, start + PASS) for start in range(0, min(len(x), MEASURED), PASS)]
-        self.eval().double()
-        sent = [self.encoder_output(x[p].double(), None if label is None else label[p]) for p in passes]
+        self.eval()
+        sent = [self.encoder_output(x[p], None if label is None else label[p]) for p in passes]
         self.channel.measure(torch.cat(sent)[:MEASURED])
-        self.float()
 
     @torch.no_grad()
     def mark_diverged(self) -> None:

@@ -56,10 +56,12 @@ def test_the_same_clouds_give_the_same_bytes() -> None:
 
 
 def test_clouds_that_differ_by_rounding_give_the_same_bytes() -> None:
-    values = np.random.default_rng(0).normal(size=(1000, 3))
-    rounded_otherwise = values * (1 + 4e-16)
-    assert not np.array_equal(values, rounded_otherwise)
-    assert np.array_equal(samples.rounded(values), samples.rounded(rounded_otherwise))
+    """Halfway between two numbers of float32 the last digit of a float64 would decide which one is stored."""
+    short = samples.rounded(np.random.default_rng(0).normal(size=(1000, 3)))
+    halfway = short + np.spacing(np.abs(short)).astype(np.float64) / 2
+    below, above = halfway * (1 - 4e-16), halfway * (1 + 4e-16)
+    assert not np.array_equal(below.astype(np.float32), above.astype(np.float32))
+    assert np.array_equal(samples.rounded(below), samples.rounded(above))
 
 
 def npy(array: np.ndarray) -> bytes:
