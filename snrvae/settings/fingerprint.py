@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 
 # What libraries read of the environment to choose their code.
 FLAGS = ("ATEN_", "CUBLAS_", "DNNL_", "GLIBC_", "MKL_", "NPY_", "NUMBA_", "ONEDNN_", "OPENBLAS_", "TORCH")
-NONE = ("NUMBA_CACHE_DIR", "_NUM_THREADS")  # ends of those that choose no code
+NONE = ("_CACHE_DIR", "_NUM_THREADS")  # ends of those that choose no code; PyTorch sets one when it compiles
 
 
 @cache

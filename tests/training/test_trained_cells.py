@@ -183,6 +183,7 @@ def test_a_setting_of_the_libraries_makes_another_kind_of_processor(
     one = fingerprint.kind.__wrapped__()
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("NUMBA_CACHE_DIR", "elsewhere")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "set by PyTorch on the way")
     assert fingerprint.kind.__wrapped__() == one
     monkeypatch.setenv(name, "other")
     assert fingerprint.kind.__wrapped__() != one
