@@ -2,13 +2,14 @@
 # make test   the environment with the development tools, then the tests;  make test-slow  the rest of them
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
+# make checks  our limits beside published and closed-form ones, in docs/checks.md
 # make lock  new locks from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: repro test test-slow check compare bench models lock
+.PHONY: repro test test-slow check checks compare bench models lock
 
 repro: $(VENV)/.run
 	python -m stages.check
@@ -33,6 +34,9 @@ compare: $(VENV)/.run
 
 bench: $(BENCH)/.run
 	$(BENCH)/bin/python -m benchmarks
+
+checks: $(VENV)/.run
+	python -m benchmarks.checks
 
 models: $(VENV)/.run
 	python -m benchmarks.models
