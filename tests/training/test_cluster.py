@@ -26,6 +26,7 @@ from conftest import MakeConfig
 from distributed import Client
 
 from snrvae.codecs import files
+from snrvae.settings import machine
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
@@ -110,6 +111,7 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
 ) -> None:
     points, settings = splits["train"].points, config(hidden_layers=1, steps=300)
     reported: list[int] = []
+    kept: list[tuple[Trained, str]] = []
     with Client(address, set_as_default=False) as client, cluster.connect(address, points, settings) as there:
         processes = list(client.run(os.getpid).values())
 
@@ -118,8 +120,11 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
             if processes:  # after the first and the second, each worker is at another
                 os.kill(processes.pop(), signal.SIGKILL)
 
-        found = there.fit(CELLS, progress)
+        found = there.fit(CELLS, progress, lambda one, made_on: kept.append((one, made_on)))
+        assert [machine.kind()] == there.processors, "a run without the cluster finds these cells"
         assert set(client.run(os.getpid).values()).isdisjoint(processes)
+    assert {made_on for _, made_on in kept} == {machine.kind()}
+    assert sorted(to_bytes([one]) for one, _ in kept) == sorted(to_bytes([one]) for one in found)
     expected = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
     assert not processes
     assert sum(reported) == 300 * len(CELLS)
