@@ -7,7 +7,9 @@ from stages import files
 
 def check(params: Params) -> None:
     """`files.run` has checked the settings; what is left is whether this machine has the engine."""
-    print(f"Numbers are computed with OpenBLAS's kernel {processor.kernel()} (docs/reproducibility.md)")
+    files.show(
+        f"Numbers are computed with OpenBLAS's kernel {processor.kernel()} (docs/reproducibility.md)\n"
+    )
     if params.train.engine != "compiled":
         from snrvae.training import engines  # noqa: PLC0415 - the default starts without PyTorch
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 from snrvae.settings import cache
+from stages import files
 
 ENTRIES, COMPILED = "entries", "compiled"  # folders in the cache folder
 TEMPORARY = ".part"
@@ -144,13 +145,13 @@ def main() -> None:
         kind = "unfinished" if entry.name.endswith(TEMPORARY) else entry.name.partition("-")[0]
         kinds[kind].append(entry.stat().st_size)
     kinds["compiled"] = [path.stat().st_size for path in (folder / COMPILED).rglob("*") if path.is_file()]
-    print(folder)
+    files.show(f"{folder}\n")
     for kind, sizes in sorted(kinds.items()):
-        print(f"{kind:12}{len(sizes):8} files{sum(sizes) / 1e6:10.1f} MB")
+        files.show(f"{kind:12}{len(sizes):8} files{sum(sizes) / 1e6:10.1f} MB\n")
     if clear:
         for part in filter(Path.exists, (folder / ENTRIES, folder / COMPILED)):
             shutil.rmtree(part)
-        print("cleared")
+        files.show("cleared\n")
 
 
 if __name__ == "__main__":

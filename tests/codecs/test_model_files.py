@@ -247,7 +247,7 @@ def test_a_model_that_does_not_fit_its_cells_is_refused_in_one_line(
         (network(kind="transformer"), "network.kind 'transformer'", "mlp, residual"),
         (network(activation="gelu"), "network.activation 'gelu'", "relu, silu, tanh"),
         (cell(noise="pink"), "noise 'pink'", "none, isotropic, learned, free"),
-        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian"),
+        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian, circle"),
     ],
 )
 def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_knows(
