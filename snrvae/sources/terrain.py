@@ -19,7 +19,7 @@ def surface() -> Mesh:
     """The surface; its origin is in the south-west, at sea level."""
     from matplotlib.cbook import get_sample_data  # noqa: PLC0415 - other sources start without Matplotlib
 
-    with np.load(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False)) as model:
+    with np.load(get_sample_data("jacksboro_fault_dem.npz", asfileobj=False), allow_pickle=False) as model:
         heights = model["elevation"][::-STEP, ::STEP].astype(np.float64)  # [north, east]
         north = STEP * DEGREE * float(model["dy"])
         east = STEP * DEGREE * float(model["dx"]) * cos(radians(float(model["ymin"])))
