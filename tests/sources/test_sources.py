@@ -352,13 +352,13 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
         text = text.replace(right, "")
     assert "cube" not in text
     assert "face" not in text.replace("surface", "")
-    assert ("surface" in text) is (source.distance is not None)
+    assert ("surface" in text) is (source.dimension == 2)
     page = (runs[name] / "reports" / "report.html").read_text()
     head, tail = page[: page.index("<script")], page[page.index("</footer>") :]
     assert f"Take a point drawn from {escape(source.title)}." in head
     shown = (head + tail[: tail.index("<script")]).replace(str(escape(source.title)), "")
     assert "cube" not in shown
-    assert ("surface" in shown) is (source.distance is not None)
+    assert ("surface" in shown) is (source.distance is not None)  # a name of a column
     for figure in (runs[name] / "reports" / "figures").iterdir():
         assert figure.stat().st_size < 300_000
 
