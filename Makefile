@@ -1,5 +1,5 @@
 # make        the environment from requirements.lock, then `dvc repro`
-# make test   the environment with the development tools, then the tests;  make test-slow  the rest of them
+# make test   the environment with the development tools, then the tests of every change;  make test-all  every test
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
 # make checks  our limits beside published and closed-form ones, in docs/checks.md
@@ -8,12 +8,22 @@ PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# with it, Python finds no module in this folder
+unexport PYTHONSAFEPATH
 
-.PHONY: repro test test-slow check checks compare bench models lock
+.NOTPARALLEL:
+.PHONY: python clone repro test test-all check checks compare bench models lock
 
-repro: $(VENV)/.run
+repro: clone $(VENV)/.run
 	python -m stages.check
 	dvc repro
+
+# what a person should know before gigabytes are installed
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+
+clone: python
+	@$(PYTHON) stages/clone.py
 
 # a core for each worker
 PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
@@ -21,8 +31,8 @@ PYTEST := OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadfile
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow"
 
-test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow
+test-all: $(VENV)/.dev
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	ruff check .
@@ -33,16 +43,15 @@ compare: $(VENV)/.run
 	@python -m stages.compare $(REVS)
 
 bench: $(BENCH)/.run
-	$(BENCH)/bin/python -m benchmarks
+	SNRVAE_CACHE=off $(BENCH)/bin/python -m benchmarks
 
 checks: $(VENV)/.run
 	python -m benchmarks.checks
 
 models: $(VENV)/.run
-	python -m benchmarks.models
+	SNRVAE_CACHE=off python -m benchmarks.models
 
-$(VENV)/.run: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+$(VENV)/.run: requirements.lock | python
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	touch $@

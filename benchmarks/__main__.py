@@ -4,10 +4,12 @@
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from benchmarks import peak, peers, scale, step, tables
+from benchmarks import peak, peers, scale, step, tables, waiting
 from benchmarks.setting import standard
+from stages import files
 
 
 def main() -> None:
@@ -21,6 +23,7 @@ def main() -> None:
     timings = peers.measure(peers.ways(setting, whole), rounds)
     peaks = peak.measure(rounds)
     scales = [scale.measure(count) for count in repeats]
+    waits = waiting.measure(rounds)
     sections = [
         f"# Benchmarks\n\nWritten by `make bench`. {tables.machine()}",
         "**A short run on a busy machine, to see that everything runs: its numbers say nothing.**" * short,
@@ -28,10 +31,13 @@ def main() -> None:
         tables.peak_section(setting, timings[0].rate, peaks),
         tables.scale_section(scales),
         tables.step_section(step.measure(setting, 4 * rounds)),
+        tables.waiting_section(waits),
     ]
     text = "\n\n".join(section.strip() for section in sections if section) + "\n"
-    print(text, end="")
-    Path("benchmarks/README.md").write_text(text)
+    files.show(text)
+    files.write(Path("benchmarks/README.md"), text)
+    if above := [wait.ours for wait in waits if wait.ratio > wait.bound]:
+        sys.exit(f"above its bound: {', '.join(above)}")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from snrvae.sources import cube, dataset
 from snrvae.sources.source import Points, Split
 from snrvae.training.autograd import Autograd
 from snrvae.training.config import TrainConfig
+from stages import files
 
 COLUMNS = {  # of the table, by column of cells.csv
     "mse": "mse",
@@ -158,13 +159,13 @@ An SNR-VAE with three latents at an SNR of 62 or more is pulled to a folded surf
 def main() -> None:
     torch.set_num_threads(1)  # blocks this small are slower on two
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
-    settings = params.from_yaml(Path("params.yaml").read_text())
+    settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     splits = dataset.draw(cube.SOURCE, settings.data.counts, partial(numpy_stream, settings.seed, "data"))
     tangents = shannon.tangents_from_csv(Path("reports/rate_distortion.csv").read_bytes())
     found = [*committed(pd.read_csv("reports/cells.csv")), *rows(settings, splits, tangents)]
     text = markdown(found, settings)
-    print(text, end="")
-    Path("benchmarks/MODELS.md").write_text(text)
+    files.show(text)
+    files.write(Path("benchmarks/MODELS.md"), text)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def autograd(setting: Setting) -> Way:
 def without_penalty(setting: Setting, trainer: Trainer) -> Way:
     """The same, for peers that have no latent penalty: its step is compiled from the same code without T."""
     way = prepare(setting, trainer)
-    bare = njit(step.train.py_func, **kernel.COMPILER | {"cache": False})  # type: ignore[attr-defined]
+    bare = njit(step.train.py_func, **kernel.COMPILER)  # type: ignore[attr-defined]
 
     def train() -> Mses:
         # what replaces T is compiled in at the first call, and the engine calls what replaces the step

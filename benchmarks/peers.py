@@ -45,7 +45,8 @@ def ways(setting: Setting, whole: Setting) -> list[Way]:
         try:
             peer = importlib.import_module(f"benchmarks.{name}")
         except ModuleNotFoundError as error:
-            print(f"skipped: benchmarks/{name}.py needs {error.name}, which is not installed")
+            line = f"skipped: benchmarks/{name}.py needs {error.name}, which is not installed"
+            print(line, file=sys.stderr)
             continue
         if name == "jaxed":
             found += [peer.prepare(setting, devices) for devices in sorted({1, peer.DEVICES})]

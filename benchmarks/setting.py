@@ -52,7 +52,7 @@ def grid(repeats: int) -> tuple[Cell, ...]:
 
 def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
     """The settings of params.yaml, with fewer steps, or (None) as many."""
-    settings = params.from_yaml(Path("params.yaml").read_text())
+    settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
     config = TrainConfig(settings.network, train, settings.seed, "cube")

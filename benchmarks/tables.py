@@ -15,6 +15,7 @@ from benchmarks.peak import Peak, step_flops
 from benchmarks.peers import Timing, rows_against_ours
 from benchmarks.scale import STEPS, Scale
 from benchmarks.setting import Setting
+from benchmarks.waiting import Wait
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "jax", "jaxlib", "optax", "pythae")
 
@@ -102,6 +103,20 @@ def scale_section(scales: Sequence[Scale]) -> str:
 processes, Python and PyTorch included, sampled every 0.1 s.
 
 {table(("cells", "ms per cell", "cell-steps/s", "peak memory in MiB"), rows)}
+"""
+
+
+def waiting_section(waits: Sequence[Wait]) -> str:
+    """What a person waits for beside training."""
+    rows = [
+        (wait.ours, wait.theirs, *(f"{s:.2f}" for s in (*wait.seconds, wait.ratio)), f"{wait.bound:g}")
+        for wait in waits
+    ]
+    return f"""## Waiting
+
+Seconds of a processor, the least of several rounds in turn. `make bench` fails if a ratio is above its bound.
+
+{table(("what", "compared with", "s", "s of that", "ratio", "bound"), rows)}
 """
 
 

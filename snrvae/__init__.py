@@ -12,7 +12,8 @@ Axis letters in shape comments: c cells, r repeats, b batch (or n points), d lat
 h hidden units, i inputs, o outputs, l labels.
 
 The package is pure: arrays and settings in, arrays out. It knows no file and no global seed; only Numba keeps
-what it compiles (training/compiled/cache.py). A room imports from those before it only:
+what it compiles (training/compiled/cache.py), and processor.py sets environment variables.
+A room imports from those before it only:
 
 sources      what points are drawn from, and the data set as a file
 settings     params.yaml as types, the grid of cells, random streams, memory
@@ -22,3 +23,5 @@ limit        R(D), and what a channel leaves of it
 measurement  distortion, rate, information, generation, and the tables of them
 reporting    figures, report, page
 """
+
+from snrvae import processor  # noqa: F401 - it has to come before every library

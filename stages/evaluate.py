@@ -13,6 +13,7 @@ from snrvae.settings import tables
 from snrvae.settings.params import NOISES, Params
 from snrvae.sources.registry import SOURCES
 from stages import files
+from stages.store import open_store
 
 
 def evaluate(
@@ -36,7 +37,8 @@ def evaluate(
 
     every = read(ae_path, "none") + read(vae_path, *NOISES)
     codecs = {codec.architecture.cell: codec for codec in every if not codec.diverged}
-    found = evaluation.evaluate(codecs, splits, source, lines, params.seed, torch.get_num_threads())
+    threads, entries = torch.get_num_threads(), open_store()
+    found = evaluation.evaluate(codecs, splits, source, lines, params.seed, threads, entries)
     table = metrics.cells(
         {codec.architecture.cell: None for codec in every}
         | {result.cell: result for result in found.results},
@@ -58,4 +60,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    files.run(evaluate)
+    files.run(evaluate, stored=True)

@@ -4,13 +4,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
-import psutil
-
-from snrvae.settings import memory, params
+from snrvae.settings import cache, machine, memory, params
 from snrvae.settings.params import Params
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
@@ -23,34 +22,55 @@ TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
 INTERRUPTED = 130  # what shells take for the end by Ctrl-C
 
 
-def run(stage: Callable[..., None]) -> None:
+def run(stage: Callable[..., None], stored: bool = False) -> None:
     """Call a stage with the checked settings and the paths of its command line.
 
     What a person can put right ends the process with a line per fault and exit code 1, an interrupt
-    (Ctrl-C) with a line and exit code 130.
+    (Ctrl-C) with a line and exit code 130. `stored` says that the stage puts what is done into the store.
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, partial(_interrupt, name, stored))
     try:
-        settings = read(PARAMS, _settings)
-        memory.check(settings, name.rpartition(".")[2], _cores(), psutil.virtual_memory().available)
+        settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
+        cores = machine.cores()
+        memory.check(settings, name.rpartition(".")[2], cores, *machine.free_memory(cores))
         stage(settings, *map(Path, sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, MemoryError) as error:
-        if not _interrupted(error):
-            fail(name, error)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C shall not cut the line short
-        print(f"{name}: interrupted; `dvc repro` runs it again", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except (ValueError, OSError, MemoryError) as error:
+        fail(name, error, _left_behind())
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether it is an interrupt, or comes of one: what it breaks off may fail in closing."""
-    return error is not None and (isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__))
+def _interrupt(name: str, stored: bool, *_: object) -> NoReturn:
+    """End the process on the spot, as a kill does.
+
+    Libraries lose an exception that is raised in their callbacks and destructors, or make another of it.
+    """
+    start = "\n" if os.isatty(2) else ""  # the terminal's line may hold ^C or a progress bar
+    kept = stored and cache.folder() is not None
+    again = "goes on, without the cells that are done" if kept else "runs it again"
+    with contextlib.suppress(OSError):
+        os.write(2, f"{start}{name}: interrupted; `dvc repro` {again}\n".encode())
+    os._exit(INTERRUPTED)
 
 
-def fail(name: str, error: BaseException) -> NoReturn:
-    """End the process with the error's lines, each behind the stage's name."""
+def fail(name: str, error: BaseException, advice: Sequence[str] = ()) -> NoReturn:
+    """End the process with the lines of error and advice, each behind the stage's name."""
     lines = str(error).splitlines() or [type(error).__name__]
-    sys.exit("\n".join(f"{name}: {line}" for line in lines))
+    sys.exit("\n".join(f"{name}: {line}" for line in [*lines, *advice]))
+
+
+def _left_behind() -> list[str]:
+    """A line if the stage is part of a `dvc exp run` in the workspace: it leaves its settings there."""
+    experiment, root = os.environ.get("DVC_EXP_NAME"), os.environ.get("DVC_ROOT", "")
+    if not experiment or Path(root).resolve() != Path.cwd():
+        return []
+    return ["the experiment's settings stay in params.yaml; docs/troubleshooting.md says how to go back"]
+
+
+def show(text: str) -> None:
+    """Print a text, with ? for what the output's encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="")
 
 
 def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
@@ -94,18 +114,3 @@ def write(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError):
             raise OSError(f"{path}: cannot be written ({error.strerror})") from None
         raise
-
-
-def _cores() -> int:
-    """Processes that a stage would train or measure in: PyTorch's count of threads, without PyTorch."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else os.cpu_count() or 1
-
-
-def _settings(data: bytes) -> Params:
-    try:
-        return params.from_yaml(data.decode())
-    except ValueError as error:
-        # after a failed `dvc exp run --set-param` the wrong value is still in the file
-        back = "(to put the file back: touch params.yaml && git checkout params.yaml)"
-        raise ValueError("\n".join(f"{line} {back}" for line in str(error).splitlines())) from None

@@ -1,6 +1,7 @@
 """Draw the figures and write the report: tables and clouds → reports/figures/, README.md, report.html."""
 
 import hashlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,15 +39,17 @@ def render(
     page_path: Path,
 ) -> None:
     source, splits = SOURCES[params.source], files.read_cube(cube_path, params)
-    cells, tree, clouds = _measured(params, cells_path, metrics_path, evaluation_path)
+    shape = splits["test"].points.shape
+    cells, tree, clouds = _measured(params, shape, cells_path, metrics_path, evaluation_path)
     limit, asymptotes = _limit(params, limit_path)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
+    kernel = files.stream(vae_path, _kernel)
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
     with style():
         drawn = draw(cells, limit, asymptotes, clouds, losses, splits, source, params.conditional)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
-    text = report.markdown(params, cells, tree, versions, digests, list(images))
+    text = report.markdown(params, cells, tree, versions, digests, kernel, list(images))
     content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
@@ -55,15 +58,15 @@ def render(
 
 
 def _measured(
-    params: Params, cells_path: Path, metrics_path: Path, evaluation_path: Path
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float32]]]:
+    params: Params, test: tuple[int, int], cells_path: Path, metrics_path: Path, evaluation_path: Path
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float64]]]:
     """The table of cells, the tree of metrics and the figure samples."""
-    every, count = grid.autoencoders(params) + grid.snr_vaes(params), params.data.test_points
+    every = grid.autoencoders(params) + grid.snr_vaes(params)
     source, conditional, classes = params.source, params.conditional, params.num_classes
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, source, conditional))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
-    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, count, classes))
+    clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, test, classes))
     return cells, tree, clouds
 
 
@@ -85,6 +88,16 @@ def _losses(params: Params, cells: pd.DataFrame, ae_path: Path, vae_path: Path) 
             files.read(vae_path, lambda data: history.from_csv(data, snr_vaes, diverged)),
         ]
     )
+
+
+def _kernel(model: BinaryIO) -> str:
+    """The kernel of OpenBLAS that a model file names. Raises ValueError if it names none."""
+    try:
+        header = json.loads(model.read(int.from_bytes(model.read(8), "little")))
+        codecs = json.loads(header["__metadata__"]["codecs"])
+        return ", ".join(sorted({codec["kernel"] for codec in codecs.values()}))
+    except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError, ValueError):
+        raise ValueError("does not say how it was trained: not a model file of this pipeline") from None
 
 
 def _sha256(file: BinaryIO) -> str:

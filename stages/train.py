@@ -4,37 +4,35 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 from tqdm import tqdm
 
 from snrvae.codecs import files as models
-from snrvae.settings import tables
+from snrvae.settings import grid, tables
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import Points
 from snrvae.training import config, engines, history
+from snrvae.training.config import TrainConfig
+from snrvae.training.store import Kept
+from snrvae.training.trainer import Trained
 from stages import files
+from stages.store import open_store
+
+tqdm.set_lock(RLock())  # by itself it takes a semaphore of the system's, which an interrupt leaves behind
 
 
 def train(
     params: Params, cells: Sequence[Cell], cube_path: Path, models_path: Path, losses_path: Path
 ) -> None:
     engines.check(params)
-    settings, total = config.of_params(params), params.train.steps * len(cells)
-    source, points = SOURCES[params.source], params.data.train_points
-    inputs = partial(dataset.training_inputs, source, points, params.num_classes)
-    with (
-        # what is read has no name here, so that the trainer's copy is the only one
-        engines.connect(files.stream(cube_path, inputs), settings) as trainer,
-        tqdm(total=total, desc=f"{len(cells)} cells", unit="cell-step", unit_scale=True, disable=None) as bar,
-    ):
-
-        def progress(cell_steps: int, mse: float) -> None:
-            bar.set_postfix(mse=f"{mse:.3g}", refresh=False)
-            bar.update(cell_steps)
-
-        trained = trainer.fit(cells, progress)
+    settings, points = config.of_params(params), params.data.train_points
+    source = SOURCES[params.source]
+    inputs = files.stream(cube_path, partial(dataset.training_inputs, source, points, params.num_classes))
+    trained = _trained(cells, inputs, settings)
     for _, past in trained:
         if past.diverged is not None:
             print(
@@ -44,3 +42,24 @@ def train(
     losses = history.to_table([past for _, past in trained])
     files.write(models_path, models.to_bytes(codecs))
     files.write(losses_path, tables.to_csv(losses))
+
+
+def _trained(cells: Sequence[Cell], inputs: Points, settings: TrainConfig) -> list[Trained]:
+    """The cells, those of one shape together: from the store, or trained and then in it."""
+    with engines.connect(inputs, settings) as trainer:
+        kept = Kept(open_store(), cells, inputs, settings, trainer.processors)
+        found = kept.find()
+        missing = [cell for cell in cells if cell not in found]
+        if found:
+            print(f"{len(found)} of {len(cells)} cells from the store", file=sys.stderr)
+        total, name = settings.train.steps * len(missing), f"{len(missing)} cells"
+        silent = None if missing else True  # None: unless a person looks on
+        with tqdm(total=total, desc=name, unit="cell-step", unit_scale=True, disable=silent) as bar:
+
+            def progress(cell_steps: int, mse: float) -> None:
+                bar.set_postfix(mse=f"{mse:.3g}", refresh=False)
+                bar.update(cell_steps)
+
+            trained = trainer.fit(missing, progress, kept.keep)
+    found |= {one[0].architecture.cell: one for one in trained}
+    return [found[cell] for group in grid.groups(cells) for cell in group]

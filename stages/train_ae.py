@@ -13,4 +13,4 @@ def train_ae(params: Params, cube_path: Path, models_path: Path, losses_path: Pa
 
 
 if __name__ == "__main__":
-    files.run(train_ae)
+    files.run(train_ae, stored=True)

@@ -13,4 +13,4 @@ def train_vae(params: Params, cube_path: Path, models_path: Path, losses_path: P
 
 
 if __name__ == "__main__":
-    files.run(train_vae)
+    files.run(train_vae, stored=True)

@@ -1,5 +1,9 @@
 """What several test files share: seeded property tests, small splits, a grid trained on them in a second."""
 
+from tests import apart  # noqa: F401 - before Numba is loaded
+
+# isort: split
+import signal
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,14 +25,18 @@ from snrvae.training.config import TrainConfig
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("seeded")
 
+# What a script starts in the background ignores Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parents[1]
+LONGEST = ("test_pipeline.py", "test_dvc.py", "test_extending.py", "test_interruptions.py")
 
 MakeConfig = Callable[..., TrainConfig]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would keep one core busy and the others waiting."""
-    items.sort(key=lambda item: item.path.name != "test_dvc.py")
+    """The longest files first: begun last, one would keep a core busy and the others waiting."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from snrvae.codecs.search import best_output, margin
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION, Source
+from snrvae.sources.source import Source
 
 PASS = 8192  # points that go through a network at once: a few MB of activations
 MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent
@@ -35,7 +35,8 @@ class Architecture:
 
     num_classes  labels that a conditional codec receives; 0 if it receives none
     source       name of what the codec is trained on
-    engine       which engine trained it: its bytes depend on that
+    engine       which engine trained it, and
+    kernel       with which kernel of OpenBLAS: its bytes depend on both
     """
 
     cell: Cell
@@ -43,11 +44,12 @@ class Architecture:
     num_classes: int
     source: str
     engine: str
+    kernel: str = "unknown"
 
     @property
     def dimension(self) -> int:
         """Coordinates of a point, k."""
-        return DIMENSION
+        return SOURCES[self.source].coordinates
 
     @property
     def conditional_source(self) -> Source:
@@ -108,11 +110,15 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def measure_power(self, x: Tensor, label: Tensor | None = None) -> None:
-        """Store the signal power of training points x [n, k], as the channel keeps it for evaluation."""
+        """Store the signal power of training points x [n, k], as the channel keeps it for evaluation.
+
+        It is measured in float64: its float32 then does not depend on how a processor rounds.
+        """
         passes = [slice(start, start + PASS) for start in range(0, min(len(x), MEASURED), PASS)]
-        self.eval()
-        sent = [self.encoder_output(x[p], None if label is None else label[p]) for p in passes]
+        self.eval().double()
+        sent = [self.encoder_output(x[p].double(), None if label is None else label[p]) for p in passes]
         self.channel.measure(torch.cat(sent)[:MEASURED])
+        self.float()
 
     @torch.no_grad()
     def mark_diverged(self) -> None:

@@ -106,6 +106,7 @@ def _described(architecture: Architecture) -> dict[str, Any]:
         "num_classes": architecture.num_classes,
         "source": architecture.source,
         "engine": architecture.engine,
+        "kernel": architecture.kernel,
     }
 
 
@@ -130,7 +131,9 @@ def _architecture(name: str, entry: Any, tensors: int) -> Architecture:
     settings = Network.model_validate(network)
     if settings.hidden_layers > tensors:
         raise ValueError(f"{name}: {settings.hidden_layers} hidden layers, but {tensors} tensors in the file")
-    return Architecture(Cell(**entry["cell"]), settings, labels, source, str(entry["engine"]))
+    return Architecture(
+        Cell(**entry["cell"]), settings, labels, source, str(entry["engine"]), str(entry["kernel"])
+    )
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 Array = NDArray[np.floating]
 
@@ -25,16 +24,17 @@ class Mixture:
     mean: Array
     root: Array
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """`count` independent latents [n, d]."""
         component = rng.choice(len(self.weight), count, p=self.weight)
         normal = rng.standard_normal((count, self.mean.shape[1]))
-        latents = self.mean[component] + np.einsum("nij,nj->ni", self.root[component], normal)
-        return latents.astype(np.float32)
+        return np.asarray(self.mean[component] + np.einsum("nij,nj->ni", self.root[component], normal))
 
 
 def fit(latents: Array, seed: int) -> Mixture:
     """The mixture that expectation–maximisation finds for latents [n, d], scaled to variance 1 before."""
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second that is spared if fits are kept
+
     scale = latents.std(0, dtype=np.float64)
     scale[scale == 0] = 1
     mixture = GaussianMixture(

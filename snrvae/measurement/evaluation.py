@@ -1,6 +1,11 @@
-"""Evaluation: what every codec does on held-out points, and what the selected ones generate."""
+"""Evaluation: what every codec does on held-out points, and what the selected ones generate.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Codecs are measured in float64. Processors and libraries round in different ways, and in float64 the
+difference lies far below the six digits that a table has.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +24,12 @@ from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Tangents
 from snrvae.measurement import density, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
+from snrvae.measurement.samples import LATENTS, POINTS
+from snrvae.measurement.store import Kept
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources import dataset
-from snrvae.sources.source import Faces, Labels, Points, Source, Split
+from snrvae.sources.source import Faces, Labels, Source, Split
 
 NOISE_DRAWS = 4  # transmissions of each validation and test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
@@ -51,25 +58,35 @@ def evaluate(
     lines: Tangents,
     seed: int,
     threads: int,
+    entries: MutableMapping[str, bytes],
 ) -> Evaluation:
     """Measure every codec, each on one core whatever runs beside it, and the selected ones in full.
 
-    lines  certified below R(D): the source's, or for conditional codecs that of what a label leaves open
+    entries  what was measured before, by name; what was not is put into it
+    lines    certified below R(D): the source's, or for conditional codecs that of what a label leaves open
     """
     test, validation = splits["test"], splits["validation"]
+    kept = Kept(entries, splits, source, lines, seed)
+
+    def measured(codec: Codec) -> CodecMetrics:
+        return kept.find("codec", codec, CodecMetrics, partial(measure, codec, validation, test, seed))
+
+    def job(what: str, cell: Cell, record: type[Any], function: Callable[..., Any], *given: Any) -> Any:
+        return partial(kept.find, what, codecs[cell], record, partial(function, codecs[cell], *given, seed))
+
     torch.set_num_threads(1)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        ideal = numpy_stream(seed, "ideal samples")
-        compared = pool.submit(generation.reference, source, test.points, ideal)
-        results = list(pool.map(lambda codec: measure(codec, validation, test, seed), codecs.values()))
+        first = partial(_compared, source, test, seed)
+        compared = pool.submit(kept.find, "reference", None, _Compared, first)
+        results = list(pool.map(measured, codecs.values()))
         selected = select(results)
-        reference = compared.result()
+        reference = generation.Reference(source, test.points, *vars(compared.result()).values())
         uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
         noisy = [result for result in selected if result.kl_bits is not None]
         jobs: list[Callable[[], Any]] = [
-            *(partial(generate_fitted, codecs[c], splits["train"], reference, seed) for c in uniform),
-            *(partial(generate, codecs[r.cell], reference, seed) for r in selected),
-            *(partial(limit, codecs[r.cell], r, test, lines, seed) for r in noisy),
+            *(job("fitted", c, Generation, generate_fitted, splits["train"], reference) for c in uniform),
+            *(job("generated", r.cell, Generation, generate, reference) for r in selected),
+            *(job("limit", r.cell, Limit, limit, r, test, lines) for r in noisy),
         ]
         done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
         fitted = dict(zip(uniform, done, strict=False))
@@ -78,12 +95,27 @@ def evaluate(
     return Evaluation(results, selected, generated, fitted, limits)
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """What is computed of generation's reference."""
+
+    radius: NDArray[np.floating]
+    ideal: NDArray[np.floating]
+
+
+def _compared(source: Source, test: Split, seed: int) -> _Compared:
+    made = generation.reference(source, test.points, numpy_stream(seed, "ideal samples"))
+    return _Compared(made.radius, made.ideal)
+
+
 def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMetrics:
     """Measure a codec on held-out points. Raises ValueError if it gives what is not finite.
 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
     """
     cell = codec.architecture.cell
+    _check_finite(codec, test)
+    codec = _exact(codec)
     validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
     error, first = _errors(codec, test, _generator(seed, "test noise", cell.latent_dim))
     return CodecMetrics(
@@ -94,9 +126,9 @@ def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMet
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),
-        first.latents,
-        first.reconstructed,
-        first.noise_share,
+        first.latents[:LATENTS],
+        first.reconstructed[:POINTS],
+        None if first.noise_share is None else first.noise_share[:LATENTS],
     )
 
 
@@ -118,13 +150,14 @@ def generate(codec: Codec, reference: generation.Reference, seed: int) -> Genera
     dim, count = codec.architecture.cell.latent_dim, len(reference.points)
     generator = _generator(seed, "generation", dim)
     draws = [_normal(count, dim, generator) for _ in range(GENERATIONS)]
-    return _judge(codec, draws, reference, seed)
+    return _judge(_exact(codec), draws, reference, seed)
 
 
 def generate_fitted(codec: Codec, train: Split, reference: generation.Reference, seed: int) -> Generation:
     """As `generate`, but z is drawn from a density fitted to the latents of training points."""
     dim, count = codec.architecture.cell.latent_dim, len(reference.points)
     seen = Split(train.points[: density.POINTS], train.label[: density.POINTS])
+    codec = _exact(codec)
     (sent,) = _transmit(codec, seen, _generator(seed, "fitted noise", dim), 1)
     mixture = density.fit(sent.latents, stream_seed(seed, "fit", dim))
     rng = numpy_stream(seed, "fitted generation", dim)
@@ -148,19 +181,21 @@ def _judge(codec: Codec, draws: Sequence[Tensor], reference: generation.Referenc
         measures.estimate(np.array(ratios)),
         generation.p_value(excess[0], reference.ideal),
         generation.coverage(reference.points, reference.radius, clouds[0]),
-        clouds[0],
+        clouds[0][:POINTS],
         conditional(clouds, asked, source.faces) if classes and source.faces else None,
     )
 
 
-def _decoded(codec: Codec, z: Tensor, asked: Labels) -> Points:
+def _decoded(codec: Codec, z: Tensor, asked: Labels) -> NDArray[np.float64]:
     """Points [n, k] from latents [n, d], with the labels [n] asked for if the codec is conditional."""
     label = _one_hot(codec, asked)
     parts = [codec.decode(z[p], None if label is None else label[p]) for p in _passes(len(z))]
     return torch.cat(parts).numpy()
 
 
-def conditional(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces) -> ConditionalGeneration:
+def conditional(
+    clouds: Sequence[NDArray[np.float64]], labels: Sequence[Labels], faces: Faces
+) -> ConditionalGeneration:
     """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
     distances, asked = faces.distances(np.concatenate(clouds)), np.concatenate(labels)
     own = distances[np.arange(len(asked)), asked]
@@ -178,8 +213,8 @@ def conditional(clouds: Sequence[Points], labels: Sequence[Labels], faces: Faces
 
 def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed: int) -> Limit:
     """Hold a noisy codec, measured as `result` on test points, against its limit."""
-    cell, source = codec.architecture.cell, codec.architecture.conditional_source
-    latents = codec.encode(torch.from_numpy(test.points), _one_hot(codec, test.label))
+    cell, source, codec = codec.architecture.cell, codec.architecture.conditional_source, _exact(codec)
+    latents = codec.encode(torch.from_numpy(test.points).double(), _one_hot(codec, test.label))
     generator = _generator(seed, "information noise", cell.latent_dim)
     z = latents.transmit(_normal(len(test.points), cell.latent_dim, generator))
     assert latents.log_noise_power is not None
@@ -210,10 +245,10 @@ def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed
 
 @dataclass(frozen=True)
 class _Received:
-    latents: Points  # [n, d]
-    reconstructed: Points  # [n, k]
+    latents: NDArray[np.float64]  # [n, d]
+    reconstructed: NDArray[np.float64]  # [n, k]
     kl_bits: NDArray[np.float64] | None  # [n]
-    noise_share: Points | None  # [n, d]
+    noise_share: NDArray[np.float64] | None  # [n, d]
 
 
 def _errors(codec: Codec, split: Split, generator: torch.Generator) -> tuple[NDArray[np.floating], _Received]:
@@ -225,8 +260,8 @@ def _errors(codec: Codec, split: Split, generator: torch.Generator) -> tuple[NDA
 
 
 def _transmit(codec: Codec, split: Split, generator: torch.Generator, times: int) -> list[_Received]:
-    """Points encoded once and sent so many times. Raises ValueError if what comes out is not finite."""
-    x, label = torch.from_numpy(split.points), _one_hot(codec, split.label)
+    """Points encoded once and sent so many times."""
+    x, label = torch.from_numpy(split.points).double(), _one_hot(codec, split.label)
     labels = [None if label is None else label[p] for p in _passes(len(x))]
     encoded = [codec.encode(x[p], own) for p, own in zip(_passes(len(x)), labels, strict=True)]
     return [_received(codec, encoded, labels, generator) for _ in range(times)]
@@ -242,21 +277,34 @@ def _received(
     kl = share = None
     if encoded[0].log_noise_power is not None:
         kl = torch.cat([kl_nats(latents) for latents in encoded])
-    for part in (*sent, reconstructed, kl):
-        if part is not None and not part.isfinite().all():
-            name = codec.architecture.cell.name
-            raise ValueError(f"{name}: latents or reconstructions that are not finite: a damaged model?")
     if codec.architecture.cell.noise == "learned":
         power = torch.cat([latents.log_noise_power for latents in encoded]).exp()  # type: ignore[misc]
         share = (power * codec.channel.snr / codec.channel.signal_power).numpy()
-    bits = None if kl is None else kl.double().numpy() / np.log(2)
+    bits = None if kl is None else kl.numpy() / np.log(2)
     return _Received(torch.cat(sent).numpy(), reconstructed.numpy(), bits, share)
+
+
+def _check_finite(codec: Codec, split: Split) -> None:
+    """Raise ValueError unless the codec, in its own float32, gives finite numbers for the points."""
+    noise = torch.zeros(1, codec.architecture.cell.latent_dim)
+    for p in _passes(len(split.points)):
+        label = None if (label := _one_hot(codec, split.label[p])) is None else label.float()
+        sent = codec(torch.from_numpy(split.points[p]), noise, label)
+        kl = sent.reconstruction if sent.latents.log_noise_power is None else kl_nats(sent.latents)
+        if not all(part.isfinite().all() for part in (sent.z, sent.reconstruction, kl)):
+            name = codec.architecture.cell.name
+            raise ValueError(f"{name}: latents or reconstructions that are not finite: a damaged model?")
+
+
+def _exact(codec: Codec) -> Codec:
+    """A copy of the codec that computes in float64."""
+    return copy.deepcopy(codec).double()
 
 
 def _one_hot(codec: Codec, label: Labels) -> Tensor | None:
     """Labels [n] as a conditional codec receives them, one-hot [n, l]; None for any other."""
     classes = codec.architecture.num_classes
-    return torch.from_numpy(dataset.one_hot(label, classes)) if classes else None
+    return torch.from_numpy(dataset.one_hot(label, classes)).double() if classes else None
 
 
 def _passes(count: int) -> list[slice]:
@@ -266,7 +314,7 @@ def _passes(count: int) -> list[slice]:
 
 def _normal(count: int, dim: int, generator: torch.Generator) -> Tensor:
     """ε [n, d] ~ N(0, I), drawn dimension by dimension."""
-    return torch.randn(dim, count, generator=generator).T.contiguous()
+    return torch.randn(dim, count, generator=generator).double().T.contiguous()
 
 
 def _generator(seed: int, *name: object) -> torch.Generator:

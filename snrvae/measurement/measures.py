@@ -6,7 +6,7 @@ from scipy.special import digamma
 
 from snrvae.measurement.records import Estimate
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import DIMENSION, Source
+from snrvae.sources.source import Source
 
 Array = NDArray[np.floating]
 
@@ -39,7 +39,7 @@ def linear_mse(cell: Cell, source: Source) -> float:
     else:
         effective = cell.snr * cell.latent_dim / sent
         share = effective / (1 + effective)
-    return components / DIMENSION * source.variance * (1 - sent / components * share)
+    return components / source.coordinates * source.variance * (1 - sent / components * share)
 
 
 def entropy_nats(values: Array) -> float:
@@ -48,9 +48,9 @@ def entropy_nats(values: Array) -> float:
     Bias-corrected: for uniform values E ln(m-spacing) = ψ(m) - ψ(n + 1). A spacing is never taken as
     less than float32 can resolve there, so ties (a dead latent, say) give a finite, very low entropy.
     """
-    ordered = np.sort(np.asarray(values, np.float32))
-    gaps = ordered[SPACING:].astype(np.float64) - ordered[:-SPACING]
-    resolution = np.spacing(np.maximum(np.abs(ordered[SPACING:]), np.float32(SMALLEST)))
+    ordered = np.sort(np.asarray(values, np.float64))
+    gaps = ordered[SPACING:] - ordered[:-SPACING]
+    resolution = np.spacing(np.maximum(np.abs(ordered[SPACING:]), SMALLEST).astype(np.float32))
     return float(np.log(np.maximum(gaps, resolution)).mean() - digamma(SPACING) + digamma(len(ordered) + 1))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points
+
+Array = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CodecMetrics:
-    """A cell on held-out points; its latents z [n, d] and reconstructions [n, 3] of the test points.
+    """A cell on held-out points; with z [n, d] and reconstructions [n, 3] of the first test points.
 
     noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
     """
@@ -34,9 +35,9 @@ class CodecMetrics:
     kl_bits: Estimate | None
     latent_kl_bits: float
     latent_shape_kl_bits: float
-    latents: Points
-    reconstructed: Points
-    noise_share: Points | None
+    latents: Array
+    reconstructed: Array
+    noise_share: Array | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ConditionalGeneration:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from random latents, against the source's exact law; one draw's points [n, 3].
+    """What a cell decodes from random latents, against the source's exact law; the first points [n, 3].
 
     None: distances if the source has no surface, the error if it has no faces, and `conditional`, for faces
     drawn at random, unless the cell is conditional.
@@ -64,7 +65,7 @@ class Generation:
     ratio: Estimate
     p_value: float
     coverage: float
-    points: Points
+    points: Array
     conditional: ConditionalGeneration | None = None
 
 

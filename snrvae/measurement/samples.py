@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from snrvae.measurement.records import CodecMetrics, Generation
 from snrvae.settings.grid import Cell
 from snrvae.sources import dataset, npz
-from snrvae.sources.source import DIMENSION
 
 POINTS = 3000  # of a cloud
 LATENTS = 6000  # of a histogram
+DIGITS = 2.0**20  # of a sample, about six decimals: finer than a figure, coarser than rounding errors
 
 
 def to_bytes(
@@ -23,7 +23,7 @@ def to_bytes(
     fitted: Mapping[Cell, Generation],
     num_classes: int = 0,
 ) -> bytes:
-    """The selected cells' reconstructed, generated and fitted [n, 3], latents and noise_share [n, d].
+    """The selected cells' reconstructed, generated and fitted [n, k], latents and noise_share [n, d].
 
     Conditional cells (num_classes > 0) also have the labels asked for, one-hot: requested [n, l].
     """
@@ -39,18 +39,24 @@ def to_bytes(
         arrays[f"{name}/latents"] = result.latents[:LATENTS]
         if result.noise_share is not None:
             arrays[f"{name}/noise_share"] = result.noise_share[:LATENTS]
-    return npz.to_bytes(arrays)
+    return npz.to_bytes({name: rounded(array) for name, array in arrays.items()})
+
+
+def rounded(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Values in float32, to DIGITS."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(mantissa * DIGITS) / DIGITS, exponent).astype(np.float32)
 
 
 def from_bytes(
-    data: bytes, cells: Iterable[Cell], count: int, num_classes: int = 0
-) -> dict[str, NDArray[np.float32]]:
-    """The arrays of these cells, with num_classes labels, on `count` test points.
+    data: bytes, cells: Iterable[Cell], test: tuple[int, int], num_classes: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """The arrays of these cells, with num_classes labels, on test points of the shape [n, k], in float64.
 
     Raises ValueError where `data` is anything else.
     """
     arrays = npz.from_bytes(data)
-    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, num_classes, count).items()}
+    shapes = {name: shape for cell in cells for name, shape in _shapes(cell, num_classes, *test).items()}
     if set(arrays) != set(shapes):
         raise ValueError(f"expected other arrays ({min(set(arrays) ^ set(shapes))!r})")
     for name, array in arrays.items():
@@ -60,19 +66,19 @@ def from_bytes(
             )
         if not np.isfinite(array).all():
             raise ValueError(f"{name}: values that are not finite")
-    return arrays
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
-def _shapes(cell: Cell, num_classes: int, count: int) -> dict[str, tuple[int, int]]:
+def _shapes(cell: Cell, num_classes: int, count: int, coordinates: int) -> dict[str, tuple[int, int]]:
     """Shape of every array of a cell, by name."""
     name, points, latents = f"{cell.model}/{cell.key}", min(count, POINTS), min(count, LATENTS)
     shapes = {
-        f"{name}/reconstructed": (points, DIMENSION),
-        f"{name}/generated": (points, DIMENSION),
+        f"{name}/reconstructed": (points, coordinates),
+        f"{name}/generated": (points, coordinates),
         f"{name}/latents": (latents, cell.latent_dim),
     }
     if num_classes:
         shapes[f"{name}/requested"] = (points, num_classes)
     if cell.noise == "learned":
         return shapes | {f"{name}/noise_share": (latents, cell.latent_dim)}
-    return shapes | {f"{name}/fitted": (points, DIMENSION)}
+    return shapes | {f"{name}/fitted": (points, coordinates)}

@@ -9,8 +9,9 @@ from math import isfinite, pi, sqrt
 import numpy as np
 
 from snrvae.sources import cube, gaussian, sphere, square
-from snrvae.sources.source import Place, Source
+from snrvae.sources.source import Array, Source
 
+Place = tuple[float, float, float]
 MARGIN = 0.1  # of the distance between the bounds, at both ends
 REACH = 3.9  # standard deviations to both sides of the mean, if there are no bounds
 
@@ -19,15 +20,23 @@ REACH = 3.9  # standard deviations to both sides of the mean, if there are no bo
 class Drawing:
     """view     both ends of each axis of space
     outline  lines of the shape, each as the points that it joins
+    corners  azimuth and elevation of the views from which it is looked at
     """
 
     view: tuple[float, float]
     outline: tuple[tuple[Place, ...], ...] = ()
+    corners: tuple[tuple[float, float], ...] = ((35, 25), (215, -25))
 
 
 def of(source: Source) -> Drawing:
     """How pictures show a source."""
-    return DRAWINGS.get(source) or Drawing(default_view(source))
+    corners = Drawing.corners if source.coordinates == 3 else ((-90, 90),)
+    return DRAWINGS.get(source) or Drawing(default_view(source), corners=corners)
+
+
+def in_space(points: Array) -> Array:
+    """Points [n, k], k at most 3, as [n, 3]: a plane and a line lie in space."""
+    return np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
 
 
 def default_view(source: Source) -> tuple[float, float]:

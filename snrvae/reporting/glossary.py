@@ -3,6 +3,7 @@
 `python -m snrvae.reporting.glossary > docs/metrics.md` writes that page again.
 """
 
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -106,4 +107,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    sys.stdout.buffer.write(page().encode())  # a file, whatever the terminal's encoding

@@ -85,6 +85,7 @@ def _of_source(source: Source, frame: tuple[float, float]) -> dict[str, Any]:
         "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
         "apart": source.distance is not None,
         "faces": source.faces is not None,
+        "part": source.part,
         "labels": [
             {"name": name, "colour": colour}
             for name, colour in zip(source.labels, LABELS[: len(source.labels)], strict=True)
@@ -191,10 +192,10 @@ def _which(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cloud(points: NDArray[np.floating], label: Labels, frame: tuple[float, float]) -> dict[str, Any]:
-    """Points [n, 3] inside the frame as uint16 (all x, y, z), their labels as uint8, both in base64."""
+    """Points [n, k] inside the frame as uint16 (all x, y, z) and their labels as uint8, both in base64."""
     low, high = frame
     inside = ((points >= low) & (points <= high)).all(1)
-    steps = np.rint((points[inside].T - low) / (high - low) * 65535).astype("<u2")
+    steps = np.rint((drawing.in_space(points[inside]).T - low) / (high - low) * 65535).astype("<u2")
     return {
         "points": base64.b64encode(steps.tobytes()).decode(),
         "label": base64.b64encode(label[inside].tobytes()).decode(),

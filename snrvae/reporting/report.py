@@ -17,7 +17,6 @@ from snrvae.reporting.figures.style import reference
 from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION
 from snrvae.training import folding
 
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
@@ -79,12 +78,14 @@ def markdown(
     metrics: Mapping[str, Any],
     versions: Mapping[str, str],
     digests: Mapping[str, str],
+    kernel: str,
     figures: Sequence[str],
 ) -> str:
     """The report's Markdown page.
 
     cells    the table cells.csv;  metrics  the tree metrics.json
     digests  sha256 of data and models, by path
+    kernel   of OpenBLAS, with which the models were trained
     figures  file names of what stands in figures/, in the order in which the page shows them
     """
     environment = templates(autoescape=False)
@@ -99,18 +100,20 @@ def markdown(
         unit=source.unit,
         length="edge length" if source.unit == "edge" else source.unit,
         surface=source.dimension == 2,
-        closed=source.dimension == 2 and source.components == DIMENSION,
+        closed=source.dimension == 2 and source.components == 3,
         folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
         column=glossary.of_run(source, params.conditional),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
+        restarts=len(cells),
         escape=_escape(metrics),
         **_tables(rows, noise, params.conditional),
         noise=noise,
         noisy=metrics[model],
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
+        kernel=kernel,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
 

@@ -33,14 +33,18 @@ LEAST: dict[str, Any] = {  # what may be lowered, and how far
 Shapes = list[tuple[int, int]]  # latent_dim and the encoder's outputs for each latent dimension
 
 
-def check(params: Params, stage: str, cores: int, available: float) -> None:
-    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all."""
+def check(params: Params, stage: str, cores: int, available: float, limit: str = "") -> None:
+    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all.
+
+    limit  what leaves no more, if it is not the machine
+    """
     need = estimate(params, stage, cores)
     if need > available:
         lower = min(LEAST, key=lambda key: estimate(_lowered(params, key), stage, cores))
+        within = f" within {limit}; raise that, or" if limit else ";"
         raise ValueError(
             f"params.yaml: {lower}: the run needs about {_gigabytes(need)} GB of memory, "
-            f"but {_gigabytes(available)} GB are free; lower it"
+            f"but {_gigabytes(available)} GB are free{within} lower it"
         )
 
 
@@ -114,8 +118,8 @@ def _evaluate(params: Params, cores: int) -> float:
         for noise in params.noise
     ]
     codecs = sum(repeats * snrs * 12 * _parameters(params, d, heads) for d, heads, snrs in shapes)
-    kept = sum(repeats * snrs * 4 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
-    at_work = PASS * 12 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
+    kept = sum(repeats * snrs * 8 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
+    at_work = PASS * 24 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
     at_work += data.test_points * (1800 + 8 * width + 120 * largest)
     at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.sources import npz
-from snrvae.sources.source import DIMENSION, Labels, Points, Rng, Source, Split
+from snrvae.sources.source import Labels, Points, Rng, Source, Split
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,7 +18,7 @@ def draw(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]
 
 
 def inputs(split: Split, num_classes: int) -> Points:
-    """What an encoder receives: points [n, 3]; if num_classes > 0, with one-hot labels behind [n, 3 + l]."""
+    """What an encoder receives: points [n, k]; if num_classes > 0, with one-hot labels behind [n, k + l]."""
     if not num_classes:
         return split.points
     return np.concatenate([split.points, one_hot(split.label, num_classes)], 1)
@@ -30,7 +30,7 @@ def one_hot(label: Labels, num_classes: int) -> Points:
 
 
 def to_bytes(splits: Mapping[str, Split]) -> bytes:
-    """The splits as an npz: `train` [n, 3] float32, `train_face` [n] uint8 (the labels), and so on."""
+    """The splits as an npz: `train` [n, k] float32, `train_face` [n] uint8 (the labels), and so on."""
     arrays: dict[str, NDArray[Any]] = {}
     for name, split in splits.items():
         arrays |= {name: split.points, f"{name}_face": split.label}
@@ -67,8 +67,15 @@ def _splits(source: Source, arrays: dict[str, NDArray[Any]], names: Sequence[str
 
 
 def _checked(source: Source, name: str, points: NDArray[Any], label: NDArray[Any]) -> Split:
-    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != DIMENSION or not len(points):
-        raise ValueError(f"{name}: expected float32 [n, 3], found {points.dtype} {list(points.shape)}")
+    if (
+        points.dtype != np.float32
+        or points.ndim != 2
+        or points.shape[1] != source.coordinates
+        or not len(points)
+    ):
+        raise ValueError(
+            f"{name}: expected float32 [n, {source.coordinates}], found {points.dtype} {list(points.shape)}"
+        )
     if label.dtype != np.uint8 or label.shape != points.shape[:1]:
         raise ValueError(
             f"{name}_face: expected uint8 [{len(points)}], found {label.dtype} {list(label.shape)}"

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.sources import cube
-from snrvae.sources.source import DIMENSION, Array, Source
+from snrvae.sources.source import Array, Source
 
 VARIANCE = cube.SOURCE.variance
 SIGMA = sqrt(VARIANCE)
+DIMENSION = 3
 
 
 def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -9,5 +9,6 @@ NAMES = (
     "sphere",
     "square",
     "gaussian",
+    "circle",
 )
 SOURCES: dict[str, Source] = {name: import_module(f"snrvae.sources.{name}").SOURCE for name in NAMES}

@@ -10,19 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
-Points = NDArray[np.float32]  # [n, 3]
+Points = NDArray[np.float32]  # [n, k]
 Labels = NDArray[np.uint8]  # [n]
 Rng = np.random.Generator
-Place = tuple[float, float, float]
 
-DIMENSION = 3
 CHECKED = 2**16  # points at a time
 TOLERANCE = 1e-5  # of lengths in float32
 
 
 @dataclass(frozen=True)
 class Split:
-    """Points [n, 3] of a source and the label [n] that each was drawn with."""
+    """Points [n, k] of a source and the label [n] that each was drawn with."""
 
     points: Points
     label: Labels
@@ -59,10 +57,10 @@ class Source:
     bounds         of every coordinate: decoders answer within them
     mean           of each coordinate
     components     how many of them vary;  variance  of each that does
-    sample         (n, rng) → n independent points [n, 3]
-    mean_distance  points p [n, 3] → E|p − X| [n], in closed form
+    sample         (n, rng) → n independent points [n, k]
+    mean_distance  points p [n, k] → E|p − X| [n], in closed form
     mean_pair_distance  E|X − X′| of two independent points
-    distance       points [n, 3] → their distance [n] from where the law lives; None: it lives everywhere
+    distance       points [n, k] → their distance [n] from where the law lives; None: it lives everywhere
     tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
                    the slope is −λ; None: no closed form is known
     faces          what a point's label says; None: on which side of the mean each coordinate lies
@@ -75,7 +73,7 @@ class Source:
     dimension: int
     volume: float
     bounds: tuple[float, float]
-    mean: Place
+    mean: tuple[float, ...]
     components: int
     variance: float
     sample: Callable[[int, Rng], NDArray[np.float64]]
@@ -94,6 +92,16 @@ class Source:
         return Split(points, self.nearest(points))
 
     @property
+    def coordinates(self) -> int:
+        """Of a point: k."""
+        return len(self.mean)
+
+    @property
+    def part(self) -> str:
+        """What a label names a part of space."""
+        return "face" if self.faces else ("half", "quadrant", "octant")[self.components - 1]
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the labels: of faces, or else of sides, the first coordinate changing fastest."""
         if self.faces:
@@ -101,7 +109,7 @@ class Source:
         return tuple(" ".join(reversed(sides)) for sides in product("−+", repeat=self.components))
 
     def nearest(self, points: Array) -> Labels:
-        """The label [n] that each of points [n, 3] would have (the lowest where some tie)."""
+        """The label [n] that each of points [n, k] would have (the lowest where some tie)."""
         if self.faces:
             return self.faces.distances(points).argmin(axis=1).astype(np.uint8)
         beyond = (points > np.array(self.mean))[:, : self.components]

@@ -6,7 +6,7 @@ device.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
@@ -16,15 +16,15 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Losses, Weights, loss
-from snrvae.settings import grid
+from snrvae.settings import fingerprint, grid
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import DIMENSION, Points
+from snrvae.sources.source import Points
 from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import Recorder
 from snrvae.training.schedule import schedule
-from snrvae.training.trainer import Progress, Trained, Trainer
+from snrvae.training.trainer import Made, Progress, Trained, Trainer
 
 State = dict[str, Tensor]
 
@@ -35,13 +35,15 @@ class Autograd(Trainer):
     def __init__(self, inputs: Points, config: TrainConfig, device: str = "cpu"):
         self._inputs, self._config, self._device = inputs, config, device
 
-    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
-        """Each cell trained, in the order given, which has cells of one shape together."""
-        torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
-        try:
-            return [done for group in grid.groups(cells) for done in self._fit(group, progress)]
-        finally:
-            torch.set_flush_denormal(False)
+    def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
+        """The cells of one shape after those of another."""
+        for group in grid.groups(cells):
+            torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
+            try:
+                trained = self._fit(group, progress)
+            finally:
+                torch.set_flush_denormal(False)
+            yield from ((one, fingerprint.kind()) for one in trained)
 
     def _fit(self, cells: tuple[Cell, ...], progress: Progress) -> list[Trained]:
         train, config = self._config.train, self._config
@@ -62,7 +64,7 @@ class Autograd(Trainer):
 
     def _finish(self, codec: Codec, recorder: Recorder) -> Trained:
         """The codec with its signal power measured, or marked if it diverged."""
-        x, label = _split(torch.from_numpy(self._inputs))
+        x, label = _split(codec, torch.from_numpy(self._inputs))
         codec.measure_power(x, label)
         if not codec.finite and not recorder.lost:
             recorder.lost.append(self._config.train.steps - 1)
@@ -150,7 +152,7 @@ class Program:
             pull: Tensor | float,
             target: Tensor | None,
         ) -> tuple[Tensor, Losses]:
-            points, label = _split(inputs)
+            points, label = _split(self._codec, inputs)
             sent = functional_call(self._codec, (parameters, buffers), (points, noise, label))
             return loss(sent, points, noise, weights._replace(pull=pull), label, target)
 
@@ -164,7 +166,7 @@ class Program:
         return torch.stack(found).detach()
 
 
-def _split(inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Points [b, k] and one-hot labels [b, l], if any, of inputs [b, k + l]."""
-    label = inputs[:, DIMENSION:]
-    return inputs[:, :DIMENSION], label if label.shape[1] else None
+def _split(codec: Codec, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Points [b, k] and one-hot labels [b, l], if any, of a codec's inputs [b, k + l]."""
+    points, label = inputs.tensor_split([codec.architecture.dimension], 1)
+    return points, label if label.shape[1] else None

@@ -9,7 +9,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import DIMENSION, Points
+from snrvae.sources.source import Points
 from snrvae.training import folding, schedule
 from snrvae.training.config import TrainConfig
 
@@ -25,7 +25,8 @@ def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
     A network that has `initialise` draws itself from a stream of the cell; another keeps the start that its
     PyTorch modules give it, with PyTorch's global generator seeded from that stream and put back afterwards.
     """
-    labels = inputs.shape[1] - DIMENSION
+    coordinates = SOURCES[config.source].coordinates
+    labels = inputs.shape[1] - coordinates
     generator = numpy_stream(config.seed, "weights", cell.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "weights", cell.name))
@@ -34,7 +35,7 @@ def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
         return codec
     x = inputs[generator.integers(len(inputs), size=SEEN)]
     z = generator.standard_normal((cell.latent_dim, SEEN), np.float32)
-    received = np.concatenate([z, x.T[DIMENSION:]])
+    received = np.concatenate([z, x.T[coordinates:]])
     codec.encoder.initialise(torch.from_numpy(x), generator)
     codec.decoder.initialise(torch.from_numpy(received).T, generator)
     return codec
@@ -69,7 +70,7 @@ class FoldedTargets:
 
     def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
         source = SOURCES[config.source]
-        folds = inputs.shape[1] == DIMENSION and folding.folds(source, cell)
+        folds = inputs.shape[1] == source.coordinates and folding.folds(source, cell)
         self.steps = schedule.pulled_steps(config.train) if folds else 0
         self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source
 

@@ -4,10 +4,12 @@ Dask trains a cell again whose worker died, on another one. Scheduler, workers a
 the same code on the same versions, and are held to it before anything is trained.
 """
 
+import asyncio
 import hashlib
+import logging
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,17 +17,20 @@ from pathlib import Path
 
 import dask
 import numpy as np
-from distributed import Client, Future, KilledWorker, as_completed, get_worker
+from distributed import Client, Future, KilledWorker, Security, as_completed, get_worker
+from distributed.comm.addressing import get_address_host_port
+from distributed.core import rpc
 from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
 from snrvae.codecs import files
+from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History
-from snrvae.training.trainer import Progress, StoppedError, Trained, Trainer
+from snrvae.training.trainer import Made, Progress, StoppedError, Trainer
 
 PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
@@ -47,8 +52,8 @@ class Cluster(Trainer):
             self._inputs: Future[Points] = client.submit(np.asarray, inputs, pure=False)
         client.replicate(self._inputs)
 
-    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
-        """Each cell trained, in the order given; `progress` hears of a cell when it is done.
+    def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
+        """Each cell as it comes from a worker; `progress` hears of it then.
 
         Raises ConnectionError where the scheduler is lost, ChildProcessError where a cell's workers die.
         """
@@ -60,13 +65,12 @@ class Cluster(Trainer):
             expected=environment(),
             pure=False,
         )
-        trained: dict[object, Trained] = {}
         try:
             for future in as_completed(futures, loop=self._client.loop):
-                data, history = future.result()
+                data, history, made_on = future.result()
                 (codec,) = files.from_bytes(data).values()
-                trained[future.key] = codec, history
                 progress(self._config.train.steps, float(history.losses[-1, 0]))
+                yield (codec, history), made_on
         except CancelledError:
             raise ConnectionError(f"{_address(self._client)}: the scheduler is gone") from None
         except KilledWorker as error:
@@ -74,7 +78,11 @@ class Cluster(Trainer):
                 f"{_address(self._client)}: {error.allowed_failures + 1} workers died at the same cell, "
                 f"the last one {error.last_worker.address} (out of memory?)"
             ) from None
-        return [trained[future.key] for future in futures]
+
+    @property
+    def processors(self) -> list[str]:
+        """The kinds of processors that workers have now."""
+        return sorted(set(self._client.run(fingerprint.kind).values()))
 
 
 @contextmanager
@@ -87,18 +95,45 @@ def connect(
     running cells end at their next record.
     Raises ValueError or OSError, in one line, where it cannot be reached, has no workers, or differs.
     """
+    _find_scheduler(address, patience)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # _check says it in a line
-        try:
-            client = Client(address, timeout=patience, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"{address}: no Dask scheduler answers there ({str(error).splitlines()[0]}); "
-                "start one: python -m dask scheduler"
-            ) from None
+        client = Client(address, timeout=patience, set_as_default=False)
     with client:
         _check(client, patience)
         yield Cluster(client, inputs, config)
+
+
+def _find_scheduler(address: str, patience: float) -> None:
+    """Raise ValueError for what is no address, ConnectionError if no scheduler listens there.
+
+    A client itself waits for ever for a word of what is no scheduler.
+    """
+    try:
+        get_address_host_port(address)
+    except Exception as error:
+        raise ValueError(
+            f"{address!r} is not a scheduler's address ({error}); expected one such as tcp://10.0.0.1:8786"
+        ) from None
+    logging.disable()  # Dask logs a traceback for each message that it cannot read
+    try:
+        kind = asyncio.run(asyncio.wait_for(_identify(address, 0.9 * patience), patience))
+    except Exception as error:  # whatever comes of bytes that are not Dask's
+        told = type(error) in (OSError, TypeError)  # no connection, TLS without a certificate
+        kind = str(error) if told else "what listens there does not speak Dask's protocol"
+    finally:
+        logging.disable(logging.NOTSET)
+    if kind != "Scheduler":
+        raise ConnectionError(
+            f"{address}: no Dask scheduler answers there ({kind}); start one: python -m dask scheduler"
+        )
+
+
+async def _identify(address: str, patience: float) -> str:
+    """The kind of Dask server that listens at an address: Scheduler, Worker or Nanny."""
+    arguments = Security().get_connection_args("client")
+    async with rpc(address, timeout=patience, connection_args=arguments) as server:
+        return str((await server.identity())["type"])
 
 
 def environment() -> dict[str, str]:
@@ -139,8 +174,8 @@ def _address(client: Client) -> str:
 
 def _train(
     cell: Cell, inputs: Points, config: TrainConfig, expected: Mapping[str, str]
-) -> tuple[bytes, History]:
-    """A cell trained on a worker, its codec as bytes: plain data between machines."""
+) -> tuple[bytes, History, str]:
+    """A cell trained on a worker, and on which kind: its codec as bytes, plain data between machines."""
     worker = get_worker()
     _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
     task = worker.state.tasks[worker.get_current_task()]
@@ -151,4 +186,4 @@ def _train(
 
     with threadpool_limits(1):
         codec, history = engine.fit(cell, inputs, config, progress)
-    return files.to_bytes({cell.name: codec}), history
+    return files.to_bytes({cell.name: codec}), history, fingerprint.kind()

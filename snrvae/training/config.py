@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from snrvae import processor
 from snrvae.codecs.codec import Architecture
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Params, Train
@@ -23,7 +24,8 @@ class TrainConfig:
 
     def architecture(self, cell: Cell, num_classes: int) -> Architecture:
         """What a cell's codec is made of."""
-        return Architecture(cell, self.network, num_classes, self.source, self.train.engine)
+        engine, kernel = self.train.engine, processor.kernel()
+        return Architecture(cell, self.network, num_classes, self.source, engine, kernel)
 
     def check_divergence(self, cell: Cell, lost: list[int]) -> None:
         """Raise DivergedError for the first of the steps at which a cell diverged, if that ends training."""

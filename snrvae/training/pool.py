@@ -4,17 +4,18 @@ Threads and not processes: compiled steps leave Python's lock to the others, so 
 points, and nothing has to be started or sent.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event, Lock
 
 from threadpoolctl import threadpool_limits
 
+from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Points
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
-from snrvae.training.trainer import Progress, StoppedError, Trained, Trainer
+from snrvae.training.trainer import Made, Progress, StoppedError, Trained, Trainer
 
 
 class Pool(Trainer):
@@ -23,8 +24,8 @@ class Pool(Trainer):
     def __init__(self, inputs: Points, config: TrainConfig, threads: int):
         self._inputs, self._config, self._threads = inputs, config, threads
 
-    def train(self, cells: Sequence[Cell], progress: Progress) -> list[Trained]:
-        """Each cell trained, in the order given; what ends one ends the others in a moment."""
+    def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
+        """Each cell as soon as it is trained; what ends one ends the others in a moment."""
         stop, lock = Event(), Lock()
 
         def advance(steps: int, mse: float) -> None:
@@ -39,9 +40,8 @@ class Pool(Trainer):
         with threadpool_limits(1), ThreadPoolExecutor(self._threads) as executor:
             futures = [executor.submit(fit, cell) for cell in cells]
             try:
-                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                    future.result()
-                return [future.result() for future in futures]
+                for future in as_completed(futures):
+                    yield future.result(), fingerprint.kind()
             except BaseException:
                 stop.set()
                 executor.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,6 @@
 """Learning rate and weights of the loss at each step: every engine uses these."""
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +22,6 @@ class Schedule(NamedTuple):
     pull: Floats
 
 
-@lru_cache(128)  # cell after cell goes through the same steps
 def schedule(steps: range, train: Train, conditional: bool) -> Schedule:
     """Learning rate and weights at these of a training's steps."""
     rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]

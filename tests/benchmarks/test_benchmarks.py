@@ -26,9 +26,7 @@ def without_folds() -> Iterator[None]:
     """No latents are pulled to a folded surface: no peer pulls them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schedule, "PULLED", 0.0)
-        schedule.schedule.cache_clear()
         yield
-    schedule.schedule.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +43,7 @@ def mses(setting: Setting) -> Mses:
         return ours.prepare(setting, Pool(setting.points, setting.config, 1)).train()
 
 
+@pytest.mark.slow
 def test_without_the_latent_penalty_a_step_reckons_all_but_that(setting: Setting, mses: Mses) -> None:
     """And everything is as it was afterwards."""
     pool = Pool(setting.points, setting.config, 1)
@@ -75,6 +74,7 @@ def torch_engine(setting: Setting) -> Way:
     return ours.autograd(setting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepare", [loop_over_cells, vmap, jax, torch_engine])
 def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Setting, mses: Mses) -> None:
     with without_folds():
@@ -83,6 +83,7 @@ def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Sett
         assert _median(mses, snr) / 2 < _median(found, snr) < _median(mses, snr) * 2
 
 
+@pytest.mark.slow
 def test_pythae_comes_near_with_its_own_loss_and_schedule(setting: Setting, mses: Mses) -> None:
     pytest.importorskip("pythae")
     found = importlib.import_module("benchmarks.pythaed").prepare(setting).train()

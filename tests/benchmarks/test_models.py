@@ -69,6 +69,7 @@ def test_the_loss_of_a_wae_is_the_mse_and_its_weighted_mmd(settings: Params) -> 
     assert _loss(MODELS[1], 0.5, settings, sent, x, noise) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_kind_learns_and_a_heavier_weight_brings_latents_nearer_to_the_prior(
     found: list[dict[str, float]],
 ) -> None:
@@ -81,6 +82,7 @@ def test_every_kind_learns_and_a_heavier_weight_brings_latents_nearer_to_the_pri
     assert heavy["latent_kl_bits"] < light["latent_kl_bits"]
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_every_model_in_its_order(
     found: list[dict[str, float]], settings: Params
 ) -> None:
@@ -93,6 +95,7 @@ def test_the_table_has_a_line_for_every_model_in_its_order(
     assert "nan" not in text
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_as_a_codec_is(
     settings: Params, splits: dict[str, Split], lines: Tangents
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_model_is_measured_as_a_codec_is(
     assert row["gap_db"] is None
 
 
+@pytest.mark.slow
 def test_the_gap_of_a_beta_vae_is_to_the_limit_at_its_own_kl(
     found: list[dict[str, float]], lines: Tangents
 ) -> None:

@@ -118,7 +118,13 @@ def test_the_channel_adds_the_noise_times_its_standard_deviation(
     sigma = (mean.square().mean() / snr).sqrt()
     assert torch.equal(latents.transmit(torch.zeros_like(mean)), mean)
     assert torch.allclose(latents.transmit(noise), mean + sigma * noise, atol=1e-5)
-    assert (latents.transmit(noise) != latents.transmit(noise.flip(0))).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("snr", SNRS)
+def test_two_transmissions_of_the_same_latents_differ(snr: float, mean: Tensor) -> None:
+    latents, generator = isotropic(snr)(mean), torch.Generator().manual_seed(0)
+    once, twice = (latents.transmit(torch.randn(mean.shape, generator=generator)) for _ in "12")
+    assert (once != twice).double().mean() > 0.99
 
 
 def test_as_the_snr_grows_the_channel_becomes_noiseless(noise: Tensor) -> None:

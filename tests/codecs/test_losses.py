@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import integrate
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
@@ -104,15 +106,45 @@ def both(z: Tensor, label: Tensor | None = None) -> list[Tensor]:
     return [losses.gaussianity(z, label), compiled.gaussianity(z, label)[0]]
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-@pytest.mark.parametrize("dim", [1, 2, 3, 7])
-@pytest.mark.parametrize("batch", [64, 80, 160, 256, 272])
-def test_compiled_value_and_gradient_are_those_of_the_definition_under_autograd(
-    batch: int, dim: int, labelled: bool
+def labels(count: int, num_classes: int) -> Tensor | None:
+    """One-hot labels [n, l] drawn at random; None for no classes."""
+    if num_classes == 0:
+        return None
+    kind = torch.randint(num_classes, (count,), generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.one_hot(kind, num_classes).double()
+
+
+def pair_by_pair(z: Tensor, label: Tensor | None) -> float:
+    """T of latents z [n, d], a pair of different points after the other, in groups of at most 128."""
+    count, dim = z.shape
+    group = max((size for size in range(16, 129, 16) if count % size == 0), default=count)
+    points, kinds = z.tolist(), [0] * count if label is None else label.argmax(1).tolist()
+    classes = 1 if label is None else label.shape[1]
+    total = 0.0
+    for i, j in product(range(count), repeat=2):
+        if i != j and i // group == j // group and kinds[i] == kinds[j]:
+            total += math.exp(-(math.dist(points[i], points[j]) ** 2) / 2) + 3 ** (-dim / 2)
+            for at in (i, j):
+                total -= 2 ** (-dim / 2) * math.exp(-(math.hypot(*points[at]) ** 2) / 4)
+    return total * classes / (count * (group - 1))
+
+
+@pytest.mark.parametrize("num_classes", [0, 1, 2, 6])
+@pytest.mark.parametrize(("batch", "dim"), [(20, 2), (50, 3), (64, 1), (160, 7), (256, 2), (272, 3)])
+def test_the_value_is_the_mean_over_pairs_of_one_group_and_one_label(
+    batch: int, dim: int, num_classes: int
 ) -> None:
-    z = 1.5 * normal(batch, dim) + 0.4
-    kind = torch.randint(2, (batch,), generator=torch.Generator().manual_seed(0))
-    label = torch.nn.functional.one_hot(kind, 2).double() if labelled else None
+    z, label = 1.5 * normal(batch, dim) + 0.4, labels(batch, num_classes)
+    assert float(losses.gaussianity(z, label)) == pytest.approx(pair_by_pair(z, label), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("num_classes", [0, 2, 6])
+@pytest.mark.parametrize("dim", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch", [16, 64, 80, 160, 256, 272])
+def test_compiled_value_and_gradient_are_those_of_the_definition_under_autograd(
+    batch: int, dim: int, num_classes: int
+) -> None:
+    z, label = 1.5 * normal(batch, dim) + 0.4, labels(batch, num_classes)
     found, gradient = compiled.gaussianity(z, label)
     expected = losses.gaussianity(z.requires_grad_(), label)
     (autograd,) = torch.autograd.grad(expected, z)
@@ -120,40 +152,46 @@ def test_compiled_value_and_gradient_are_those_of_the_definition_under_autograd(
     assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-@pytest.mark.parametrize(("batch", "group"), [(256, 128), (80, 80), (160, 80), (272, 16)])
-def test_a_large_batch_is_compared_in_groups(batch: int, group: int, labelled: bool) -> None:
-    z = 1.5 * normal(batch, DIM) + 0.4
-    kind = torch.randint(2, (batch,), generator=torch.Generator().manual_seed(0))
-    kind[::group], kind[1::group] = 0, 1  # both in every group
-    label = torch.nn.functional.one_hot(kind, 2).double() if labelled else None
-    for place, found in enumerate(both(z, label)):
-        parts = [
-            both(z[k : k + group], None if label is None else label[k : k + group])[place]
-            for k in range(0, batch, group)
-        ]
-        assert losses.group_size(batch) == group
-        assert torch.allclose(found, torch.stack(parts).mean(), rtol=1e-5, atol=SINGLE)
+def test_one_label_for_all_is_no_label() -> None:
+    z = normal(64, 3)
+    for one, other in zip(both(z), both(z, torch.ones(64, 1, dtype=torch.float64)), strict=True):
+        assert torch.equal(one, other)
+    gradients = [compiled.gaussianity(z, label)[1] for label in (None, torch.ones(64, 1))]
+    assert torch.equal(*gradients)
 
 
+def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out() -> None:
+    z = normal(4096, 1)
+    sign = torch.cat([z < 0, z >= 0], 1).double()  # each label has a half
+    for together, apart, blind in zip(both(z), both(z, sign), both(z, labels(4096, 2)), strict=True):
+        assert abs(float(together)) < 0.005
+        assert abs(float(blind)) < 0.005
+        assert float(apart) > 0.05
+
+
+FREQUENCIES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)  # for means under N(0, 1)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("z", "characteristic"),
+    ("draw", "characteristic"),
     [
-        (torch.zeros(16, 1, dtype=torch.float64), lambda _: 1.0),
-        (torch.full((16, 1), 2.0, dtype=torch.float64), lambda t: np.exp(2j * t)),
-        (torch.sign(torch.randn(64_000, 1, generator=torch.Generator().manual_seed(0))).double(), np.cos),
+        (lambda z: 0 * z, lambda t: 1 + 0 * t),
+        (lambda z: 0 * z + 1.5, lambda t: np.exp(1.5j * t)),
+        (torch.sign, np.cos),
+        (lambda z: 0.6 * z, lambda t: np.exp(-((0.6 * t) ** 2) / 2)),
     ],
-    ids=["dead latents", "constant latents", "two values"],
+    ids=["dead", "constant", "two values", "narrow"],
 )
 def test_the_closed_form_is_the_integral_over_frequencies(
-    z: Tensor, characteristic: Callable[[float], complex]
+    draw: Callable[[Tensor], Tensor], characteristic: Callable[[NDArray[np.float64]], Any], dim: int
 ) -> None:
-    def integrand(t: float) -> float:
-        density = math.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
-        return density * abs(characteristic(t) - math.exp(-(t**2) / 2)) ** 2
-
-    exact, _ = integrate.quad(integrand, -40, 40)
-    for found in both(z):
+    """∫ |φ(t) − e^{−|t|²/2}|² N(t; 0, I) dt for coordinates that are independent, each with this φ."""
+    t = np.stack(np.meshgrid(*[FREQUENCIES] * dim))
+    weight = np.prod(np.meshgrid(*[WEIGHTS / WEIGHTS.sum()] * dim), axis=0)
+    apart = np.prod(characteristic(t), axis=0) - np.exp(-np.square(t).sum(0) / 2)
+    exact = (weight * abs(apart) ** 2).sum()
+    for found in both(draw(normal(64_000, dim))):
         assert float(found) == pytest.approx(exact, rel=0.03)
 
 
@@ -213,8 +251,3 @@ def test_the_exponential_of_what_is_too_far_is_almost_nothing_and_a_nan_stays_on
 
 def test_a_batch_that_no_whole_rows_divide_is_compared_as_one_group() -> None:
     assert [losses.group_size(batch) for batch in (16, 48, 64, 256, 20, 50)] == [16, 48, 64, 128, 20, 50]
-    z = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    apart = (z[:, None] - z).square().sum(2)
-    pairs = (torch.exp(-apart / 2).sum() - 50) / (50 * 49)
-    expected = pairs - 2 / 2 * torch.exp(-z.square().sum(1) / 4).mean() + 1 / 3
-    assert float(losses.gaussianity(z)) == pytest.approx(float(expected), abs=1e-12)

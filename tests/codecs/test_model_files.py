@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from snrvae import processor
 from snrvae.codecs import codec, files
 from snrvae.codecs.channels import CHANNELS
 from snrvae.codecs.codec import Architecture, Codec
@@ -117,6 +118,7 @@ def test_the_file_says_which_cells_it_holds_without_this_code(codecs: dict[str, 
         "num_classes": 0,
         "source": "cube",
         "engine": "compiled",
+        "kernel": processor.kernel(),
     }
     assert {name.rpartition("/")[0] for name in safetensors.torch.load(data)} == set(codecs)
     assert f"{VAE}/encoder.0.weight" in safetensors.torch.load(data)
@@ -245,7 +247,7 @@ def test_a_model_that_does_not_fit_its_cells_is_refused_in_one_line(
         (network(kind="transformer"), "network.kind 'transformer'", "mlp, residual"),
         (network(activation="gelu"), "network.activation 'gelu'", "relu, silu, tanh"),
         (cell(noise="pink"), "noise 'pink'", "none, isotropic, learned, free"),
-        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian"),
+        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian, circle"),
     ],
 )
 def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_knows(

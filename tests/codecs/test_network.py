@@ -121,6 +121,12 @@ def test_fresh_weights_keep_the_variance_of_activations() -> None:
         assert abs(float(weight.mean())) < 5 * (gain / inputs / weight.numel()) ** 0.5
 
 
+def test_a_seed_gives_the_same_parameters_again_and_another_seed_others() -> None:
+    once, again, other = (list(drawn(WIDTHS, seed).parameters()) for seed in (1, 1, 2))
+    assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(once, other, strict=True))
+
+
 @pytest.mark.parametrize("offset", [0.0, 50.0])
 def test_a_fresh_network_bends_where_its_inputs_are(offset: float) -> None:
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""README.md says what is so: its paths, commands and parameters are resolved, not believed."""
+"""README.md and docs/troubleshooting.md say what is so: paths, commands and parameters are resolved."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from dvc.cli import parse_args
 from snrvae.settings import params
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text() + (ROOT / "docs" / "troubleshooting.md").read_text()
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MADE = ("compare/", "dvc_plots/", "data/", ".venv", "reports/report.html")  # what only commands make

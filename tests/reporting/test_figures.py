@@ -1,9 +1,13 @@
 """Figures: the same bytes for the same input, legible in grey, whatever grid was run."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -131,6 +135,47 @@ def test_an_svg_drawn_twice_has_the_same_bytes_and_no_date() -> None:
     assert first == second
     assert b"<dc:date>" not in first
     assert b"<text" not in first, "glyphs stand in the file: no font of the reader's is asked for"
+
+
+SETTINGS = {
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "figure.titlesize": 40,
+    "figure.dpi": 30,
+    "font.size": 3,
+    "axes.prop_cycle": mpl.cycler(color="r"),
+    "axes.formatter.use_mathtext": True,
+    "axes3d.grid": False,
+    "lines.markeredgewidth": 5,
+    "mathtext.fontset": "stix",
+    "svg.fonttype": "none",
+    "text.usetex": True,
+}
+
+
+def test_a_users_own_settings_change_no_figure(split: Split) -> None:
+    def drawn() -> list[bytes]:
+        with style.style():
+            curve = report.svg(curves.rate_distortion(CELLS, LIMIT, {}))
+            return [curve, report.png(latents.codes(grid_of((1, 2)), samples(split), split, cube.SOURCE))]
+
+    expected = drawn()
+    with mpl.rc_context(SETTINGS):
+        assert drawn() == expected
+
+
+def test_settings_that_matplotlib_cannot_read_keep_no_stage_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(b"savefig.bbox: t\xffght")
+    variables = {"MATPLOTLIBRC": str(tmp_path), "MPLCONFIGDIR": str(tmp_path), "MPLBACKEND": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import stages.render, stages.compare"],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_coordinates_of_paths_are_short_and_scales_whole() -> None:

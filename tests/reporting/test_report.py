@@ -42,7 +42,7 @@ def page(
     settings = SETTINGS.model_copy(update={"noise": noise, "latent_dim": dims})
     cells: pd.DataFrame = CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)]
     return report.markdown(
-        settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, drawn(noise, dims)
+        settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, "Haswell", drawn(noise, dims)
     )
 
 

@@ -174,7 +174,7 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         ),
         *(("train.on_divergence", wrong, "fail or keep") for wrong in ("stop", "", True, None)),
         *(
-            ("source", wrong, "cube, sphere, square or gaussian")
+            ("source", wrong, "cube, sphere, square, gaussian or circle")
             for wrong in ("torus", "Cube", "", 1, None, ["cube"], True)
         ),
         *(("conditional", wrong, "true or false") for wrong in (1, 0, "yes", None, [True])),

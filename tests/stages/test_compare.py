@@ -1,12 +1,17 @@
 """Runs side by side: what one of them never measured is left out, and the rest is shown."""
 
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from stages import compare, files
-from tests.repository import Repository, create
+from tests.repository import ROOT, Repository, create
 
 ROW = {"noise": "isotropic", "latent_dim": 2, "snr": 10.0, "selected": 1, "mse": 0.02}
 NOW = pd.DataFrame([ROW | {"gap_db": 1.5}])
@@ -62,7 +67,7 @@ FOREIGN = [
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository whose commit has the files that are compared, small ones."""
     made = create(tmp_path_factory.mktemp("compared"), {})
     for name, text in SOUND.items():
@@ -70,6 +75,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made.run("git", "add", "-f", "-A")
     made.run("git", "commit", "-q", "-m", "sound")
     return made
+
+
+@pytest.fixture
+def repository(committed: Repository) -> Iterator[Repository]:
+    """The repository, left as it was committed."""
+    yield committed
+    committed.run("git", "checkout", "-q", ".")
+    shutil.rmtree(committed.path / "compare", ignore_errors=True)
 
 
 @pytest.mark.parametrize(("name", "text", "what"), FOREIGN)
@@ -112,3 +125,80 @@ def test_a_run_whose_cells_diverged_is_drawn_without_them(
 def test_without_a_name_it_says_what_is_missing(repository: Repository) -> None:
     printed = repository.run("python", "-m", "stages.compare", fails=True)
     assert printed.startswith("compare: names of experiments or commits are missing: make compare REVS=")
+
+
+# Repositories and terminals of every kind
+
+
+def test_a_project_in_a_folder_of_a_larger_repository_is_compared(
+    repository: Repository, tmp_path: Path
+) -> None:
+    outer, inner = Repository(tmp_path), Repository(tmp_path / "shapes" / "codecs")
+    shutil.copytree(repository.path, inner.path, ignore=shutil.ignore_patterns(".git", ".dvc", "compare"))
+    outer.run("git", "init", "-q")
+    inner.run("dvc", "init", "-q", "--subdir")
+    outer.run("git", "add", "-f", "-A")
+    commit(outer)
+    (inner.path / PARAMS).write_text("seed: 1\n")
+    assert "| params.seed | 0 | 1 |" in inner.run("python", "-m", "stages.compare", "HEAD", "workspace")
+
+
+def test_a_partial_clone_gets_from_its_origin_what_it_compares(
+    repository: Repository, tmp_path: Path
+) -> None:
+    origin = Repository(tmp_path / "origin")
+    shutil.copytree(repository.path, origin.path)
+    origin.run("git", "config", "uploadpack.allowFilter", "true")
+    (origin.path / PARAMS).write_text("seed: 1\n")
+    commit(origin)
+    address = origin.path.as_uri()
+    subprocess.run(["git", "clone", "-q", "--filter=blob:none", address, tmp_path / "clone"], check=True)
+    made = Repository(tmp_path / "clone")
+    assert "?" in made.run("git", "rev-list", "--objects", "--missing=print", "HEAD")
+    assert "| params.seed | 0 | 1 |" in made.run("python", "-m", "stages.compare", "HEAD~1", "HEAD")
+
+
+def test_a_repository_of_another_user_is_told_in_one_line_with_the_way_out(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    (line,) = repository.run("python", "-m", "stages.compare", "HEAD", fails=True).splitlines()
+    assert line.startswith("compare: detected dubious ownership in repository at ")
+    assert f"git config --global --add safe.directory {repository.path}" in line
+
+
+def commit(repository: Repository) -> None:
+    repository.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-a", "-m", "one more")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_every_terminal_shows_the_table(
+    repository: Repository, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    files.write(repository.path / METRICS, '{"summary": {}}')
+    printed = repository.run("python", "-m", "stages.compare", "HEAD", "workspace")
+    files.write(repository.path / METRICS, SOUND[METRICS])
+    table = (repository.path / "compare" / "compare.md").read_text("utf-8")
+    assert "| summary.mean_gap_db | 1.5 | – |" in table
+    assert printed == (table if encoding == "utf-8" else table.replace("–", "?"))
+
+
+def test_a_page_that_is_written_through_the_shell_is_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    command = [sys.executable, "-m", "snrvae.reporting.glossary"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    assert printed == (ROOT / "docs" / "metrics.md").read_bytes()
+
+
+def test_nothing_else_prints_to_standard_output_what_an_encoding_may_lack() -> None:
+    """Standard error replaces what it cannot show; a plain `print` fails at it."""
+    prints = {
+        str(path.relative_to(ROOT))
+        for folder in ("snrvae", "stages", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
+        if not any(keyword.arg == "file" for keyword in node.keywords)
+    }
+    assert prints == {"stages/files.py", "benchmarks/scale.py"}  # `show`, and a number

@@ -13,10 +13,9 @@ import torch
 import yaml
 from conftest import MakeConfig
 from scipy.special import erf
-from torch import Tensor, nn
+from torch import Tensor
 
 from snrvae.codecs import files as models
-from snrvae.codecs import losses
 from snrvae.codecs.codec import Codec
 from snrvae.limit import segments, shannon
 from snrvae.limit.shannon import CUBE_SURFACE, UNIT_SQUARE, RateDistortionTable
@@ -29,7 +28,6 @@ from snrvae.sources.source import Split
 from snrvae.training import schedule
 from snrvae.training.compiled import engine
 from stages import files
-from tests.compiled import gaussianity
 
 ROOT = Path(__file__).parents[2]
 assert cube.SOURCE.faces is not None
@@ -41,60 +39,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def labels(count: int, num_classes: int = 6) -> Tensor:
-    """One-hot labels [n, l] drawn at random."""
-    drawn = torch.randint(num_classes, (count,), generator=generator(1))
-    return nn.functional.one_hot(drawn, num_classes).double()
-
-
 @pytest.fixture(scope="module")
 def inputs(splits: dict[str, Split]) -> Tensor:
     return torch.from_numpy(dataset.inputs(splits["train"], 6))
-
-
-# The latent penalty
-
-
-def labelled_penalty(z: Tensor, label: Tensor) -> Tensor:
-    """T of latents z [n, d], by sums over the pairs of different points with one label, one-hot [n, l]."""
-    batch, dim = z.shape
-    same = label @ label.T - torch.eye(batch)
-    kernel = torch.exp(-(z[:, None] - z[None]).square().sum(2) / 2)
-    to_normal = 2 ** (-dim / 2) * torch.exp(-z.square().sum(1) / 4)
-    each = kernel - to_normal[:, None] - to_normal + 3 ** (-dim / 2)
-    return (each * same).sum() * label.shape[1] / (batch * (batch - 1))
-
-
-@pytest.mark.parametrize("num_classes", [1, 2, 6])
-def test_the_penalty_of_labelled_latents_is_that_of_pairs_with_one_label(num_classes: int) -> None:
-    z = torch.randn(32, 2, generator=generator(), dtype=torch.float64)
-    label = labels(32, num_classes)
-    value, gradient = gaussianity(z, label)
-    z.requires_grad_()
-    expected = labelled_penalty(z, label)
-    expected.backward()
-    assert torch.allclose(value, expected, atol=1e-6)
-    assert torch.allclose(gradient, z.grad, atol=1e-6)
-    assert torch.allclose(losses.gaussianity(z, label), expected, atol=1e-12)
-
-
-def test_one_label_for_all_is_no_label() -> None:
-    z = torch.randn(64, 3, generator=generator(), dtype=torch.float64)
-    value, gradient = gaussianity(z)
-    same_value, same_gradient = gaussianity(z, torch.ones(64, 1, dtype=torch.float64))
-    assert torch.equal(value, same_value)
-    assert torch.equal(gradient, same_gradient)
-
-
-def test_latents_that_are_normal_together_but_not_for_each_label_are_found_out() -> None:
-    z = torch.randn(4096, 1, generator=generator(), dtype=torch.float64)
-    label = torch.cat([z < 0, z >= 0], 1).double()  # each label has a half
-    together, _ = gaussianity(z)
-    apart, _ = gaussianity(z, label)
-    blind, _ = gaussianity(z, labels(4096, 2))
-    assert abs(float(together)) < 0.005
-    assert abs(float(blind)) < 0.005
-    assert float(apart) > 0.05
 
 
 # Training
@@ -108,7 +55,6 @@ def test_only_without_labels_the_latent_penalty_is_strong_at_first(
         codec, _ = engine.fit(Cell("isotropic", 2, 10.0, 0), points.numpy(), settings, lambda *_: None)
         return models.to_bytes({"one": codec})
 
-    monkeypatch.setattr(engine, "schedule", schedule.schedule.__wrapped__)  # nothing kept
     before = trained(inputs), trained(inputs[:, :3])
     monkeypatch.setattr(schedule, "EARLY", 1.0)
     assert trained(inputs) == before[0]
@@ -432,6 +378,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_tables_and_metrics_of_a_conditional_run_say_what_is_generated_on_demand(run: Path) -> None:
     tree: dict[str, Any] = json.loads((run / "reports" / "metrics.json").read_text())
     for row in rows(run):
@@ -443,6 +390,7 @@ def test_tables_and_metrics_of_a_conditional_run_say_what_is_generated_on_demand
     assert max(limits) < 1 / 18
 
 
+@pytest.mark.slow
 def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(run: Path) -> None:
     text = (run / "reports" / "README.md").read_text()
     assert "This run is **conditional**" in text
@@ -462,6 +410,7 @@ def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(r
     assert "on demand" not in plain
 
 
+@pytest.mark.slow
 def test_a_table_of_the_other_kind_is_refused_by_the_report(run: Path) -> None:
     settings = params.from_yaml((ROOT / "params.yaml").read_text())
     cells = {

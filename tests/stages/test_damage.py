@@ -32,6 +32,8 @@ from snrvae.training import history
 from stages import files
 from tests.repository import ROOT, TINY
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SETTINGS |= {key: SETTINGS[key] | value if isinstance(value, dict) else value for key, value in TINY.items()}
 SETTINGS |= {"latent_dim": [1, 2], "snr": [1, 10], "train": SETTINGS["train"] | {"steps": 10, "repeats": 1}}
@@ -453,7 +455,7 @@ def decoders(settings: Params) -> dict[str, Decode]:
         CUBE: lambda data: dataset.of_counts(cube.SOURCE, data, settings.data.counts),
         AE: lambda data: models.of_run(data, ("none",), settings.source, 0),
         VAE: lambda data: models.of_run(data, params.NOISES, settings.source, 0),
-        CLOUDS: lambda data: samples.from_bytes(data, every, count),
+        CLOUDS: lambda data: samples.from_bytes(data, every, (count, 3)),
         CELLS: lambda data: metrics.from_csv(data, every),
         LIMIT: shannon.table_from_csv,
         TRAINING_AE: lambda data: history.from_csv(data, grid.autoencoders(settings)),

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 from dvc.scm import RevError
+from scmrepo.git import Git
 
 from snrvae.codecs import files as models
 from snrvae.settings import params
@@ -30,6 +31,9 @@ SETTINGS: dict[str, Any] = {
     "latent_dim": [1],
     "snr": [1, 100],
 }
+pytestmark = pytest.mark.slow
+
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 COLUMNS = r"(ae|snr_vae.*)\..*|.*/.*|.*\.lock|Created"
 CODECS = Path("data", "codecs.safetensors")
 GRID = ["train_vae", "evaluate", "render"]
@@ -420,19 +424,39 @@ def test_a_clone_tells_whether_the_lock_fits(committed: Repository, tmp_path: Pa
     assert "Running stage 'generate'" in printed
 
 
-@pytest.mark.parametrize(
-    "left", [".step.py.swp", "step.py~", "#step.py#", ".#step.py", ".DS_Store", "__pycache__/step.pyc"]
-)
-def test_what_editors_and_systems_leave_beside_the_code_makes_nothing_stale(
-    committed: Repository, left: str
+LEFT = [
+    *("__pycache__/step.pyc", "step.pyo", ".ipynb_checkpoints/step-checkpoint.py", ".mypy_cache/step.json"),
+    *(".step.py.swp", ".step.py.swo", ".step.py.kate-swp", "step.py~", "#step.py#", ".#step.py"),
+    *(".~lock.step.py#", ".goutputstream-X1", "step.py.bak", "step.py.orig", "step.py.rej"),
+    *("._step.py", ".DS_Store", ".directory", ".fuse_hidden0001", ".nfs0001", "Thumbs.db", "desktop.ini"),
+]
+
+
+def test_what_programs_leave_beside_the_code_makes_nothing_stale_and_is_not_for_git(
+    committed: Repository,
 ) -> None:
-    path = committed.path / "snrvae" / "training" / left
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("of no concern")
+    folders = [committed.path / folder for folder in ("snrvae", "snrvae/training", "stages")]
+    paths = [folder / name for folder in folders for name in LEFT]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of no concern")
     try:
         assert committed.stages_run("dvc", "repro", "--dry") == []
+        assert committed.run("git", "status", "--porcelain") == ""
     finally:
-        path.unlink()
+        for path in paths:
+            path.unlink()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git what the project's files are")
+def test_no_file_of_the_project_is_ignored_by_git_or_dvc() -> None:
+    tracked = Repository(ROOT).run("git", "ls-files", "snrvae", "stages").split()
+    command = ["dvc", "check-ignore", "--stdin"]
+    done = subprocess.run(
+        command, cwd=ROOT, input="\n".join(tracked), text=True, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (1, ""), "1: none of them is"
+    assert Repository(ROOT).run("git", "ls-files", "--cached", "--ignored", "--exclude-standard") == ""
 
 
 def test_a_fresh_clone_makes_the_committed_reports_and_leaves_git_clean(
@@ -506,20 +530,79 @@ def test_a_bad_parameter_is_the_same_line_wherever_it_came_from(repository: Repo
         return found
 
     before = repository.bytes()
-    by_option = line(repository.run("dvc", "exp", "run", "-S", "snr=-3", fails=True))
+    printed = repository.run("dvc", "exp", "run", "-S", "snr=-3", fails=True)
+    by_option = line(printed)
+    assert "train_vae: the experiment's settings stay in params.yaml" in printed
     assert settings_text(repository).endswith("snr: -3\n")  # a failed experiment leaves its parameters
-    by_file = line(repository.run("dvc", "repro", fails=True))
+    printed = repository.run("dvc", "repro", fails=True)
+    by_file = line(printed)
+    assert "stay in params.yaml" not in printed, "by hand: to go back would throw other edits away"
     checked = line(repository.run("python", "-m", "stages.check", fails=True))
     restore(repository)
     assert repository.bytes() == before
 
     queue.threads()
-    by_queue = line(queue.repository.run("dvc", "queue", "logs", "bad"))
+    queued = queue.repository.run("dvc", "queue", "logs", "bad")
+    by_queue = line(queued)
+    assert "stay in params.yaml" not in queued, "it ran in a copy"
     assert by_option == by_file == by_queue == checked.replace("check:", "train_vae:", 1)
 
 
 def settings_text(repository: Repository) -> str:
     return (repository.path / "params.yaml").read_text()
+
+
+def test_the_way_back_from_an_experiment_keeps_every_edit(repository: Repository) -> None:
+    """An earlier stage has succeeded, a report is new, and other files have edits that are not committed."""
+    (way,) = re.findall(r"^ *(touch .*)$", TROUBLESHOOTING, flags=re.MULTILINE)
+    before, module = repository.bytes(), repository.path / "snrvae" / "__init__.py"
+    with module.open("a") as file:
+        file.write("# an edit\n")
+    own = (repository.path / "params.yaml").read_text().replace("steps: 20", "steps: 21")
+    (repository.path / "params.yaml").write_text(own)
+    settings = ("-S", "seed=1", "-S", "train.learning_rate=1e30")
+    printed = repository.run("dvc", "exp", "run", *settings, fails=True)
+    assert "Running stage 'train_ae'" in printed
+    assert "train_ae: the experiment's settings stay in params.yaml; docs/troubleshooting.md says" in printed
+    assert "dvc.lock" in repository.run("git", "status", "--porcelain")
+    (repository.path / "reports" / "figures" / "requested.png").write_bytes(b"new")
+
+    repository.run("sh", "-c", way)
+    assert repository.bytes() == before
+    assert repository.run("git", "status", "--porcelain") == " M snrvae/__init__.py\n"
+    shown = repository.run("git", "stash", "show", "-p", "-u")
+    assert all(text in shown for text in ("+  steps: 21", "+  learning_rate: 1e+30", "requested.png"))
+    repository.run("git", "stash", "drop", "-q")
+
+
+def test_every_comment_of_the_settings_outlives_every_option(repository: Repository) -> None:
+    shutil.copy(ROOT / "params.yaml", repository.path)
+    comments = re.findall("#.*", (repository.path / "params.yaml").read_text())
+    assert len(comments) > 10
+    for value in ("[1]", "1"):
+        options = [
+            word
+            for key in KEYS
+            for word in ("-S", f"{key}={value if key in ('noise', 'latent_dim', 'snr') else KEYS[key][0]}")
+        ]
+        repository.run("dvc", "exp", "run", *options, "generate", fails=True)
+        text = settings_text(repository)
+        assert [line for line in comments if line not in text] == []
+
+
+def test_edits_that_dvc_put_aside_and_lost_come_back(repository: Repository) -> None:
+    """As an interrupt in the first second of `dvc exp run` can leave them: in a commit without a name."""
+    (listing,) = re.findall(r"^git log .*$", TROUBLESHOOTING, flags=re.MULTILINE)
+    (apply,) = re.findall(r"^git stash apply ID$", TROUBLESHOOTING, flags=re.MULTILINE)
+    (repository.path / "params.yaml").write_text("an edit")
+    with Git(str(repository.path)) as scm:
+        scm.stash.push()
+        scm.stash.drop()
+    assert repository.run("git", "status", "--porcelain") == repository.run("git", "stash", "list") == ""
+    listed = [line.split()[0] for line in repository.run("sh", "-c", listing).splitlines()]
+    (lost,) = [one for one in listed if repository.run("git", "show", f"{one}:params.yaml") == "an edit"]
+    repository.run("sh", "-c", apply.replace("ID", lost))
+    assert settings_text(repository) == "an edit"
 
 
 def test_a_sweep_without_the_queue_is_refused_and_changes_nothing(repository: Repository) -> None:
@@ -531,34 +614,3 @@ def test_a_sweep_without_the_queue_is_refused_and_changes_nothing(repository: Re
 def test_a_misspelt_parameter_is_refused_and_changes_nothing(repository: Repository) -> None:
     assert "snrr" in repository.run("dvc", "exp", "run", "-S", "snrr=10", fails=True)
     assert repository.run("git", "status", "--porcelain") == ""
-
-
-def test_nothing_to_do_costs_hardly_more_than_an_empty_pipeline(
-    repository: Repository, tmp_path: Path
-) -> None:
-    count = len(yaml.safe_load((repository.path / "dvc.yaml").read_text())["stages"])
-    empty = Repository(tmp_path)
-    empty.run("git", "init", "-q")
-    empty.run("dvc", "init", "-q")
-    stages = {f"s{index}": {"cmd": "true"} for index in range(count)}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    (tmp_path / "one").write_text("")
-    for stage in stages.values():
-        stage["deps"] = ["one"]  # type: ignore[assignment]
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    empty.run("dvc", "repro", "-q")
-
-    def spent() -> float:
-        """Seconds of a core that child processes took so far: other tests run beside this one."""
-        times = os.times()
-        return times.children_user + times.children_system
-
-    def seconds(one: Repository) -> float:
-        start = spent()
-        assert one.stages_run("dvc", "repro") == []
-        return spent() - start
-
-    times = [(seconds(repository), seconds(empty)) for _ in range(4)]
-    ours, theirs = (min(column) for column in zip(*times, strict=True))
-    print(f"nothing to do: {ours:.2f} s; an empty pipeline: {theirs:.2f} s")
-    assert ours - theirs < 0.5

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,6 +229,21 @@ def test_every_fault_of_the_settings_is_a_line_on_stderr_and_the_outputs_stay(
 def test_generate_imports_no_torch() -> None:
     code = "import sys, stages.generate; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_finds_the_stages_where_python_looks_for_no_module_in_its_folder() -> None:
+    """As if the environment were made: -o takes a target for done."""
+    done = subprocess.run(
+        ["make", "--silent", "-o", ".venv/.run", "compare"],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONSAFEPATH": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.startswith("compare: names of experiments or commits are missing")
 
 
 # The same faults, told in this process

@@ -1,24 +1,50 @@
 """The pipeline as DVC runs it: a tiny grid in a real git and DVC repository in a temporary folder."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import yaml
 
 from snrvae.codecs import files as models
 from tests.repository import ROOT, TINY, Repository, create
 
-pytestmark = pytest.mark.slow
-
 STAGES = ["generate", "train_ae", "train_vae", "rate_distortion", "evaluate", "render"]
+MEASUREMENT, REPORTING = Path("snrvae", "measurement"), Path("snrvae", "reporting")
+EDITS = {  # a file, what stands in it, what replaces that, and the stages that are stale then
+    "meaning": (
+        MEASUREMENT / "metrics.py",
+        "mean of (x − x̂)²",
+        "average of (x − x̂)²",
+        ["evaluate", "render"],
+    ),
+    "column": (MEASUREMENT / "metrics.py", 'Metric("coverage"', 'Metric("covered"', ["evaluate", "render"]),
+    "figure": (REPORTING / "figures" / "curves.py", "Every codec against", "All codecs against", ["render"]),
+    "outline": (REPORTING / "drawing.py", "view=(-0.1, 1.1)", "view=(-0.2, 1.2)", ["render"]),
+    "caption": (REPORTING / "templates" / "report.md", "**Training.**", "**The training.**", ["render"]),
+}
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository where the pipeline ran once and is committed."""
     made = create(tmp_path_factory.mktemp("repository"), TINY, limit=False)
     assert made.stages_run("dvc", "repro") == STAGES
     made.run("git", "add", "-A")
     made.run("git", "commit", "-q", "-m", "first run")
     return made
+
+
+@pytest.fixture
+def repository(committed: Repository) -> Iterator[Repository]:
+    """The repository; afterwards what a test changed is taken back, as the README says."""
+    yield committed
+    changed = committed.run("git", "status", "--porcelain")
+    if changed:
+        (committed.path / "params.yaml").touch()
+        committed.run("git", "checkout", "-q", ".")
+    if "dvc.lock" in changed:
+        committed.run("dvc", "checkout", "-q")
 
 
 def test_a_second_repro_has_nothing_to_do(repository: Repository) -> None:
@@ -51,6 +77,17 @@ def test_the_selected_codec_of_every_cell_loads_by_name(repository: Repository) 
     assert all(models.selected_name(codec.architecture.cell) == name for name, codec in found.items())
 
 
+def test_an_experiment_runs_the_stages_that_its_setting_reaches(repository: Repository) -> None:
+    before = repository.metrics()
+    ran = repository.stages_run("dvc", "exp", "run", "-n", "ten", "--set-param", "snr=10")
+    assert ran == ["train_vae", "evaluate", "render"]
+    metrics = repository.metrics()
+    assert list(metrics["snr_vae"]) == ["d1-snr10", "d2-snr10"]
+    assert metrics["snr_vae"]["d1-snr10"] == before["snr_vae"]["d1-snr10"], "a cell depends on others"
+    assert metrics["ae"] == before["ae"]
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_cores(repository: Repository) -> None:
     before = repository.bytes()
     drawn = [stage for stage in STAGES if stage != "rate_distortion"]  # that one has no seed
@@ -59,3 +96,38 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_cores(repository:
     paths = yaml.safe_load((repository.path / "dvc.yaml").read_text())["stages"]["train_vae"]["cmd"].split()
     repository.run("env", "OMP_NUM_THREADS=2", *paths)
     assert repository.bytes() == before
+
+
+# What a room is for: by DVC's own account, an edit in measurement or reporting leaves training as it is
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_of_what_is_measured_or_reported_trains_nothing_again(
+    repository: Repository, edit: str
+) -> None:
+    name, old, new, stale = EDITS[edit]
+    replace(repository.path / name, old, new)
+    assert repository.stages_run("dvc", "repro", "--dry") == stale
+
+
+@pytest.mark.slow
+def test_an_edit_of_the_definition_trains_again(repository: Repository) -> None:
+    """Without this, the others would pass if DVC looked at no code. What render reads is still the same."""
+    with (repository.path / "snrvae" / "codecs" / "losses.py").open("a") as file:
+        file.write("\n")
+    assert repository.stages_run("dvc", "repro", "--dry") == ["train_ae", "train_vae", "evaluate"]
+
+
+@pytest.mark.slow
+def test_a_changed_caption_runs_render_alone(repository: Repository) -> None:
+    name, old, new, _ = EDITS["caption"]
+    replace(repository.path / name, old, new)
+    assert repository.stages_run("dvc", "repro") == ["render"]
+    assert new in (repository.path / "reports" / "README.md").read_text()
+
+
+def replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -70,6 +71,33 @@ def test_the_walk_sees_what_is_not_in_a_lock() -> None:
 def test_both_locks_pin_the_same_versions() -> None:
     run, dev = ((ROOT / lock).read_text().splitlines() for lock in LOCKS)
     assert {line for line in run if "==" in line} <= set(dev)
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in ROOT.glob("requirements*.lock")))
+def test_a_lock_names_versions_and_nothing_else(lock: str) -> None:
+    """No address, no option of pip, no build of one machine."""
+    lines = [line for line in (ROOT / lock).read_text().splitlines() if line and not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
+
+
+def test_what_is_installed_is_what_is_locked_and_fits_together() -> None:
+    pinned = dict(
+        line.split("==") for line in (ROOT / "requirements-dev.lock").read_text().split() if "==" in line
+    )
+    found = {name: importlib.metadata.version(name).partition("+")[0] for name in pinned}
+    assert found == pinned
+    checked = subprocess.run(
+        [sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_what_ci_runs_of_others_is_named_by_its_commit_and_may_only_read() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())
+    used = [step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert used
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == []
+    assert workflow["permissions"] == {"contents": "read"}
 
 
 def test_the_analytics_of_dvc_is_off() -> None:

@@ -102,10 +102,10 @@ def test_that_takes_streams_that_are_a_cells_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Were the order of cells to say what they draw, the test above would fail."""
-    turn = itertools.count()
+    turn, expected = itertools.count(), {cell: alone(cell) for cell in TOGETHER}
     monkeypatch.setattr(batches, "numpy_stream", lambda *_: np.random.default_rng(next(turn)))
     found = codec_bits(Pool(splits["train"].points, short, 1).fit(TOGETHER, lambda *_: None))
-    assert all(found[cell] != alone(cell) for cell in TOGETHER)
+    assert all(found[cell] != expected[cell] for cell in TOGETHER)
 
 
 def test_a_cell_has_the_losses_that_it_has_alone(splits: dict[str, Split], short: TrainConfig) -> None:
@@ -126,6 +126,7 @@ sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_cell_has_the_bits_of_a_step_compiled_anew_for_a_processor_with_other_instructions(
     splits: dict[str, Split], short: TrainConfig, tmp_path: Path
 ) -> None:

@@ -1,74 +1,237 @@
-"""Where compiled code is kept."""
+"""Where compiled code is kept, and that what is damaged there or cannot be written does no harm."""
 
-from importlib.util import module_from_spec, spec_from_file_location
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from numba import config
+from numba import config, njit
 
+from snrvae.settings import cache as settings
 from snrvae.training.compiled import adam, cache, channel, kernel, network, penalty, step
+from tests.repository import ROOT
 
-SOURCE = "from numba import njit\n\n@njit(cache=True)\ndef twice(x):\n    return x + x\n"
+EXAMPLE = """
+import sys
+from snrvae.training.compiled import cache
+from tests.training.test_cache import made
+print(made().stats.cache_path)
+"""
+
+
+def twice(x: int) -> int:
+    return x + x
+
+
+def made() -> Any:
+    """A function that is compiled or read."""
+    function = njit(twice)
+    cache.keep(function)
+    assert function(2) == 4
+    return function
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the user's cache is."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    """What SNRVAE_CACHE names."""
+    monkeypatch.setenv(settings.VARIABLE, str(tmp_path / "home"))
     monkeypatch.setattr(config, "CACHE_DIR", "")
+    anew(monkeypatch)
     return tmp_path / "home"
 
 
-def cache_of(folder: Path, source: str = SOURCE) -> Path:
-    """Where Numba keeps what it compiles of a module in `folder`."""
-    folder.mkdir(exist_ok=True)
-    (folder / "module.py").write_text(source)
-    spec = spec_from_file_location("module", folder / "module.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.twice(2) == 4
-    path = Path(module.twice.stats.cache_path)
-    assert list(path.glob("module.twice-*.nbi"))
-    return path
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process."""
+    monkeypatch.setattr(cache, "folder", cache.folder.__wrapped__)
 
 
-def test_a_copy_finds_what_another_folder_has_compiled(tmp_path: Path, home: Path) -> None:
-    one, other = cache_of(tmp_path / "one"), cache_of(tmp_path / "other")
-    assert one == other
-    assert one.parent == home / "numba"
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_another_process_finds_what_one_has_compiled(home: Path) -> None:
+    function = made()
+    assert function.stats.cache_misses
+    path = Path(function.stats.cache_path)
+    assert path.parent == home / "compiled"
+    assert {file.suffix for file in files(path)} == {".nbi", ".nbc"}
+    again = made()
+    assert (again.stats.cache_path, again.stats.cache_misses) == (str(path), {})
 
 
 def test_what_another_content_of_the_engines_folder_compiled_is_kept_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = cache_of(tmp_path / "one")
+    one = made().stats.cache_path
     monkeypatch.setattr(cache, "_CODE", cache._CODE + b"\n")
-    assert cache_of(tmp_path / "one") != one
+    assert made().stats.cache_path != one
     folder = Path(cache.__file__).parent
     for module in (adam, channel, kernel, network, penalty, step):
         assert Path(module.__file__ or "").parent == folder
         assert Path(module.__file__ or "").read_bytes() in cache._CODE
 
 
-def test_what_is_for_another_processor_is_kept_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = cache_of(tmp_path / "one")
+def test_what_is_for_another_processor_is_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = made().stats.cache_path
     monkeypatch.setattr(config, "CPU_NAME", "generic")
-    assert cache_of(tmp_path / "one") != here
+    assert made().stats.cache_path != here
 
 
 def test_a_folder_by_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "named"))
-    assert cache_of(tmp_path / "one").parent == tmp_path / "named"
+    assert Path(made().stats.cache_path).parent == tmp_path / "named"
 
 
-def test_without_a_cache_of_the_user_it_is_beside_the_source(tmp_path: Path, home: Path) -> None:
-    home.write_text("a file, in which no folder can be made")
-    assert cache_of(tmp_path / "one") == tmp_path / "one" / "__pycache__"
+def test_by_default_it_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(settings.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    assert Path(made().stats.cache_path).parent == tmp_path / "users" / "snr-vae" / "compiled"
 
 
 def test_the_step_is_kept_so() -> None:
     assert Path(step.train.stats.cache_path).name.startswith("snrvae_")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", " off "])
+def test_off_keeps_it_beside_the_source(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.VARIABLE, value)
+    assert settings.folder() is None
+    found = cache.folder()
+    assert found is not None
+    assert found.parent == Path(cache.__file__).with_name("__pycache__")
+    found.rmdir()
+
+
+def in_the_way(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("a file, in which no folder can be made")
+
+
+def test_where_no_folder_can_be_written_it_works_and_says_in_one_line_what_to_set(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way(home)
+    in_the_way(tmp_path / "code" / "__pycache__")
+    in_the_way(tmp_path / "named")
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "named"))
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "code" / "cache.py"))
+    assert made().stats.cache_path is None
+    (line,) = caplog.messages
+    assert settings.VARIABLE in line
+    assert "\n" not in line
+
+
+def test_a_user_without_a_home_gets_no_folder_called_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(settings.VARIABLE)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user that the system has not
+    monkeypatch.chdir(tmp_path)
+    assert settings.folder() is None
+
+
+def truncated(data: bytes, chance: random.Random) -> bytes:
+    return data[: chance.randrange(len(data))]
+
+
+def emptied(_: bytes, __: random.Random) -> bytes:
+    return b""
+
+
+def noise(data: bytes, chance: random.Random) -> bytes:
+    return chance.randbytes(len(data))
+
+
+def flipped(data: bytes, chance: random.Random) -> bytes:
+    place = chance.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+def hostile(_: bytes, __: random.Random) -> bytes:
+    return pickle.dumps(Hostile())
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", [truncated, emptied, noise, flipped, hostile])
+def test_a_damaged_file_is_told_in_one_line_and_made_again(
+    suffix: str,
+    damage: Callable[[bytes, random.Random], bytes],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made()
+    (file,) = home.rglob(f"*{suffix}")
+    whole, chance = file.read_bytes(), random.Random(0)
+    for _ in range(10):
+        file.write_bytes(damage(whole, chance))
+        caplog.clear()
+        made()
+        assert [line for line in caplog.messages if str(file) not in line] == []
+        assert len(caplog.messages) in (1, 2)  # an index is read to find code, and again to save it
+        assert not Path("executed").exists()
+        assert not made().stats.cache_misses, "it is whole again"
+
+
+def test_the_file_of_another_function_is_foreign(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made()
+    (file,) = home.rglob("*.nbc")
+    thrice = njit(lambda x: 3 * x)
+    cache.keep(thrice)
+    assert thrice(2) == 6
+    (other,) = set(home.rglob("*.nbc")) - {file}
+    shutil.copy(other, file)
+    made()
+    assert caplog.messages == [f"{file}: damaged or foreign; it is made again"]
+
+
+def test_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache.IndexDataCacheFile, "_save_data", full)
+    made()
+    (line,) = caplog.messages
+    assert "No space left on device" in line
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can write anywhere")
+def test_a_home_that_cannot_be_written_is_passed_over(home: Path) -> None:
+    home.mkdir(mode=0o500)
+    assert Path(made().stats.cache_path).parent == Path(cache.__file__).with_name("__pycache__")
+
+
+def test_in_a_process_the_line_comes_on_stderr(home: Path) -> None:
+    environment = os.environ | {settings.VARIABLE: str(home), "NUMBA_CACHE_DIR": ""}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", EXAMPLE],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+
+    assert run().stderr == ""
+    (file,) = (path for path in home.rglob("*.nbc") if "twice" in path.name)
+    file.write_bytes(b"")
+    (line,) = run().stderr.splitlines()
+    assert line == f"{file}: damaged or foreign; it is made again"
+    assert run().stderr == ""

@@ -1,12 +1,19 @@
-"""A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line."""
+"""A real Dask cluster on this machine: the bits of one process, whoever dies, and faults told in a line.
+
+Nothing here waits for ever: a wait for a process ends when the process does, or kills it after a minute. If
+anything else takes minutes, the tests end with the stack of every thread.
+"""
 
 import faulthandler
 import json
 import os
+import random
 import shutil
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +26,7 @@ from conftest import MakeConfig
 from distributed import Client
 
 from snrvae.codecs import files
+from snrvae.settings import machine
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
@@ -46,35 +54,42 @@ ENDLESS = 300_000  # steps of minutes, with records seconds apart, at which a bl
 
 @pytest.fixture(autouse=True)
 def _stacks_of_what_hangs() -> Iterator[None]:
-    """Many processes wait for one another here: where one waits for ever, every thread's stack says so."""
     faulthandler.dump_traceback_later(240, exit=True, file=sys.__stderr__)
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 @contextmanager
-def dask(*arguments: str, folder: Path = ROOT, packages: Path | None = None) -> Iterator[None]:
+def dask(
+    *arguments: str, folder: Path = ROOT, packages: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m dask` with these arguments in a folder; it and its children end with the context."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(packages or "")}
     command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
     with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
-            yield
+            yield process
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
 
 
 @contextmanager
 def scheduler(into: Path, **where: Path) -> Iterator[str]:
     """The address of a scheduler that writes it into a folder."""
     file = into / "scheduler.json"
-    with dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file), **where):
+    options = "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)
+    with dask("scheduler", *options, **where) as process:
         while not file.exists() or not file.read_text():
+            assert process.poll() is None
             time.sleep(0.05)
         yield json.loads(file.read_text())["address"]
 
 
-def worker(address: str, *options: str, **where: Path) -> AbstractContextManager[None]:
+def worker(address: str, *options: str, **where: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
     return dask("worker", address, "--host", "127.0.0.1", "--nthreads", "1", *options, **where)
 
 
@@ -96,6 +111,7 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
 ) -> None:
     points, settings = splits["train"].points, config(hidden_layers=1, steps=300)
     reported: list[int] = []
+    kept: list[tuple[Trained, str]] = []
     with Client(address, set_as_default=False) as client, cluster.connect(address, points, settings) as there:
         processes = list(client.run(os.getpid).values())
 
@@ -104,8 +120,11 @@ def test_bits_are_those_of_this_machine_though_every_worker_is_killed_once(
             if processes:  # after the first and the second, each worker is at another
                 os.kill(processes.pop(), signal.SIGKILL)
 
-        found = there.fit(CELLS, progress)
+        found = there.fit(CELLS, progress, lambda one, made_on: kept.append((one, made_on)))
+        assert [machine.kind()] == there.processors, "a run without the cluster finds these cells"
         assert set(client.run(os.getpid).values()).isdisjoint(processes)
+    assert {made_on for _, made_on in kept} == {machine.kind()}
+    assert sorted(to_bytes([one]) for one, _ in kept) == sorted(to_bytes([one]) for one in found)
     expected = Pool(points, settings, 1).fit(CELLS, lambda *_: None)
     assert not processes
     assert sum(reported) == 300 * len(CELLS)
@@ -152,11 +171,14 @@ def test_the_stage_trains_on_the_cluster_that_the_environment_names(address: str
             [sys.executable, *STAGE], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
         ) as run,
     ):
-        while not any(client.processing().values()):
-            assert run.poll() is None
-            time.sleep(0.05)
-        run.send_signal(signal.SIGINT)
-        _, error = run.communicate()
+        try:
+            while not any(client.processing().values()):
+                assert run.poll() is None
+                time.sleep(0.05)
+            run.send_signal(signal.SIGINT)
+            _, error = run.communicate(timeout=60)
+        finally:
+            run.kill()
         assert error == b"train_ae: interrupted; `dvc repro` runs it again\n"
         assert client.submit(sum, (1, 2), workers=list(client.processing())).result(timeout=60) == 3
 
@@ -188,7 +210,97 @@ def test_a_cluster_that_is_not_there_or_has_no_workers_is_told_in_one_line(
     with scheduler(tmp_path) as address:
         assert f"python -m dask worker {address}" in fault(address)
     assert f"{address}: no Dask scheduler answers there" in fault(address)
-    assert "nowhere: no Dask scheduler answers there" in fault("nowhere")
+    assert "nowhere:1: no Dask scheduler answers there" in fault("nowhere:1")
+
+
+@pytest.mark.parametrize("address", [" ", "nowhere", "tcp://127.0.0.1", "http://127.0.0.1:80", "127.0.0.1:x"])
+def test_what_is_no_address_is_told_in_one_line(
+    address: str, splits: dict[str, Split], config: MakeConfig
+) -> None:
+    with (
+        pytest.raises(ValueError) as caught,
+        cluster.connect(address, splits["train"].points, config()),
+    ):
+        pass
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{address!r} is not a scheduler's address (")
+    assert line.endswith("; expected one such as tcp://10.0.0.1:8786")
+
+
+ANSWERS = {  # what a server sends to whoever connects
+    "silence": b"",
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "zeros": bytes(4000),
+    "noise": random.Random(0).randbytes(4000),
+    "an empty message of Dask's": (8).to_bytes(8, "little") + bytes(8),
+}
+
+
+@contextmanager
+def listener(answer: bytes, closes: bool) -> Iterator[str]:
+    """The address of a server that sends the same to whoever connects, and may hang up then."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(answer)
+            while not closes and self.request.recv(1024):
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True  # of a client that never hangs up, too
+        threading.Thread(target=server.serve_forever).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("closes", [False, True])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("protocol", ["tcp", "tls"])
+def test_something_else_that_listens_is_told_in_one_line(
+    protocol: str,
+    answer: str,
+    closes: bool,
+    splits: dict[str, Split],
+    config: MakeConfig,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with (
+        listener(ANSWERS[answer], closes) as place,
+        pytest.raises(ConnectionError) as caught,
+        cluster.connect(f"{protocol}://{place}", splits["train"].points, config(), patience=0.5),
+    ):
+        pass
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{protocol}://{place}: no Dask scheduler answers there (")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_in_the_schedulers_place_is_told_in_one_line(
+    address: str, splits: dict[str, Split], config: MakeConfig
+) -> None:
+    with Client(address, set_as_default=False) as client:
+        place = next(iter(client.processing()))
+    with (
+        pytest.raises(ConnectionError, match=r"no Dask scheduler answers there \(Worker\)"),
+        cluster.connect(place, splits["train"].points, config()),
+    ):
+        pass
+
+
+def test_a_stage_ends_in_one_line_where_something_else_listens(tmp_path: Path) -> None:
+    with listener(ANSWERS["HTTP"], closes=False) as place:
+        done = subprocess.run(
+            [sys.executable, *STAGE],
+            cwd=tmp_path,
+            env=stage_folder(tmp_path, 1) | {"DASK_SCHEDULER_ADDRESS": place},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"train_ae: {place}: no Dask scheduler answers there (")
+    assert done.returncode == 1
 
 
 def other_code(folder: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import MakeConfig
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -21,6 +21,11 @@ from tests.compiled import gradients, off_the_points, parameters, without_moving
 weights_of = st.floats(0, 1, width=32)
 
 
+def away_from_the_kink(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
+    """Float32 puts a number on the side of 0 that it has in float64 only if it is not as good as 0."""
+    assume(float(inputs[0].detach().abs().min()) > 1e-6)
+
+
 def defined(
     cell: Cell,
     inputs: Tensor,
@@ -30,11 +35,15 @@ def defined(
     weights: Weights,
     target: Tensor | None,
 ) -> tuple[Losses, list[Tensor]]:
-    """Losses and gradients by the definition, in float32, of a batch [b, 3 + l] with ε [d, b]."""
-    codec = batches.start(cell, inputs.numpy(), config).train()
+    """Losses and gradients by the definition, in float64, of a batch [b, 3 + l] with ε [d, b]."""
+    codec = batches.start(cell, inputs.numpy(), config).train().double()
     own = list(codec.parameters())
     for parameter, value in zip(own, moved, strict=True):
-        parameter.data = value.clone()
+        parameter.data = value.double()
+    inputs, noise, target = inputs.double(), noise.double(), None if target is None else target.double()
+    for module in codec.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(away_from_the_kink)
     x, label = inputs[:, :3], inputs[:, 3:] if inputs.shape[1] > 3 else None
     total, found = loss(
         codec(x, noise.T, label), x, noise.T, weights, label, None if target is None else target.T
@@ -95,12 +104,14 @@ def test_losses_and_gradients_are_those_of_the_definition_under_autograd(
     weights = Weights(kl_weight, gaussianity_weight, pull=pull or 0.0)
     to = None if pull is None else target
     losses, expected = defined(cell, inputs, made, moved, epsilon, weights, to)
-    assert found == pytest.approx([float(each.detach()) for each in losses], rel=1e-5, abs=2e-6)
+    assert found == pytest.approx([float(each.detach()) for each in losses], rel=1e-5, abs=1e-6)
     ours = gradients(begun)
     assert len(ours) == len(expected)
-    for mine, autograd in zip(ours, expected, strict=True):
-        scale = float(autograd.abs().max())
-        assert torch.allclose(mine, autograd, rtol=1e-5, atol=1e-5 * scale)
+    for layer in range(0, len(expected), 2):  # a bias may cancel to almost nothing: weights set the scale
+        pair = slice(layer, layer + 2)
+        scale = max(float(autograd.abs().max()) for autograd in expected[pair])
+        for mine, autograd in zip(ours[pair], expected[pair], strict=True):
+            assert torch.allclose(mine.double(), autograd, rtol=0, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize(("activation", "module"), [("silu", nn.SiLU), ("tanh", nn.Tanh)])

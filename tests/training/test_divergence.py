@@ -17,6 +17,8 @@ from snrvae.settings.grid import Cell
 from snrvae.training import batches
 from stages import files
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SETTINGS: dict[str, Any] = {

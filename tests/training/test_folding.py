@@ -159,5 +159,4 @@ def test_a_folded_start_pays(monkeypatch: pytest.MonkeyPatch, config: MakeConfig
 
     with_fold = mse()
     monkeypatch.setattr(schedule, "PULLED", 0.0)
-    schedule.schedule.cache_clear()
     assert with_fold < 0.85 * mse()

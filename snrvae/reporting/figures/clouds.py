@@ -25,24 +25,29 @@ from snrvae.reporting.figures.style import (
 from snrvae.sources.source import Labels, Source, Split
 
 CLOUD = 2000  # points of a small cloud
-CORNERS = ((35, 25), (215, -25))  # azimuth and elevation of two opposite views
 
 
 def data(split: Split, source: Source) -> Figure:
-    """The points, coloured by label, from two opposite corners; of faces those that a corner sees."""
-    figure = Figure(figsize=(10, 5.2), dpi=150, layout="constrained")
-    figure.suptitle(f"The data: points drawn from {source.title}, from two opposite corners")
+    """The points, coloured by label, from two opposite corners; of faces those that a corner sees.
+
+    Points of a plane are seen from above.
+    """
+    shown = drawing.of(source)
+    figure = Figure(figsize=(5 * len(shown.corners), 5.2), dpi=150, layout="constrained")
+    opposite = ", from two opposite corners" if len(shown.corners) > 1 else ""
+    figure.suptitle(f"The data: points drawn from {source.title}{opposite}")
     drawn = slice(CLOUD * len(source.labels))
     points, labels = split.points[drawn], split.label[drawn]
-    for position, (azimuth, elevation) in enumerate(CORNERS, 1):
-        axes: Axes3D = figure.add_subplot(1, 2, position, projection="3d")
+    for position, (azimuth, elevation) in enumerate(shown.corners, 1):
+        axes: Axes3D = figure.add_subplot(1, len(shown.corners), position, projection="3d")
         seen = _seen_from(azimuth, elevation, points, labels, source)
         colours = np.array(LABELS)[labels[seen]]
-        axes.scatter(*points[seen].T, s=5, c=colours, linewidth=0, depthshade=False)
-        axes.view_init(elev=elevation, azim=azimuth)
-        ends = [round(end) for end in drawing.of(source).view]
-        axes.set(xlabel="x", ylabel="y", zlabel="z", xticks=ends, yticks=ends, zticks=ends)
-        axes.set(xlim=drawing.of(source).view, ylim=drawing.of(source).view, zlim=drawing.of(source).view)
+        axes.scatter(*drawing.in_space(points[seen]).T, s=5, c=colours, linewidth=0, depthshade=False)
+        _look_from(axes, azimuth, elevation, source)
+        ends = [round(end) for end in shown.view]
+        labels_of_axes = dict(zip(("xlabel", "ylabel", "zlabel"), "xyz"[: source.coordinates], strict=False))
+        axes.set(xticks=ends, yticks=ends, zticks=ends if source.coordinates == 3 else [], **labels_of_axes)
+        axes.set(xlim=shown.view, ylim=shown.view, zlim=shown.view)
         if source.faces:
             axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
         axes.set_box_aspect((1, 1, 1))
@@ -140,7 +145,7 @@ def requested(cells: pd.DataFrame, samples: Arrays, source: Source) -> Figure:
     figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.0), dpi=120, layout="constrained")
     figure.suptitle(f"Six faces, asked for, at SNR {table.snr.max():g}")
     colours = np.array(LABELS)
-    for row, (azimuth, elevation) in enumerate(CORNERS):
+    for row, (azimuth, elevation) in enumerate(drawing.of(source).corners):
         for column, latent_dim in enumerate(dims):
             axes: Axes3D = figure.add_subplot(2, len(dims), row * len(dims) + column + 1, projection="3d")
             name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
@@ -157,6 +162,12 @@ def requested(cells: pd.DataFrame, samples: Arrays, source: Source) -> Figure:
     return figure
 
 
+def _look_from(axes: Axes3D, azimuth: float, elevation: float, source: Source) -> None:
+    """Space in perspective, a plane without."""
+    axes.set_proj_type("persp" if source.coordinates == 3 else "ortho")
+    axes.view_init(elev=elevation, azim=azimuth)
+
+
 def _legend_of_labels(figure: Figure, source: Source, title: str) -> None:
     handles = [Line2D([], [], marker="o", ls="", color=c) for c in LABELS[: len(source.labels)]]
     place: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles), "markerscale": 1.3}
@@ -170,9 +181,10 @@ def outline(axes: Axes3D, source: Source) -> None:
 
 def cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any, source: Source) -> None:
     axes.set_axis_off()
-    axes.view_init(elev=22, azim=35)
+    azimuth, elevation = (35, 22) if source.coordinates == 3 else drawing.of(source).corners[0]
+    _look_from(axes, azimuth, elevation, source)
     axes.set(xlim=drawing.of(source).view, ylim=drawing.of(source).view, zlim=drawing.of(source).view)
     axes.set_box_aspect((1, 1, 1), zoom=1.12)
     if points is not None:
         outline(axes, source)
-        axes.scatter(*points.T, s=1.6, c=colours, linewidth=0, depthshade=False)
+        axes.scatter(*drawing.in_space(points).T, s=1.6, c=colours, linewidth=0, depthshade=False)

@@ -11,6 +11,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
+from snrvae.reporting import drawing
 from snrvae.reporting.figures.clouds import cloud, outline
 from snrvae.reporting.figures.style import (
     DIMS,
@@ -108,7 +109,7 @@ def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> 
 def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array, source: Source) -> None:
     """The decoder's curve: reconstructions [n, 3] in the order of their latents z [n], some z marked."""
     order = np.argsort(latents)
-    z, curve = latents[order], reconstructed[order].astype(float)
+    z, curve = latents[order], drawing.in_space(reconstructed[order])
     cloud(axes, None, None, source)
     outline(axes, source)
     pieces = Line3DCollection(np.stack([curve[:-1], curve[1:]], 1), cmap="viridis", lw=3)
@@ -155,7 +156,7 @@ def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> N
         axes.text(place[0], place[1], source.labels[number], fontsize=9, ha="center", va="center", bbox=box)
     shape = "six faces" if source.faces else source.noun
     flat = source.dimension == 2
-    axes.set_title(f"d = 2: the {shape}, laid out flat" if flat else "d = 2: octants in the plane")
+    axes.set_title(f"d = 2: the {shape}, laid out flat" if flat else f"d = 2: {source.part}s in the plane")
 
 
 def _row_of_axes(figure: Figure, count: int) -> list[Axes]:

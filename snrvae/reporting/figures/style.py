@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -49,8 +50,8 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The one look of all figures; drawing and saving stand within it."""
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # its stubs want literal keys
+    """The one look of all figures, whatever a matplotlibrc says; drawing and saving happen within it."""
+    with mpl.style.context(STYLE, after_reset=True):
         yield
 
 

@@ -16,15 +16,19 @@ function byId(id) {
   return document.getElementById(id);
 }
 
-/** A library from its text, as a file of its own: the browser compiles such a one on another thread. */
+/**
+ * Plotly from its text, as a file of its own: the browser compiles such a one on another thread.
+ * A viewer's policy may forbid such files; then as a part of the page. Resolves to whether it is there.
+ */
 function loaded(text) {
-  return new Promise((done, failed) => {
-    const script = document.createElement("script");
-    const hint = "//# allFunctionsCalledOnLoad\n"; // to V8: all of it, and not again at the first call
-    script.src = URL.createObjectURL(new Blob([hint, text], { type: "text/javascript" }));
-    script.onload = done;
-    script.onerror = failed;
-    document.head.append(script);
+  const script = document.createElement("script");
+  const hint = "//# allFunctionsCalledOnLoad\n"; // to V8: all of it, and not again at the first call
+  script.src = URL.createObjectURL(new Blob([hint, text], { type: "text/javascript" }));
+  const ended = new Promise(done => [script.onload, script.onerror] = [() => done(true), () => done(false)]);
+  document.head.append(script);
+  return ended.then(asFile => {
+    if (!asFile) document.head.append(Object.assign(document.createElement("script"), { text }));
+    return "Plotly" in window;
   });
 }
 
@@ -60,8 +64,7 @@ async function render() {
   writeFacts(cell);
   for (const kind of CLOUDS) clouds[kind] = decoded(cloud(kind, cell));
   drawClouds();
-  await plotly;
-  await Promise.all([drawPlane(cell), drawLatents(cell)]);
+  if (await plotly) await Promise.all([drawPlane(cell), drawLatents(cell)]);
   document.documentElement.dataset.cell = cell.name;
 }
 
@@ -320,10 +323,6 @@ function listen() {
     const cell = page.cells[target.closest("tr").dataset.index];
     if (cell) chooseCell(cell);
   });
-  byId("plane").on("plotly_click", ({ points }) => {
-    const index = points.find(point => point.customdata !== undefined)?.customdata;
-    if (index !== undefined) chooseCell(page.cells[index]);
-  });
   byId("turn").addEventListener("input", ({ target }) => turnTo(Number(target.value), camera.tilt));
   byId("tilt").addEventListener("input", ({ target }) => turnTo(camera.turn, Number(target.value)));
   CLOUDS.map(byId).forEach(followHand);
@@ -332,6 +331,13 @@ function listen() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     markTheme();
     render();
+  });
+}
+
+function listenToPlane() {
+  byId("plane").on("plotly_click", ({ points }) => {
+    const index = points.find(point => point.customdata !== undefined)?.customdata;
+    if (index !== undefined) chooseCell(page.cells[index]);
   });
 }
 
@@ -348,8 +354,11 @@ function markTheme() {
 async function start() {
   markTheme();
   [byId("turn").value, byId("tilt").value] = [camera.turn, camera.tilt];
-  await render();
+  byId("undrawn").hidden = true;
   listen();
+  await render();
+  if (await plotly) listenToPlane();
+  else Object.assign(byId("undrawn"), { hidden: false, className: "certain" });
   document.documentElement.dataset.ready = Math.round(performance.now()); // ms since the page was asked for
 }
 

@@ -1,34 +1,119 @@
-"""Where the compiled step is kept: in the user's cache, by what it was compiled from and for which processor.
+"""Where the compiled step is kept: by what it was compiled from and for which processor.
 
 Clones, and the copies in which DVC runs experiments, find there what another folder has compiled, and
 machines of different kinds that share a home do not disturb each other. By itself Numba keeps it beside the
-source.
+source, and trusts what it finds there.
 """
 
 import hashlib
-from collections.abc import Callable
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numba import config
-from numba.core.caching import UserWideCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserWideCacheLocator,
+)
 from numba.core.registry import cpu_target
+
+from snrvae.settings.cache import VARIABLE, seal, unseal
+from snrvae.settings.cache import folder as user_folder
 
 # A kernel contains those of other modules that it calls: what is kept belongs to the folder as a whole.
 _CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+_LOG = logging.getLogger(__name__)
 
 
-class ByContent(UserWideCacheLocator):
-    """A folder of Numba's user-wide cache for each content of this folder and each kind of processor."""
+def keep(dispatcher: Any) -> None:
+    """Let a function that Numba compiles be kept, if there is a folder that can be written."""
+    if folder() is not None:
+        dispatcher._cache = _Kept(dispatcher.py_func)
+
+
+@cache
+def folder() -> Path | None:
+    """The first folder that can be written: in NUMBA_CACHE_DIR, the user's cache, beside the source."""
+    processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
+    name = f"snrvae_{hashlib.sha256(_CODE + repr(processor).encode()).hexdigest()[:16]}"
+    users = user_folder()
+    roots = [vars(config)["CACHE_DIR"], users and users / "compiled", Path(__file__).with_name("__pycache__")]
+    for root in filter(None, roots):
+        with suppress(OSError):
+            path = Path(root) / name
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+            return path
+    _LOG.warning("no folder for compiled code can be written: each run compiles; %s names one", VARIABLE)
+    return None
+
+
+class _Locator(UserWideCacheLocator):
+    """Numba's way to the folder."""
 
     def __init__(self, function: Callable[..., object], file: str):
         super().__init__(function, file)
-        processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
-        name = hashlib.sha256(_CODE + repr(processor).encode()).hexdigest()[:16]
-        self._cache_path = str(Path(self._cache_path).with_name(f"snrvae_{name}"))
+        self._cache_path = str(folder())
 
 
-def use() -> None:
-    """Let Numba look in NUMBA_CACHE_DIR, if set, then there, then beside the source: where it can write."""
-    ours = f"{ByContent.__module__}.{ByContent.__qualname__}"
-    vars(config)["CACHE_LOCATOR_CLASSES"] = f"UserProvidedCacheLocator,{ours},InTreeCacheLocator"
+class _InFolder(CompileResultCacheImpl):
+    _locator_classes: list[type[object]] = [_Locator]  # noqa: RUF012
+
+
+class _Kept(FunctionCache):
+    _impl_class = _InFolder
+
+    def __init__(self, function: Callable[..., object]):
+        super().__init__(function)
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _Checked(self._cache_path, self._impl.filename_base, stamp)
+
+
+class _Checked(IndexDataCacheFile):
+    """Numba's files, with digests at their ends: one that does not fit its own is not unpickled."""
+
+    def save(self, key: object, data: object) -> None:
+        """As Numba's, but a full disk does not end training."""
+        try:
+            super().save(key, data)
+        except OSError as error:
+            _LOG.warning("%s: cannot be written (%s): each run compiles", self._index_path, error.strerror)
+
+    def _load_index(self) -> dict[object, str]:
+        return super()._load_index() if _sound(self._index_path) else {}
+
+    def _load_data(self, name: str) -> object:
+        if not _sound(self._data_path(name)):
+            raise FileNotFoundError
+        return super()._load_data(name)
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[IO[bytes]]:
+        content = io.BytesIO()
+        yield content
+        with super()._open_for_write(filepath) as file:
+            file.write(seal(_name(filepath), content.getvalue()))  # unpickling leaves what follows the pickle
+
+
+def _name(path: str) -> str:
+    """Whose code a file is."""
+    return "/".join(Path(path).parts[-2:])
+
+
+def _sound(path: str) -> bool:
+    """Whether a file is there, whole and what its name says."""
+    try:
+        unseal(_name(path), Path(path).read_bytes())
+    except OSError:
+        return False
+    except ValueError as error:
+        _LOG.warning("%s: %s; it is made again", path, error)
+        return False
+    return True

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import DIMENSION, Points
+from snrvae.sources.source import Points
 from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.compiled import state, step
@@ -29,8 +29,8 @@ def fit(cell: Cell, inputs: Points, config: TrainConfig, progress: Progress) -> 
 
 
 def _fit(cell: Cell, inputs: Points, config: TrainConfig, progress: Progress) -> Trained:
-    train, conditional = config.train, inputs.shape[1] > DIMENSION
-    codec = batches.start(cell, inputs, config)
+    train, codec = config.train, batches.start(cell, inputs, config)
+    conditional = codec.architecture.num_classes > 0
     begun = state.build(codec, train.batch_size, train.kl_weight)
     sampler, targets = BatchSampler(cell, len(inputs), config), FoldedTargets(cell, inputs, config)
     recorder, at_once = Recorder(cell, train), max(1, DRAWN // train.batch_size)

@@ -21,14 +21,11 @@ from numpy.typing import NDArray
 
 from snrvae.training.compiled import cache
 
-cache.use()
-
 Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])
 
 COMPILER: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "no_cfunc_wrapper": True,
 }
@@ -37,12 +34,17 @@ ZERO, HALF, ONE, TWO, INFINITY = (np.float32(value) for value in (0, 0.5, 1, 2, 
 
 def compiled(function: Function) -> Function:
     """Compiled code that lets other threads run."""
-    return njit(function, **COMPILER)
+    return _kept(njit(function, **COMPILER))
 
 
 def inlined(function: Function) -> Function:
     """As `compiled`, but as part of its only caller: what is compiled apart is so again in every caller."""
-    return njit(function, inline="always", **COMPILER)
+    return _kept(njit(function, inline="always", **COMPILER))
+
+
+def _kept(function: Function) -> Function:
+    cache.keep(function)
+    return function
 
 
 def instruction(function: Callable[..., Any]) -> Callable[..., Any]:

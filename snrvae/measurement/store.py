@@ -1,0 +1,101 @@
+"""What is measured of a cell, kept once it is found: under a digest of codec, points, code and processor."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import fields, is_dataclass
+from importlib.metadata import version
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from snrvae.codecs import files
+from snrvae.codecs.codec import Codec
+from snrvae.limit.rate_distortion import Tangents
+from snrvae.settings import cache, fingerprint
+from snrvae.sources.source import Source, Split
+
+Record = TypeVar("Record")
+Arrays = dict[str, NDArray[Any]]
+
+KIND = "measure"
+ROOMS = ("codecs", "limit", "measurement", "settings", "sources")
+_CODE = cache.code(ROOMS)  # as it was loaded
+_LOG = logging.getLogger(__name__)
+
+
+class Kept:
+    """Records that are kept in `entries`, which hold bytes by name: all that follows from these arguments."""
+
+    def __init__(
+        self,
+        entries: MutableMapping[str, bytes],
+        splits: Mapping[str, Split],
+        source: Source,
+        lines: Tangents,
+        seed: int,
+    ):
+        said = [_CODE, fingerprint.kind(), version("scikit-learn"), source.title, seed, *splits]
+        digest = hashlib.sha256(json.dumps(said).encode())
+        arrays = [array for split in splits.values() for array in (split.points, split.label)]
+        for array in (*arrays, lines.slope, lines.intercept):
+            digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+        self._entries, self._context = entries, digest.hexdigest()
+
+    def find(
+        self, what: str, codec: Codec | None, record: type[Record], measure: Callable[[], Record]
+    ) -> Record:
+        """A record of a codec: the one that is kept, or else what `measure` returns, which is kept then."""
+        named = b"" if codec is None else files.to_bytes({"": codec})
+        name = f"{KIND}-{hashlib.sha256(f'{self._context} {what} '.encode() + named).hexdigest()}"
+        if (data := self._entries.get(name)) is not None:
+            try:
+                return from_bytes(record, cache.unseal(name, data))
+            except ValueError as error:
+                _LOG.warning("store: %s: %s; it is dropped, and measured again", name, error)
+                del self._entries[name]
+        found = measure()
+        self._entries[name] = cache.seal(name, to_bytes(found))
+        return found
+
+
+def to_bytes(record: object) -> bytes:
+    """A record as safetensors: its arrays, and its numbers as JSON."""
+    arrays: Arrays = {}
+    numbers = _numbers(record, "record", arrays)
+    return safetensors.numpy.save(arrays, {"record": json.dumps(numbers, default=lambda value: value.item())})
+
+
+def from_bytes(record: type[Record], data: bytes) -> Record:
+    """Inverse of to_bytes. Raises ValueError if `data` is anything else."""
+    try:
+        arrays = safetensors.numpy.load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        numbers = json.loads(header["__metadata__"]["record"])
+        found: Record = _record(record, numbers, "record", arrays)
+    except (safetensors.SafetensorError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a record ({error!r:.100})") from None
+    return found
+
+
+def _numbers(value: Any, path: str, arrays: Arrays) -> Any:
+    """What is left of a value without its arrays, which go to their paths."""
+    if isinstance(value, np.ndarray):
+        arrays[path] = np.ascontiguousarray(value)
+        return path
+    if is_dataclass(value):
+        return {f.name: _numbers(getattr(value, f.name), f"{path}/{f.name}", arrays) for f in fields(value)}
+    return value
+
+
+def _record(kind: Any, numbers: Any, path: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Inverse of _numbers, for a value of a kind."""
+    if isinstance(numbers, dict):
+        made: Any = next(each for each in (kind, *get_args(kind)) if is_dataclass(each))
+        hints = get_type_hints(made)
+        return made(**{n: _record(hints[n], v, f"{path}/{n}", arrays) for n, v in numbers.items()})
+    return arrays[path] if numbers == path else numbers

@@ -1,0 +1,46 @@
+"""What is kept between runs: in one folder for all clones of a user, each file with a digest."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import platformdirs
+
+VARIABLE = "SNRVAE_CACHE"
+OFF = "off"
+
+
+def folder() -> Path | None:
+    """What SNRVAE_CACHE names, or `snr-vae` in the user's cache; None if it is `off`, or there is no home."""
+    named = os.environ.get(VARIABLE, "")
+    if named.strip().lower() == OFF:
+        return None
+    try:
+        if named:
+            return Path(named).expanduser().absolute()
+        return platformdirs.user_cache_path("snr-vae", appauthor=False)
+    except RuntimeError:  # no home
+        return None
+
+
+def code(rooms: Iterable[str]) -> str:
+    """A digest of the code in folders of snrvae: paths and contents."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted([*root.glob("*.py"), *(p for room in rooms for p in (root / room).rglob("*.py"))]):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def seal(name: str, data: bytes) -> bytes:
+    """What is kept under a name: the data, and a digest of both."""
+    return data + hashlib.sha256(name.encode() + b"\0" + data).digest()
+
+
+def unseal(name: str, kept: bytes) -> bytes:
+    """Inverse of seal. Raises ValueError for anything else, before any of it is interpreted."""
+    data = kept[: -hashlib.sha256().digest_size]
+    if seal(name, data) != kept:
+        raise ValueError("damaged or foreign")
+    return data

@@ -1,0 +1,48 @@
+"""The unit and place in which a codec is trained: x' = (x - centre)/factor, whatever those of the file are.
+
+The same shape in another unit or place gives the same bytes, as nearly as float64 allows. The statistics are
+those of the differences from one of the points, so that a place far from 0 costs no digit. And x' is rounded
+to multiples of one number: an error of float64 crosses them more rarely than float32's fine steps near 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+VARIANCE = 5 / 36  # mean over the coordinates of x': that of the cube's
+GRID = 2.0**-22  # of x': float32 is exact in it below 4, ten standard deviations
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where x' = 0 lies, [k], and the length of x' = 1, both in the file's unit."""
+
+    centre: Array
+    factor: float
+
+    def normalise(self, points: Array) -> NDArray[np.float32]:
+        """Points [n, k] as x', rounded once."""
+        return (np.rint((points - self.centre) / (self.factor * GRID)) * GRID).astype(np.float32)
+
+    def restore(self, points: NDArray[np.floating]) -> Array:
+        """Points x' [n, k] in the file's unit."""
+        return self.centre + self.factor * points.astype(np.float64)
+
+
+def of_moments(mean: Array, covariance: Array) -> Frame:
+    """The frame of a law with this mean [k] and covariance [k, k]."""
+    return Frame(mean, float(np.sqrt(np.trace(covariance) / len(mean) / VARIANCE)))
+
+
+def of_points(points: Array) -> Frame:
+    """The frame of points [n, k]. Raises ValueError if all are the same."""
+    columns = np.ascontiguousarray((points - points[0]).T)  # [k, n]: sums along rows keep more digits
+    mean = columns.mean(1)
+    mean += (columns - mean[:, None]).mean(1)
+    variance = np.square(columns - mean[:, None]).mean()
+    if not variance > 0:
+        raise ValueError("every training point is the same; at least two different ones are needed")
+    return Frame(points[0] + mean, float(np.sqrt(variance / VARIANCE)))
