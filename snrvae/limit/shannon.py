@@ -179,6 +179,20 @@ def _round_up(value: float, digits: int) -> float:
     return rounded if rounded >= value else float(f"{value + unit / 2:.{digits}g}")
 
 
+def rounded(bounds: list[Bound]) -> tuple[Array, Array, Array, Array]:
+    """Slopes, intercepts, distortions and upper rates of bounds, rounded outwards."""
+    slope = np.array([b.slope for b in bounds])
+    intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
+    distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
+    upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
+    return slope, intercept, distortion, upper
+
+
+def lower_bits(slope: Array, intercept: Array, distortion: Array) -> Array:
+    """The best of all lines at each distortion, rounded down."""
+    return np.floor(Tangents(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
+
+
 def rate_distortion_table(law: RateDistortion = CUBE_SURFACE) -> RateDistortionTable:
     """The table from 0 bits to 11 a dimension of the source. The same each time: nothing in it is random.
 
@@ -191,12 +205,9 @@ def rate_distortion_table(law: RateDistortion = CUBE_SURFACE) -> RateDistortionT
     method = ["mean", *["blahut-arimoto"] * len(searched)]
     method += [law.method] * (len(bounds) - len(method))
 
-    slope = np.array([b.slope for b in bounds])
-    intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
-    distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
-    upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
+    slope, intercept, distortion, upper = rounded(bounds)
     intercept[0], distortion[0], upper[0] = zero.intercept, zero.distortion, 0.0
-    lower = np.floor(Tangents(slope, intercept).rate_bits(distortion) * PER_BIT) / PER_BIT
+    lower = lower_bits(slope, intercept, distortion)
     return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(method))
 
 
@@ -228,16 +239,20 @@ def tangents_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> Tangen
 # --- D(R) ------------------------------------------------------------------------------------
 
 
-def distortion_at_rate(lines: Tangents, rate_bits: ArrayLike, law: RateDistortion = CUBE_SURFACE) -> Array:
+def distortion_at_rate(
+    lines: Tangents, rate_bits: ArrayLike, law: RateDistortion | None = CUBE_SURFACE
+) -> Array:
     """Certified lower bound on D(R) of a law, elementwise, at any rate in bits.
 
     Beyond the rate where the steepest line touches R(D), the closed form adds a line of its
-    own at each rate: nothing is extrapolated.
+    own at each rate: nothing is extrapolated. Without a law (None) there are the lines alone.
     """
     rate = np.asarray(rate_bits, dtype=np.float64)
     if not np.all((rate >= 0) & np.isfinite(rate)):
         raise ValueError("rates are finite and ≥ 0 bits")
     least = np.array(lines.distortion(rate))
+    if law is None:
+        return least
     # A line touches an R(D) of slope −m/(2D ln 2) at λD = m/2, m/2·log2(e) bits below its intercept.
     beyond = rate > np.max(lines.intercept) - law.source.dimension / 2 * log2(e)
     slope = _steep_slope(law.source, rate)

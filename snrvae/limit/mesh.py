@@ -1,0 +1,172 @@
+"""R(D) of a point that is uniform on the surface of a mesh, from its triangles [t, 3, 3].
+
+Up to about 10 bits from a search over the law of y (clouds), on a quadrature that resolves exp(−λ|x−y|²);
+above, from bounds for faces, bent edges and corners (mesh_edges). A scan's triangles may be far finer than
+any y can tell: then nodes are merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from math import e, log, pi, sqrt
+
+import numpy as np
+
+from snrvae.limit import clouds, mesh_edges
+from snrvae.limit.clouds import Cloud
+from snrvae.limit.quadrature import Array
+from snrvae.limit.rate_distortion import Bound, Reproduction
+from snrvae.limit.table import CERTIFIED, ESTIMATE, LimitTable, limit_table, octaves
+
+# Lengths in units of 1/√λ
+LARGEST = 1.2  # longest edge of a triangle that has nodes of its own
+MERGED = 0.5  # side of the cells that nodes of smaller triangles are merged in
+
+FINE_BITS, SEARCHED_BITS, MOST_BITS = 8.2, 10.0, 22.0  # rates by a close and a wide search; of the table
+TOLERANCE = 0.006  # of max G, in nats, up to 6 bits
+RESOLVED = 8.0  # the least height of triangles whose corners keep apart
+
+
+# --- quadrature ----------------------------------------------------------------------------------
+
+
+def checked(triangles: Array) -> Array:
+    """The triangles that have an area. Raises ValueError if there are none."""
+    corners = np.asarray(triangles, np.float64)
+    if corners.ndim != 3 or corners.shape[1:] != (3, 3) or not np.isfinite(corners).all():
+        raise ValueError(f"a mesh is an array of finite triangles [t, 3, 3], not of shape {corners.shape}")
+    kept = corners[areas(corners) > 0]
+    if not len(kept):
+        raise ValueError("the mesh has no triangle with an area: there is no surface to draw points from")
+    return kept
+
+
+def areas(triangles: Array) -> Array:
+    """Area of each triangle: [t]."""
+    a, b, c = np.moveaxis(triangles, 1, 0)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def edge_lengths(triangles: Array) -> Array:
+    """Lengths of the three edges of each triangle: [t, 3]."""
+    return np.linalg.norm(triangles - np.roll(triangles, 1, axis=1), axis=2)
+
+
+def _rule() -> tuple[Array, Array]:
+    """Six nodes of a triangle in barycentric coordinates, and weights: exact to degree 4.
+
+    Dunavant, Int. J. Numer. Methods Eng. 21, 1985.
+    """
+    nodes, weights = [], []
+    for a, weight in ((0.445948490915965, 0.223381589678011), (0.091576213509771, 0.109951743655322)):
+        nodes += [np.roll([1 - 2 * a, a, a], turn) for turn in range(3)]
+        weights += [weight] * 3
+    return np.array(nodes), np.array(weights) / sum(weights)
+
+
+def _parts(count: int) -> Array:
+    """The count² equal parts of a triangle, their corners in barycentric coordinates: [count², 3, 3]."""
+    up = [[(i, j), (i + 1, j), (i, j + 1)] for i in range(count) for j in range(count - i)]
+    down = [[(i + 1, j), (i + 1, j + 1), (i, j + 1)] for i in range(count) for j in range(count - i - 1)]
+    two = np.array(up + down) / count
+    return np.concatenate([1 - two.sum(axis=2, keepdims=True), two], axis=2)
+
+
+def quadrature(triangles: Array, lam: float) -> Cloud:
+    """Nodes for kernels of width 1/√λ (λ in nats per unit of squared error)."""
+    nodes, weights = _rule()
+    longest = edge_lengths(triangles).max(axis=1)
+    counts = np.maximum(1, np.ceil(longest * sqrt(lam) / LARGEST)).astype(int)
+    area, points, shares = areas(triangles), [], []
+    for count in np.unique(counts):
+        inside = np.einsum("nc,pcd->pnd", nodes, _parts(count)).reshape(-1, 3)
+        points.append(np.einsum("nc,tcd->tnd", inside, triangles[counts == count]).reshape(-1, 3))
+        of_each = np.tile(weights, count**2) / count**2
+        shares.append(np.outer(area[counts == count], of_each).ravel())
+    share = np.concatenate(shares)
+    cloud = Cloud(np.concatenate(points), share / share.sum())
+    fewer = merged(cloud, MERGED / sqrt(lam))
+    return fewer if len(fewer.points) < len(cloud.points) else cloud
+
+
+def merged(cloud: Cloud, side: float) -> Cloud:
+    """Two nodes along each principal axis of what a cell of a grid holds: its mean and covariance."""
+    cell, k = clouds.cells(cloud.points, side), cloud.points.shape[1]
+    centre = clouds.means(cloud, cell)
+    off = cloud.points - centre.points[cell]
+    covariance = np.empty((len(centre.weights), k, k))
+    for i in range(k):
+        for j in range(k):
+            covariance[:, i, j] = np.bincount(cell, cloud.weights * off[:, i] * off[:, j]) / centre.weights
+    variances, axes = np.linalg.eigh(covariance)
+    spread = np.swapaxes(axes * np.sqrt(k * np.maximum(variances, 0))[:, None], 1, 2)  # [cells, axes, k]
+    pairs = centre.points[:, None] + np.concatenate([spread, -spread], axis=1)
+    return Cloud(pairs.reshape(-1, k), np.repeat(centre.weights / (2 * k), 2 * k))
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A point uniform on the surface of triangles [t, 3, 3] that have an area."""
+
+    triangles: Array
+
+    @cached_property
+    def area(self) -> float:
+        """Of the surface."""
+        return float(areas(self.triangles).sum())
+
+    def steep(self, bits: float) -> float:
+        """The slope in bits that R(D) of a plane of the same area has at a rate."""
+        return pi * e * 2**bits / self.area / log(2)
+
+    def tolerance(self, slope: float) -> float:
+        """Of max G, in nats; it grows with the number of places to try."""
+        return TOLERANCE * max(1.0, slope / self.steep(6))
+
+    def searched(self, slope: float) -> tuple[Bound, Reproduction]:
+        """Both bounds at a slope, and the law of y behind them."""
+        lam, tolerance = slope * log(2), self.tolerance(slope)
+        cloud = quadrature(self.triangles, lam)
+        q = clouds.fitted(cloud, lam, tolerance / 4)
+        return clouds.bound(cloud, slope, q, tolerance), q
+
+    def asymptotes(self, last: Bound, q: Reproduction) -> Iterator[Bound]:
+        """Both bounds at slopes above the last searched."""
+        lam = last.slope * log(2)
+        cloud, edges = quadrature(self.triangles, lam), mesh_edges.sharp_edges(self.triangles)
+        log_peak = mesh_edges.log_peak(cloud, self.area, edges, lam, self.tolerance(last.slope) / 2)
+        mass, covariance = clouds.conditional_covariance(cloud, q, lam)
+        variances = np.maximum(np.linalg.eigvalsh(covariance), 0)
+        for slope in octaves(last.slope, self.steep(MOST_BITS), 2)[1:]:
+            lam = slope * log(2)
+            nats = log(self.area * lam / pi) - edges.loss(self.area, lam) - log_peak
+            yield Bound(slope, nats / log(2), *mesh_edges.refined(mass, variances, last.rate_upper_bits, lam))
+
+    def resolved(self, slope: float) -> bool:
+        """Whether from this slope on every y sees one corner at most, so that G keeps its maximum."""
+        heights = 2 * areas(self.triangles) / edge_lengths(self.triangles).max(axis=1)
+        return bool(heights.min() * sqrt(slope * log(2)) >= RESOLVED)
+
+
+def table(triangles: Array, threads: int = 2) -> LimitTable:
+    """R(D) from 0 to 22 bits. Raises ValueError if the triangles are no mesh."""
+    mesh = Mesh(checked(triangles))
+    rough = quadrature(mesh.triangles, 1 / mesh.area)
+    first = 0.25 / (
+        np.linalg.eigvalsh(clouds.covariance(rough)).max() * log(2)
+    )  # R rises by twice that slope
+    fine = octaves(first, mesh.steep(FINE_BITS), 5)
+    slopes = fine + octaves(fine[-1], mesh.steep(SEARCHED_BITS), 2)[1:]
+    with ThreadPoolExecutor(threads) as pool:
+        bounds, laws = zip(*pool.map(mesh.searched, slopes), strict=True)
+    beyond = list(mesh.asymptotes(bounds[-1], laws[-1]))
+    method = ["blahut-arimoto"] * len(bounds) + ["edge"] * len(beyond)
+    certainty = [CERTIFIED] * len(bounds)
+    certainty += [CERTIFIED if mesh.resolved(slopes[-1]) else ESTIMATE] * len(beyond)
+    return limit_table([*bounds, *beyond], method, certainty)

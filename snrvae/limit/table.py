@@ -1,0 +1,31 @@
+"""A table of R(D) that says how sure its lines are: of a law that is not built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log2
+
+from snrvae.limit.rate_distortion import Bound
+from snrvae.limit.shannon import RateDistortionTable, lower_bits, rounded
+
+CERTIFIED, CONFIDENT, ESTIMATE = "certified", "99 %", "estimate"
+
+
+@dataclass(frozen=True)
+class LimitTable(RateDistortionTable):
+    """R(D) by ascending slope; `certainty` of a line is "certified", "99 %" or "estimate"."""
+
+    certainty: tuple[str, ...]
+
+
+def limit_table(bounds: list[Bound], method: list[str], certainty: list[str]) -> LimitTable:
+    """The table of bounds by ascending slope, rounded outwards."""
+    slope, intercept, distortion, upper = rounded(bounds)
+    lower = lower_bits(slope, intercept, distortion)
+    return LimitTable(slope, intercept, distortion, lower, upper, tuple(method), tuple(certainty))
+
+
+def octaves(first: float, last: float, per_octave: int) -> list[float]:
+    """Ascending slopes from `first` to the first that is not below `last`."""
+    count = max(0, ceil(per_octave * log2(last / first)))
+    return [float(f"{first * 2 ** (i / per_octave):.5g}") for i in range(count + 1)]
