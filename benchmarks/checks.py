@@ -154,7 +154,7 @@ def of_cloud(cloud: Cloud, slope: float) -> Bound:
 
 def of_points(x: Array, slope: float) -> Bound:
     """The plug-in, and the estimate from above."""
-    return points.halved(points.whole(x), np.random.default_rng(0)).at(slope)[0]
+    return points.halved(points.whole(x)).at(slope)[0]
 
 
 Reference = Callable[[float], float]  # R in bits at a distortion

@@ -7,17 +7,17 @@ import torch
 
 from snrvae.codecs import files as models
 from snrvae.codecs.codec import Codec
-from snrvae.limit import shannon
+from snrvae.limit import of_source, shannon
 from snrvae.measurement import evaluation, metrics, samples
 from snrvae.settings import tables
 from snrvae.settings.params import NOISES, Params
-from snrvae.sources.registry import SOURCES
-from stages import files
+from stages import files, sources
 from stages.store import open_store
 
 
 def evaluate(
     params: Params,
+    source_path: Path,
     cube_path: Path,
     ae_path: Path,
     vae_path: Path,
@@ -27,25 +27,28 @@ def evaluate(
     evaluation_path: Path,
     codecs_path: Path,
 ) -> None:
-    splits = files.read_cube(cube_path, params)
-    source, classes = SOURCES[params.source], params.num_classes
-    law = shannon.law(source.conditional_source(params.conditional))
-    lines = files.read(limit_path, lambda data: shannon.tangents_from_csv(data, law))
+    source = sources.read_source(source_path, params)
+    splits, classes = (
+        sources.read_cube(cube_path, source, params),
+        source.domain.num_classes(params.conditional),
+    )
+    law, factor = of_source.law(source, params.conditional), source.domain.factor
+    limit = files.read(limit_path, lambda data: shannon.table_from_csv(data, law, factor))
 
     def read(path: Path, *noises: str) -> list[Codec]:
-        return files.read(path, lambda data: models.of_run(data, noises, params.source, classes))
+        return files.read(path, lambda data: models.of_run(data, noises, source.domain, classes))
 
     every = read(ae_path, "none") + read(vae_path, *NOISES)
     codecs = {codec.architecture.cell: codec for codec in every if not codec.diverged}
     threads, entries = torch.get_num_threads(), open_store()
-    found = evaluation.evaluate(codecs, splits, source, lines, params.seed, threads, entries)
+    found = evaluation.evaluate(codecs, splits, source, limit, params.seed, threads, entries)
     table = metrics.cells(
         {codec.architecture.cell: None for codec in every}
         | {result.cell: result for result in found.results},
         found.generated,
         found.fitted,
         found.limits,
-        params.source,
+        source.domain,
         params.conditional,
     )
     selected = {models.selected_name(r.cell): codecs[r.cell] for r in found.selected}

@@ -11,13 +11,13 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from snrvae.settings import cache, machine, memory, params
 from snrvae.settings.params import Params
-from snrvae.sources import dataset
-from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Split
+from snrvae.sources import domain
+from snrvae.sources.domain import Domain
 
 Content = TypeVar("Content")
 
 PARAMS = Path("params.yaml")
+FIRST = ("check", "generate")  # what runs before there is a source.npz
 TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
 INTERRUPTED = 130  # what shells take for the end by Ctrl-C
 
@@ -34,8 +34,10 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
     try:
         settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
         cores = machine.cores()
-        memory.check(settings, name.rpartition(".")[2], cores, *machine.free_memory(cores))
-        stage(settings, *map(Path, sys.argv[1:]))
+        stage_name, paths = name.rpartition(".")[2], [Path(path) for path in sys.argv[1:]]
+        size = memory.Size() if stage_name in FIRST else _size(read_domain(paths[0], settings), settings)
+        memory.check(settings, stage_name, cores, *machine.free_memory(cores), size=size)
+        stage(settings, *paths)
     except (ValueError, OSError, MemoryError) as error:
         fail(name, error, _left_behind())
 
@@ -89,10 +91,23 @@ def stream(path: Path, decode: Callable[[BinaryIO], Content]) -> Content:
         raise ValueError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
-def read_cube(path: Path, settings: Params) -> dict[str, Split]:
-    """The splits of a cube.npz of the settings' source, with as many points as they say."""
-    source = SOURCES[settings.source]
-    return read(path, lambda data: dataset.of_counts(source, data, settings.data.counts))
+def read_domain(path: Path, settings: Params) -> Domain:
+    """The domain in a source.npz, if it is of the settings' source."""
+    found = stream(path, domain.from_archive)
+    of_settings(path, found, settings)
+    return found
+
+
+def of_settings(path: Path, found: Domain, settings: Params) -> None:
+    """Raise ValueError unless what a file is about is the settings' source."""
+    if found.name != settings.source:
+        raise ValueError(
+            f"{path}: of {found.name}, but params.yaml says {settings.source}; `dvc repro` makes it again"
+        )
+
+
+def _size(domain: Domain, settings: Params) -> memory.Size:
+    return memory.Size(domain.coordinates, domain.num_classes(settings.conditional))
 
 
 def write(path: Path, content: bytes | str) -> None:

@@ -1,16 +1,17 @@
-"""Compute Shannon's limit for the source, or for what a label leaves open: params → rate_distortion.csv."""
+"""Compute Shannon's limit of the source, or of what a label leaves open: source.npz → rate_distortion.csv."""
 
 from pathlib import Path
 
-from snrvae.limit import shannon
+from snrvae.limit import of_source, shannon
+from snrvae.settings import machine
 from snrvae.settings.params import Params
-from snrvae.sources.registry import SOURCES
-from stages import files
+from stages import files, sources
 
 
-def rate_distortion(params: Params, table_path: Path) -> None:
-    law = shannon.law(SOURCES[params.source].conditional_source(params.conditional))
-    files.write(table_path, shannon.to_csv(shannon.rate_distortion_table(law)))
+def rate_distortion(params: Params, source_path: Path, table_path: Path) -> None:
+    source = sources.read_source(source_path, params)
+    table = of_source.table(source, params.conditional, machine.cores())
+    files.write(table_path, shannon.to_csv(table, source.domain.factor))
 
 
 if __name__ == "__main__":

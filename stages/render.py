@@ -10,20 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from snrvae.limit import shannon
+from snrvae.limit import of_source, shannon
 from snrvae.measurement import metrics, samples
 from snrvae.reporting import page, report
 from snrvae.reporting.figures.report import draw
 from snrvae.reporting.figures.style import Array, style
 from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
-from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import Source
 from snrvae.training import history
-from stages import files
+from stages import files, sources
 
 
 def render(
     params: Params,
+    source_path: Path,
     cube_path: Path,
     ae_path: Path,
     vae_path: Path,
@@ -38,10 +39,11 @@ def render(
     report_path: Path,
     page_path: Path,
 ) -> None:
-    source, splits = SOURCES[params.source], files.read_cube(cube_path, params)
+    source = sources.read_source(source_path, params)
+    splits = sources.read_cube(cube_path, source, params)
     shape = splits["test"].points.shape
-    cells, tree, clouds = _measured(params, shape, cells_path, metrics_path, evaluation_path)
-    limit, asymptotes = _limit(params, limit_path)
+    cells, tree, clouds = _measured(params, source, shape, cells_path, metrics_path, evaluation_path)
+    limit, asymptotes = _limit(params, source, limit_path)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
     kernel = files.stream(vae_path, _kernel)
@@ -49,7 +51,7 @@ def render(
     with style():
         drawn = draw(cells, limit, asymptotes, clouds, losses, splits, source, params.conditional)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
-    text = report.markdown(params, cells, tree, versions, digests, kernel, list(images))
+    text = report.markdown(params, source, cells, tree, versions, digests, kernel, list(images))
     content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
@@ -58,11 +60,17 @@ def render(
 
 
 def _measured(
-    params: Params, test: tuple[int, int], cells_path: Path, metrics_path: Path, evaluation_path: Path
+    params: Params,
+    source: Source,
+    test: tuple[int, int],
+    cells_path: Path,
+    metrics_path: Path,
+    evaluation_path: Path,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, NDArray[np.float64]]]:
     """The table of cells, the tree of metrics and the figure samples."""
     every = grid.autoencoders(params) + grid.snr_vaes(params)
-    source, conditional, classes = params.source, params.conditional, params.num_classes
+    conditional = params.conditional
+    classes = source.domain.num_classes(conditional)
     cells = files.read(cells_path, lambda data: metrics.from_csv(data, every, source, conditional))
     tree = files.read(metrics_path, lambda data: metrics.from_json(data, cells))
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
@@ -70,10 +78,12 @@ def _measured(
     return cells, tree, clouds
 
 
-def _limit(params: Params, path: Path) -> tuple[pd.DataFrame, dict[int, tuple[Array, Array]]]:
+def _limit(params: Params, source: Source, path: Path) -> tuple[pd.DataFrame, dict[int, tuple[Array, Array]]]:
     """The table of the limit, and by latent_dim what codes for one point at a time approach."""
-    law = shannon.law(SOURCES[params.source].conditional_source(params.conditional))
+    law = of_source.law(source, params.conditional)
     limit = pd.DataFrame(asdict(files.read(path, lambda data: shannon.table_from_csv(data, law))))
+    if law is None:
+        return limit, {}
     dims = [latent_dim for latent_dim in params.latent_dim if latent_dim in law.dims]
     return limit, {latent_dim: shannon.point_by_point_curve(latent_dim, 25, law) for latent_dim in dims}
 

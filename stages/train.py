@@ -13,8 +13,7 @@ from snrvae.settings import grid, tables
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.sources import dataset
-from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training import config, engines, history
 from snrvae.training.config import TrainConfig
 from snrvae.training.store import Kept
@@ -26,12 +25,18 @@ tqdm.set_lock(RLock())  # by itself it takes a semaphore of the system's, which 
 
 
 def train(
-    params: Params, cells: Sequence[Cell], cube_path: Path, models_path: Path, losses_path: Path
+    params: Params,
+    cells: Sequence[Cell],
+    source_path: Path,
+    cube_path: Path,
+    models_path: Path,
+    losses_path: Path,
 ) -> None:
     engines.check(params)
-    settings, points = config.of_params(params), params.data.train_points
-    source = SOURCES[params.source]
-    inputs = files.stream(cube_path, partial(dataset.training_inputs, source, points, params.num_classes))
+    source = files.read_domain(source_path, params)
+    settings, classes = config.of_params(params, source), source.num_classes(params.conditional)
+    points = partial(dataset.training_inputs, source, classes, params.data.train_points)
+    inputs = files.stream(cube_path, points)
     trained = _trained(cells, inputs, settings)
     for _, past in trained:
         if past.diverged is not None:

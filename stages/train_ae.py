@@ -8,8 +8,10 @@ from stages import files
 from stages.train import train
 
 
-def train_ae(params: Params, cube_path: Path, models_path: Path, losses_path: Path) -> None:
-    train(params, grid.autoencoders(params), cube_path, models_path, losses_path)
+def train_ae(
+    params: Params, source_path: Path, cube_path: Path, models_path: Path, losses_path: Path
+) -> None:
+    train(params, grid.autoencoders(params), source_path, cube_path, models_path, losses_path)
 
 
 if __name__ == "__main__":

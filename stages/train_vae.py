@@ -8,8 +8,10 @@ from stages import files
 from stages.train import train
 
 
-def train_vae(params: Params, cube_path: Path, models_path: Path, losses_path: Path) -> None:
-    train(params, grid.snr_vaes(params), cube_path, models_path, losses_path)
+def train_vae(
+    params: Params, source_path: Path, cube_path: Path, models_path: Path, losses_path: Path
+) -> None:
+    train(params, grid.snr_vaes(params), source_path, cube_path, models_path, losses_path)
 
 
 if __name__ == "__main__":

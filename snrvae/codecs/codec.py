@@ -22,8 +22,7 @@ from snrvae.codecs.channels import CHANNELS, Latents
 from snrvae.codecs.search import best_output, margin
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
-from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Source
+from snrvae.sources.domain import Domain
 
 PASS = 8192  # points that go through a network at once: a few MB of activations
 MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent
@@ -34,7 +33,7 @@ class Architecture:
     """What a codec is made of, apart from its numbers.
 
     num_classes  labels that a conditional codec receives; 0 if it receives none
-    source       name of what the codec is trained on
+    source       what the codec is trained on
     engine       which engine trained it, and
     kernel       with which kernel of OpenBLAS: its bytes depend on both
     """
@@ -42,19 +41,19 @@ class Architecture:
     cell: Cell
     network: Network
     num_classes: int
-    source: str
+    source: Domain
     engine: str
     kernel: str = "unknown"
 
     @property
     def dimension(self) -> int:
         """Coordinates of a point, k."""
-        return SOURCES[self.source].coordinates
+        return self.source.coordinates
 
     @property
-    def conditional_source(self) -> Source:
-        """What the codec has to code: the source, or what a label leaves open of it."""
-        return SOURCES[self.source].conditional_source(self.num_classes > 0)
+    def spread(self) -> float:
+        """E|x − E x|² of what the codec has to code: the source, or what a label leaves open of it."""
+        return self.source.left_open if self.num_classes else self.source.spread
 
 
 class Transmission(NamedTuple):
@@ -68,16 +67,27 @@ class Transmission(NamedTuple):
 class Codec(nn.Module):
     """Encoder, channel and decoder of one cell, without trained numbers."""
 
+    lower: Tensor
+    upper: Tensor
+
     def __init__(self, architecture: Architecture):
         super().__init__()
         cell, network = architecture.cell, architecture.network
         points, labels = architecture.dimension, architecture.num_classes
         build = import_module(f"snrvae.codecs.networks.{network.kind}").build
-        self.architecture, self.bounds = architecture, SOURCES[architecture.source].bounds
-        self.margin = margin(architecture.conditional_source, cell)
-        self.channel = CHANNELS[cell.noise](cell)
+        self.architecture = architecture
+        self.margin = margin(architecture.spread, cell)
+        self.fill_buffers()
         self.encoder = build(points + labels, self.channel.outputs * cell.latent_dim, network)
         self.decoder = build(cell.latent_dim + labels, points, network)
+
+    def fill_buffers(self) -> None:
+        """Set what follows from the architecture: the channel's SNR, and the bounds [k] of answers."""
+        points, source = self.architecture.dimension, self.architecture.source
+        lower, upper = source.bounds or ((-math.inf,) * points, (math.inf,) * points)
+        self.register_buffer("lower", torch.tensor(lower), persistent=False)
+        self.register_buffer("upper", torch.tensor(upper), persistent=False)
+        self.channel = CHANNELS[self.architecture.cell.noise](self.architecture.cell)
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Transmission:
         """Send points x [n, k] with ε = noise [n, d], which is drawn from N(0, I) by whoever calls."""
@@ -95,7 +105,7 @@ class Codec(nn.Module):
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Points [n, k] from latents z [n, d]. Raises ValueError for labels that the codec does not know."""
-        return project(self.decoder(self._with_label(z, label)), self.bounds)
+        return project(self.decoder(self._with_label(z, label)), self.lower, self.upper)
 
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The encoder's output [n, outputs·d]; in evaluation the best of a search (see `best_output`)."""
@@ -106,7 +116,9 @@ class Codec(nn.Module):
         def decoder(output: Tensor) -> Tensor:
             return self.decode(self.channel.mean(output), label)
 
-        return encoder(x) if self.training else best_output(x, encoder, decoder, self.margin)
+        if self.training or not self.architecture.source.searched:
+            return encoder(x)
+        return best_output(x, encoder, decoder, self.margin)
 
     @torch.no_grad()
     def measure_power(self, x: Tensor, label: Tensor | None = None) -> None:
@@ -141,11 +153,11 @@ class Codec(nn.Module):
         return x if label is None else torch.cat([x, label], 1)
 
 
-def project(points: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Points [n, k], each coordinate moved into a source's bounds.
+def project(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Points [n, k], each coordinate moved into a source's bounds [k].
 
     That is the projection onto a convex set that contains the source, for the cube its convex hull: no point
     of the source is farther away than before. The gradient ignores it (straight-through: Bengio et al.,
     arXiv:1308.3432), since its own would be 0 beyond the bounds, wherever x is.
     """
-    return points.clamp(*bounds).detach() + (points - points.detach())
+    return points.clamp(lower, upper).detach() + (points - points.detach())

@@ -20,9 +20,9 @@ from snrvae.codecs.codec import Architecture, Codec
 from snrvae.codecs.networks.mlp import ACTIVATIONS
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import NETWORKS, Network
-from snrvae.sources.registry import SOURCES
+from snrvae.sources.domain import Domain, from_json, to_json
 
-METADATA = "codecs"
+METADATA, SOURCES = "codecs", "sources"  # a source once, whatever the number of its codecs
 
 
 def load(path: str | Path) -> dict[str, Codec]:
@@ -47,7 +47,9 @@ def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
         for key, tensor in codec.state_dict().items()
     }
     described = {name: _described(codec.architecture) for name, codec in codecs.items()}
-    return safetensors.torch.save(tensors, {METADATA: json.dumps(described)})
+    sources = {codec.architecture.source.name: codec.architecture.source for codec in codecs.values()}
+    written = {name: json.loads(to_json(source)) for name, source in sources.items()}
+    return safetensors.torch.save(tensors, {METADATA: json.dumps(described), SOURCES: json.dumps(written)})
 
 
 def from_bytes(data: bytes) -> dict[str, Codec]:
@@ -55,8 +57,11 @@ def from_bytes(data: bytes) -> dict[str, Codec]:
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described = json.loads(header["__metadata__"][METADATA]).items()
-        architectures = {str(name): _architecture(name, entry, len(tensors)) for name, entry in described}
+        described, sources = (json.loads(header["__metadata__"][name]) for name in (METADATA, SOURCES))
+        domains = {name: from_json(json.dumps(entry)) for name, entry in sources.items()}
+        architectures = {
+            str(name): _architecture(name, entry, domains, len(tensors)) for name, entry in described.items()
+        }
     except (
         safetensors.SafetensorError,
         LookupError,
@@ -81,7 +86,7 @@ def from_bytes(data: bytes) -> dict[str, Codec]:
     return {name: _filled(name, codec, tensors) for name, codec in codecs.items()}
 
 
-def of_run(data: bytes, noises: tuple[str, ...], source: str, num_classes: int) -> list[Codec]:
+def of_run(data: bytes, noises: tuple[str, ...], source: Domain, num_classes: int) -> list[Codec]:
     """As from_bytes; ValueError also if a codec is of another noise, source or number of labels."""
     codecs = list(from_bytes(data).values())
     for codec in codecs:
@@ -89,7 +94,10 @@ def of_run(data: bytes, noises: tuple[str, ...], source: str, num_classes: int) 
         if made.cell.noise not in noises:
             raise ValueError(f"holds {made.cell.name}, but expected noise: {' or '.join(noises)}")
         if made.source != source:
-            raise ValueError(f"holds {made.cell.name} of {made.source}, but params.yaml says {source}")
+            raise ValueError(
+                f"holds {made.cell.name} of {made.source.name}, but params.yaml and the data are of "
+                f"{source.name}"
+            )
         if made.num_classes != num_classes:
             raise ValueError(
                 f"holds {made.cell.name}, trained with {made.num_classes} labels, but expected "
@@ -104,30 +112,29 @@ def _described(architecture: Architecture) -> dict[str, Any]:
         "cell": asdict(architecture.cell),
         "network": architecture.network.model_dump(),
         "num_classes": architecture.num_classes,
-        "source": architecture.source,
+        "source": architecture.source.name,
         "engine": architecture.engine,
         "kernel": architecture.kernel,
     }
 
 
-def _architecture(name: str, entry: Any, tensors: int) -> Architecture:
+def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors: int) -> Architecture:
     """Inverse of _described. Raises ValueError, naming the codec, for what this version does not know."""
     if "cells" in entry:
         raise ValueError(
             f"{name}: a model file of an earlier version, which names no architecture; train again"
         )
-    network, source = entry["network"], entry["source"]
+    network, source = entry["network"], sources[entry["source"]]
     for what, value, known in (
         ("network.kind", network["kind"], NETWORKS),
         ("network.activation", network["activation"], tuple(ACTIVATIONS)),
         ("noise", entry["cell"]["noise"], tuple(CHANNELS)),
-        ("source", source, tuple(SOURCES)),
     ):
         if value not in known:
             raise ValueError(f"{name}: {what} {value!r} is not known here, which knows {', '.join(known)}")
     labels = entry["num_classes"]
-    if type(labels) is not int or labels not in (0, len(SOURCES[source].labels)):
-        raise ValueError(f"{name}: {source} has no {labels!r} labels")
+    if type(labels) is not int or labels not in (0, len(source.labels)):
+        raise ValueError(f"{name}: {source.name} has no {labels!r} labels")
     settings = Network.model_validate(network)
     if settings.hidden_layers > tensors:
         raise ValueError(f"{name}: {settings.hidden_layers} hidden layers, but {tensors} tensors in the file")
@@ -155,6 +162,7 @@ def _filled(name: str, codec: Codec, tensors: Mapping[str, Tensor]) -> Codec:
         sound = tensor.isnan().all() if diverged else tensor.isfinite().all()
         if not sound or (key == "channel.signal_power" and (tensor < 0).any()):
             raise ValueError(f"{name}/{key}: values that are not finite, or a negative power")
-    codec.channel = type(codec.channel)(codec.architecture.cell)  # on the CPU, with what no file holds
+    with torch.device("cpu"):
+        codec.fill_buffers()  # with what no file holds
     codec.load_state_dict(state, assign=True)
     return codec.eval().requires_grad_(False)

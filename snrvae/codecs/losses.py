@@ -42,17 +42,19 @@ def loss(
     weights: Weights,
     label: Tensor | None = None,
     target: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> tuple[Tensor, Losses]:
     """What training minimises for a batch x [n, k] that a codec transmitted with ε = noise [n, d].
 
     target  where latent means are pulled to [n, d], if anywhere
+    shares  of the labels [l], if they are not equally frequent
     """
     zero = x.new_zeros(())
     noisy = sent.latents.log_noise_power is not None
     found = Losses(
         mse(x, sent.reconstruction),
         kl_nats(sent.latents).mean() if noisy else zero,
-        gaussianity(sent.z, label) if noisy else zero,
+        gaussianity(sent.z, label, shares) if noisy else zero,
     )
     total = (
         found.mse
@@ -80,7 +82,7 @@ def kl_nats(latents: Latents) -> Tensor:
     return (latents.mean.square() + excess).sum(1) / 2
 
 
-def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
+def gaussianity(z: Tensor, label: Tensor | None = None, shares: Tensor | None = None) -> Tensor:
     """T: the distance of the distribution of latents z [n, d] from N(0, I), without bias.
 
     T = ∫ |φ(t) − e^{−|t|²/2}|² N(t; 0, I) dt for the characteristic function φ of z: the BHEP statistic
@@ -88,19 +90,23 @@ def gaussianity(z: Tensor, label: Tensor | None = None) -> Tensor:
     mean discrepancy to N(0, I) in closed form, E k(z, z′) − 2·2^{−d/2} E e^{−|z|²/4} + 3^{−d/2}. E k is the
     mean over pairs of different points; a batch is compared in groups of at most 128.
 
-    With labels [n, l], each equally frequent, T is the mean over labels of that of their points.
+    With labels [n, l] T is the mean over labels of that of their points, weighted by the labels' shares [l];
+    without shares they are equally frequent. A batch has w² of its pairs within a label of the share w, so a
+    pair counts 1/w.
     """
     size, dims = group_size(len(z)), z.shape[1]
     groups = z.reshape(-1, size, dims)  # [g, m, d]
     square = groups.square().sum(2)
     kernel = torch.exp(groups @ groups.mT - (square.unsqueeze(2) + square.unsqueeze(1)) / 2)  # [g, m, m]
     others = z.new_full((), size - 1)  # points of the same label beside each point
-    classes = 1
+    itself, classes = z.new_full((), size), 1  # a point's kernel with itself is 1
     if label is not None:
         own, classes = label.reshape(-1, size, label.shape[1]), label.shape[1]
         same = own @ own.mT
-        kernel, others = kernel * same, same.sum(2) - 1
-    within = kernel.sum((1, 2)).mean() - size  # a point's kernel with itself is 1
+        rarity = own @ (own.new_ones(classes) if shares is None else 1 / (classes * shares))  # [g, m]
+        kernel, others = kernel * same * rarity.unsqueeze(2), (same.sum(2) - 1) * rarity
+        itself = rarity.sum(1).mean()
+    within = kernel.sum((1, 2)).mean() - itself
     across = (others * torch.exp(-square / 4)).sum(1).mean()
     expected = others.expand_as(square).sum(1).mean()
     pairs = size * (size - 1) / classes  # on average

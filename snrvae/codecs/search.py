@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Source
 
 AWAY = 0.05  # distance of a neighbour, in the source's unit of length
 
 
-def margin(source: Source, cell: Cell) -> float:
+def margin(spread: float, cell: Cell) -> float:
     """Squared error by which a neighbour's answer must be better than a point's own.
 
-    It is the error of a source that is sent as it is, without a code. Without a margin the noiseless decoder
-    would decide among answers that noise makes alike, and would prefer strong ones, since it expects the
-    noise to have weakened them.
+    It is the error of a source of this spread that is sent as it is, without a code. Without a margin the
+    noiseless decoder would decide among answers that noise makes alike, and would prefer strong ones, since
+    it expects the noise to have weakened them.
     """
-    return 0.0 if cell.snr is None else source.components * source.variance / (1 + cell.snr)
+    return 0.0 if cell.snr is None else spread / (1 + cell.snr)
 
 
 def neighbours(dimension: int) -> Tensor:

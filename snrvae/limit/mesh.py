@@ -19,7 +19,8 @@ from snrvae.limit import clouds, mesh_edges
 from snrvae.limit.clouds import Cloud
 from snrvae.limit.quadrature import Array
 from snrvae.limit.rate_distortion import Bound, Reproduction
-from snrvae.limit.table import CERTIFIED, ESTIMATE, LimitTable, limit_table, octaves
+from snrvae.limit.shannon import CERTIFIED, ESTIMATE, RateDistortionTable
+from snrvae.limit.table import limit_table, octaves
 
 # Lengths in units of 1/√λ
 LARGEST = 1.2  # longest edge of a triangle that has nodes of its own
@@ -154,7 +155,7 @@ class Mesh:
         return bool(heights.min() * sqrt(slope * log(2)) >= RESOLVED)
 
 
-def table(triangles: Array, threads: int = 2) -> LimitTable:
+def table(triangles: Array, threads: int = 2) -> RateDistortionTable:
     """R(D) from 0 to 22 bits. Raises ValueError if the triangles are no mesh."""
     mesh = Mesh(checked(triangles))
     rough = quadrature(mesh.triangles, 1 / mesh.area)

@@ -17,9 +17,9 @@ The lines are fixed in advance: slopes of a lattice that knows nothing of the po
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from math import exp, floor, log, log1p, log2, sqrt
 
@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from snrvae.limit import clouds
 from snrvae.limit.clouds import Cloud
 from snrvae.limit.quadrature import Array
-from snrvae.limit.rate_distortion import Bound, Tangents
-from snrvae.limit.table import CONFIDENT, ESTIMATE, LimitTable, limit_table
+from snrvae.limit.rate_distortion import Bound
+from snrvae.limit.shannon import CONFIDENT, ESTIMATE, RateDistortionTable
+from snrvae.limit.table import limit_table
 
 RISK = 0.01  # δ: of any of the lines being above the law's
 PER_OCTAVE = 3  # slopes 2^(i/3), whatever the points are
@@ -42,19 +43,6 @@ TOLERANCE = 0.0095  # of max G, in nats: 0.0137 bit
 SATURATED = 0.1  # bits between plug-in and above, as for I(x; z)
 LEAST_POINTS = 4
 FLAT = 1e-20  # a variance that is no more than rounding beside the largest
-
-
-@dataclass(frozen=True)
-class PointsTable(LimitTable):
-    """R(D) of the law behind points; `intercept` is the plug-in's and rate_upper_bits a held-out estimate."""
-
-    confident_intercept: Array  # of the 99 % line, in bits
-    saturated: NDArray[np.bool_]
-
-    @property
-    def confident_tangents(self) -> Tangents:
-        """Lines that are below R(D) of the law, all of them, with 99 %; an estimate if max G is searched."""
-        return Tangents(self.slope, self.confident_intercept)
 
 
 def whole(points: Array) -> Array:
@@ -74,20 +62,23 @@ def whole(points: Array) -> Array:
     return x @ axes[:, variances > FLAT * variances[-1]][:, ::-1]
 
 
-def confident(cloud: Cloud, n: int, z: Array, highest: float) -> float:
-    """The intercept of the 99 % line in nats, from n points, z = 1/α at each of the cloud's, and max G.
+def confident(cloud: Cloud, z: Array, highest: float) -> Array:
+    """F′ of points in nats, for each of the ceilings M, from z = 1/α at each of the cloud's, and max G.
 
     With z′ = z + exp(−M), E[exp(−λ|x−y|²)/z′] is at most max z/z′ times max G.
     """
-    best = -np.inf
+    found = []
     for ceiling in CEILINGS:
         floor_ = exp(-ceiling)
         raised = z + floor_
         load = highest * np.max(z / raised) + floor_ * float(cloud.weights @ (1 / raised))
-        plug_in = -float(cloud.weights @ np.log(raised)) - log(load)
-        range_ = ceiling + log1p(floor_)
-        best = max(best, plug_in - range_ * sqrt(log(LINES / RISK) / (2 * n)))
-    return best
+        found.append(-float(cloud.weights @ np.log(raised)) - log(load))
+    return np.array(found)
+
+
+def risk(n: int) -> Array:
+    """By how much F′ of n points may be above F of their law, for each of the ceilings."""
+    return np.array([(m + log1p(exp(-m))) * sqrt(log(LINES / RISK) / (2 * n)) for m in CEILINGS])
 
 
 @dataclass(frozen=True)
@@ -98,8 +89,8 @@ class Sample:
     all: Cloud
     halves: tuple[Cloud, Cloud]
 
-    def at(self, slope: float) -> tuple[Bound, float]:
-        """The plug-in with the point above, and the intercept of the 99 % line in bits."""
+    def at(self, slope: float) -> tuple[Bound, Array]:
+        """The plug-in with the point above, and F′ in nats."""
         lam = slope * log(2)
         q = clouds.fitted(self.all, lam, TOLERANCE / 4)
         alpha = clouds.certificate(self.all, q, lam, TOLERANCE)
@@ -107,7 +98,7 @@ class Sample:
         nats = float(self.all.weights @ np.log(alpha)) - log(highest)
         above, distortion = self.held_out(lam)
         bound = Bound(slope, nats / log(2), distortion, (above - lam * distortion) / log(2))
-        return bound, confident(self.all, self.count, 1 / alpha, highest) / log(2)
+        return bound, confident(self.all, 1 / alpha, highest)
 
     def held_out(self, lam: float) -> tuple[float, float]:
         """−E[ln Z] in nats, and D, of a test channel fitted to a half, on the other: both ways' mean."""
@@ -119,29 +110,42 @@ class Sample:
         return float(nats), float(distortion)
 
 
-def halved(x: Array, rng: np.random.Generator) -> Sample:
-    """Points [n, k] with their halves, drawn by `rng`."""
-    order = rng.permutation(len(x))
-    return Sample(len(x), unique(x), (unique(x[order[::2]]), unique(x[order[1::2]])))
+def halved(x: Array) -> Sample:
+    """Points [n, k], in random order, with their halves."""
+    return Sample(len(x), unique(x), (unique(x[::2]), unique(x[1::2])))
 
 
-def table(points: Array, rng: np.random.Generator, threads: int = 2) -> PointsTable:
-    """R(D) of the law that points [n, k] were drawn from, up to the rates that they carry.
+def table(points: Array, label: NDArray[np.integer] | None = None, threads: int = 2) -> RateDistortionTable:
+    """R(D) of the law that points [n, k], in random order, were drawn from, up to the rates that they carry.
 
-    `rng` halves them for what is held out. Raises ValueError as `whole` does.
+    With labels [n], which encoder and decoder know, it is that of what these leave open: the mean over
+    labels, weighted by their shares. Raises ValueError as `whole` does.
     """
-    x = whole(points)
-    sample = halved(x, rng)
-    slopes = _slopes(float(x[:, 0].var()))
+    groups = [points] if label is None else [points[label == number] for number in np.unique(label)]
+    wholes = [whole(group) for group in groups]
+    samples = [halved(x) for x in wholes]
+    slopes = _slopes(max(float(x[:, 0].var()) for x in wholes))
     found: list[tuple[Bound, float]] = []
     with ThreadPoolExecutor(threads) as pool:
         while not found or any(_excess(bound) <= SATURATED for bound, _ in found[-PER_OCTAVE:]):
-            found += pool.map(sample.at, islice(slopes, PER_OCTAVE))
+            found += pool.map(lambda slope: _mean(samples, slope), islice(slopes, PER_OCTAVE))
     bounds, sure = zip(*found, strict=True)
-    certainty = CONFIDENT if x.shape[1] <= clouds.CERTIFIED_DIMENSION else ESTIMATE
+    certainty = CONFIDENT if points.shape[1] <= clouds.CERTIFIED_DIMENSION else ESTIMATE
     lines = limit_table(list(bounds), ["plug-in"] * len(bounds), [certainty] * len(bounds))
     saturated = np.array([_excess(bound) > SATURATED for bound in bounds])
-    return PointsTable(**vars(lines), confident_intercept=np.array(sure), saturated=saturated)
+    known = np.array(sure) if certainty == CONFIDENT else lines.confident_intercept
+    return replace(lines, confident_intercept=known, saturated=saturated)
+
+
+def _mean(samples: Sequence[Sample], slope: float) -> tuple[Bound, float]:
+    """Over samples of a label each, by their shares: the bound, and the 99 % line's intercept in bits."""
+    count = sum(sample.count for sample in samples)
+    share = np.array([sample.count for sample in samples]) / count
+    bounds, sure = zip(*(sample.at(slope) for sample in samples), strict=True)
+    of_each = np.array([[b.intercept, b.distortion, b.rate_upper_bits] for b in bounds])
+    intercept, distortion, rate = share @ of_each
+    line = float(np.max(share @ np.array(sure) - risk(count))) / log(2)
+    return Bound(slope, float(intercept), float(distortion), float(rate)), line
 
 
 def _excess(bound: Bound) -> float:

@@ -12,6 +12,7 @@ the conditional one, of a square, and R = I(x; z | face).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from math import e, floor, log, log1p, log2, pi, sqrt
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from snrvae.limit import cube_edges, segments
 from snrvae.limit.quadrature import Array, cube_surface, node_count
@@ -29,6 +30,7 @@ from snrvae.sources import cube, square
 from snrvae.sources.source import Source
 
 PER_BIT = 1e6  # the table's steps of rate in a bit
+CERTIFIED, CONFIDENT, ESTIMATE = ORDER = ("certified", "99 %", "estimate")
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,15 @@ UNIT_SQUARE = RateDistortion(
 )
 
 
-LAWS = {law.source: law for law in (CUBE_SURFACE, UNIT_SQUARE)}
+LAWS = {law.source.domain.name: law for law in (CUBE_SURFACE, UNIT_SQUARE)}
 BITS_PER_DIMENSION = 11  # of a table of tangents
 
 
 @cache
 def law(source: Source) -> RateDistortion:
     """R(D) of a source. Raises ValueError where it is neither given in closed form nor known here."""
-    if source in LAWS:
-        return LAWS[source]
+    if source.domain.name in LAWS:
+        return LAWS[source.domain.name]
     if source.tangent is None:
         raise ValueError(
             f"no R(D) is known of {source.title}; give its Source a tangent, or shannon.LAWS a bracket"
@@ -148,8 +150,10 @@ def capacity_bits(latent_dim: int, snr: float) -> float:
 class RateDistortionTable:
     """R(D) of a source, by ascending slope: the columns of reports/rate_distortion.csv.
 
-    Each row certifies R(D) ≥ intercept − slope·D for every D. At the row's own distortion R lies
-    between rate_lower_bits, the best of all rows' lines there, and rate_upper_bits.
+    Each row has a line below R(D), intercept − slope·D for every D, and how sure it is: "certified"; "99 %",
+    all lines together, with confident_intercept in place of intercept (points.py); or "estimate". At the
+    row's own distortion R lies between rate_lower_bits, the best there of all rows' lines with `intercept`,
+    and rate_upper_bits. `saturated` marks rates that the points do not carry.
     """
 
     slope: Array  # bits per unit of squared error
@@ -157,12 +161,25 @@ class RateDistortionTable:
     distortion: Array
     rate_lower_bits: Array
     rate_upper_bits: Array
-    method: tuple[str, ...]  # "mean", "blahut-arimoto", "edge" or "exact"
+    method: tuple[str, ...]  # "mean", "blahut-arimoto", "edge", "exact" or "plug-in"
+    certainty: tuple[str, ...]
+    confident_intercept: Array  # NaN unless 99 %
+    saturated: NDArray[np.bool_]
 
     @property
     def tangents(self) -> Tangents:
-        """The certified lines."""
-        return Tangents(self.slope, self.intercept)
+        """The lines that are as sure as `certainty` says."""
+        sure = np.array([certainty == CONFIDENT for certainty in self.certainty])
+        return Tangents(self.slope, np.where(sure, self.confident_intercept, self.intercept))
+
+    def certainty_at(self, rate_bits: float) -> str:
+        """How sure the lines are up to a rate."""
+        passed = self.rate_lower_bits <= rate_bits
+        return max(itertools.compress(self.certainty, passed), key=ORDER.index, default=self.certainty[0])
+
+    def saturated_at(self, rate_bits: float) -> bool:
+        """Whether a rate is more than the points carry."""
+        return bool(self.saturated.any() and rate_bits > self.rate_upper_bits[~self.saturated].max(initial=0))
 
     def upper_bits(self, distortion: ArrayLike) -> Array:
         """Upper bound on R(D), elementwise, within the table: codes of two rows can share time."""
@@ -208,27 +225,54 @@ def rate_distortion_table(law: RateDistortion = CUBE_SURFACE) -> RateDistortionT
     slope, intercept, distortion, upper = rounded(bounds)
     intercept[0], distortion[0], upper[0] = zero.intercept, zero.distortion, 0.0
     lower = lower_bits(slope, intercept, distortion)
-    return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(method))
+    return certified(slope, intercept, distortion, lower, upper, tuple(method))
 
 
-def to_csv(table: RateDistortionTable) -> str:
-    """The table as CSV; ten digits hold every value as it is."""
-    return pd.DataFrame(asdict(table)).to_csv(index=False, float_format="%.10g", lineterminator="\n")
+def certified(
+    slope: Array, intercept: Array, distortion: Array, lower: Array, upper: Array, method: tuple[str, ...]
+) -> RateDistortionTable:
+    """A table of certified lines."""
+    none, all_held = np.full(len(slope), np.nan), np.zeros(len(slope), bool)
+    sure = (CERTIFIED,) * len(slope)
+    return RateDistortionTable(slope, intercept, distortion, lower, upper, method, sure, none, all_held)
 
 
-def table_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> RateDistortionTable:
-    """Inverse of to_csv for a table of `law`. Raises ValueError where `data` is another table."""
+def to_csv(table: RateDistortionTable, factor: float = 1.0) -> str:
+    """The table as CSV, in a unit of which `factor` are the table's; ten digits hold every value as it is."""
+    columns = pd.DataFrame(asdict(table))
+    columns["slope"] /= factor**2
+    columns["distortion"] *= factor**2
+    columns["saturated"] = columns["saturated"].astype(int)
+    return columns.to_csv(index=False, float_format="%.10g", lineterminator="\n")
+
+
+def table_from_csv(
+    data: bytes, law: RateDistortion | None = CUBE_SURFACE, factor: float = 1.0
+) -> RateDistortionTable:
+    """Inverse of to_csv, for a table of `law` if there is one. Raises ValueError if it is another table."""
     table = tables.from_csv(data)
     names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
-    tables.numbers(table, names)
-    slopes = [law.zero_rate.slope, *law.slopes]
-    if table.slope.tolist() != slopes or table.isna().to_numpy().any() or "method" not in table:
-        raise ValueError(f"expected {len(slopes)} whole rows: the table is cut short, or another's")
+    tables.numbers(table, [*names, "confident_intercept", "saturated"])
+    texts = [name for name in ("method", "certainty") if name in table]
+    whole = (
+        len(texts) == 2
+        and len(table) > 1
+        and not table[[*names, *texts, "saturated"]].isna().to_numpy().any()
+    )
+    if not whole or (law is not None and table.slope.tolist() != [law.zero_rate.slope, *law.slopes]):
+        raise ValueError("expected whole rows: the table is cut short, or another's")
     slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
-    rise = [np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
-    if distortion[-1] <= 0 or min(step.min() for step in rise) <= 0 or (lower > upper).any():
-        raise ValueError("its intercepts and rates do not ascend, or its distortions do not descend")
-    return RateDistortionTable(slope, intercept, distortion, lower, upper, tuple(map(str, table["method"])))
+    steps = [np.diff(slope), -np.diff(distortion)] + [np.diff(lower), np.diff(intercept)] * (law is not None)
+    if distortion[-1] <= 0 or min(step.min() for step in steps) <= 0 or (lower > upper + 1).any():
+        raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
+    certainty, saturated = tuple(map(str, table["certainty"])), table["saturated"].to_numpy() == 1
+    sure = table["confident_intercept"].to_numpy(np.float64)
+    missing = [c == CONFIDENT and not np.isfinite(s) for c, s in zip(certainty, sure, strict=True)]
+    if any(missing) or not {*certainty} <= {*ORDER}:
+        raise ValueError(f"certainty: expected {', '.join(ORDER)}; with 99 % a confident_intercept")
+    method = tuple(map(str, table["method"]))
+    scaled = slope * factor**2, intercept, distortion / factor**2, lower, upper
+    return RateDistortionTable(*scaled, method, certainty, sure, saturated)
 
 
 def tangents_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> Tangents:

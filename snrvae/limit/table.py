@@ -1,28 +1,20 @@
-"""A table of R(D) that says how sure its lines are: of a law that is not built in."""
+"""A table of R(D) of a law that is not built in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from math import ceil, log2
 
 from snrvae.limit.rate_distortion import Bound
-from snrvae.limit.shannon import RateDistortionTable, lower_bits, rounded
-
-CERTIFIED, CONFIDENT, ESTIMATE = "certified", "99 %", "estimate"
+from snrvae.limit.shannon import RateDistortionTable, certified, lower_bits, rounded
 
 
-@dataclass(frozen=True)
-class LimitTable(RateDistortionTable):
-    """R(D) by ascending slope; `certainty` of a line is "certified", "99 %" or "estimate"."""
-
-    certainty: tuple[str, ...]
-
-
-def limit_table(bounds: list[Bound], method: list[str], certainty: list[str]) -> LimitTable:
+def limit_table(bounds: list[Bound], method: list[str], certainty: list[str]) -> RateDistortionTable:
     """The table of bounds by ascending slope, rounded outwards."""
     slope, intercept, distortion, upper = rounded(bounds)
     lower = lower_bits(slope, intercept, distortion)
-    return LimitTable(slope, intercept, distortion, lower, upper, tuple(method), tuple(certainty))
+    table = certified(slope, intercept, distortion, lower, upper, tuple(method))
+    return replace(table, certainty=tuple(certainty))
 
 
 def octaves(first: float, last: float, per_octave: int) -> list[float]:

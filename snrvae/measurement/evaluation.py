@@ -20,8 +20,9 @@ from torch import Tensor
 from snrvae.codecs.channels import Latents
 from snrvae.codecs.codec import PASS, Codec
 from snrvae.codecs.losses import kl_nats
-from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit import gaussian as gaussian_law
+from snrvae.limit import of_source, shannon
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import density, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
 from snrvae.measurement.samples import LATENTS, POINTS
@@ -29,7 +30,8 @@ from snrvae.measurement.store import Kept
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream, stream_seed
 from snrvae.sources import dataset
-from snrvae.sources.source import Faces, Labels, Source, Split
+from snrvae.sources.domain import Domain, Labels, Split
+from snrvae.sources.source import Source
 
 NOISE_DRAWS = 4  # transmissions of each validation and test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
@@ -55,7 +57,7 @@ def evaluate(
     codecs: Mapping[Cell, Codec],
     splits: Mapping[str, Split],
     source: Source,
-    lines: Tangents,
+    table: RateDistortionTable,
     seed: int,
     threads: int,
     entries: MutableMapping[str, bytes],
@@ -63,30 +65,33 @@ def evaluate(
     """Measure every codec, each on one core whatever runs beside it, and the selected ones in full.
 
     entries  what was measured before, by name; what was not is put into it
-    lines    certified below R(D): the source's, or for conditional codecs that of what a label leaves open
+    table    R(D) of the source, or for conditional codecs of what a label leaves open
     """
     test, validation = splits["test"], splits["validation"]
-    kept = Kept(entries, splits, source, lines, seed)
+    kept = Kept(entries, splits, source, table, seed)
 
     def measured(codec: Codec) -> CodecMetrics:
-        return kept.find("codec", codec, CodecMetrics, partial(measure, codec, validation, test, seed))
+        return kept.find(
+            "codec", codec, CodecMetrics, partial(measure, codec, source, validation, test, seed)
+        )
 
     def job(what: str, cell: Cell, record: type[Any], function: Callable[..., Any], *given: Any) -> Any:
         return partial(kept.find, what, codecs[cell], record, partial(function, codecs[cell], *given, seed))
 
     torch.set_num_threads(1)
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        first = partial(_compared, source, test, seed)
-        compared = pool.submit(kept.find, "reference", None, _Compared, first)
+        compared = pool.submit(
+            kept.find, "reference", None, _Compared, partial(_compared, source, test, seed)
+        )
         results = list(pool.map(measured, codecs.values()))
         selected = select(results)
-        reference = generation.Reference(source, test.points, *vars(compared.result()).values())
+        reference = generation.reference(source, test, *vars(compared.result()).values())
         uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
         noisy = [result for result in selected if result.kl_bits is not None]
         jobs: list[Callable[[], Any]] = [
             *(job("fitted", c, Generation, generate_fitted, splits["train"], reference) for c in uniform),
             *(job("generated", r.cell, Generation, generate, reference) for r in selected),
-            *(job("limit", r.cell, Limit, limit, r, test, lines) for r in noisy),
+            *(job("limit", r.cell, Limit, limit, r, test, source, table) for r in noisy),
         ]
         done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
         fitted = dict(zip(uniform, done, strict=False))
@@ -104,11 +109,10 @@ class _Compared:
 
 
 def _compared(source: Source, test: Split, seed: int) -> _Compared:
-    made = generation.reference(source, test.points, numpy_stream(seed, "ideal samples"))
-    return _Compared(made.radius, made.ideal)
+    return _Compared(*generation.compared(source, test, numpy_stream(seed, "ideal samples")))
 
 
-def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMetrics:
+def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: int) -> CodecMetrics:
     """Measure a codec on held-out points. Raises ValueError if it gives what is not finite.
 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
@@ -122,7 +126,7 @@ def measure(codec: Codec, validation: Split, test: Split, seed: int) -> CodecMet
         cell,
         float(validation_error.mean()),
         measures.estimate(error),
-        measures.linear_mse(cell, codec.architecture.conditional_source),
+        measures.linear_mse(cell, source, codec.architecture.num_classes > 0),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
         measures.latent_kl_bits(first.latents),
         measures.latent_shape_kl_bits(first.latents),
@@ -147,7 +151,7 @@ def generate(codec: Codec, reference: generation.Reference, seed: int) -> Genera
 
     A conditional codec is asked for labels at random.
     """
-    dim, count = codec.architecture.cell.latent_dim, len(reference.points)
+    dim, count = codec.architecture.cell.latent_dim, len(reference.points.points)
     generator = _generator(seed, "generation", dim)
     draws = [_normal(count, dim, generator) for _ in range(GENERATIONS)]
     return _judge(_exact(codec), draws, reference, seed)
@@ -155,7 +159,7 @@ def generate(codec: Codec, reference: generation.Reference, seed: int) -> Genera
 
 def generate_fitted(codec: Codec, train: Split, reference: generation.Reference, seed: int) -> Generation:
     """As `generate`, but z is drawn from a density fitted to the latents of training points."""
-    dim, count = codec.architecture.cell.latent_dim, len(reference.points)
+    dim, count = codec.architecture.cell.latent_dim, len(reference.points.points)
     seen = Split(train.points[: density.POINTS], train.label[: density.POINTS])
     codec = _exact(codec)
     (sent,) = _transmit(codec, seen, _generator(seed, "fitted noise", dim), 1)
@@ -167,23 +171,32 @@ def generate_fitted(codec: Codec, train: Split, reference: generation.Reference,
 
 def _judge(codec: Codec, draws: Sequence[Tensor], reference: generation.Reference, seed: int) -> Generation:
     """Several draws of latents [n, d], decoded; p, coverage and points are those of the first."""
-    source, rng = reference.source, numpy_stream(seed, "faces asked for")
+    source, test, rng = reference.source, reference.points, numpy_stream(seed, "faces asked for")
     classes = codec.architecture.num_classes
-    asked = [rng.integers(max(classes, 1), size=len(z), dtype=np.uint8) for z in draws]
+    asked = [_requests(source.domain, classes, len(z), rng) for z in draws]
     clouds = [_decoded(codec, z, label) for z, label in zip(draws, asked, strict=True)]
-    excess = [generation.excess(points, source) for points in clouds]
+    excess = [generation.excess(points, reference.law) for points in clouds]
     distance = None if source.distance is None else source.distance(np.concatenate(clouds))
-    ratios = [generation.generation_ratio(each, len(reference.points)) for each in excess]
+    ratios = [generation.generation_ratio(each, len(test.points)) for each in excess]
+    nearest = generation.nearest_distance(clouds[0], test.points).mean() if source.domain.finite else None
     return Generation(
         None if distance is None else float(distance.mean()),
         None if distance is None else float(np.quantile(distance, 0.95)),
+        None if nearest is None else float(nearest),
         measures.face_error(np.concatenate(clouds), source),
         measures.estimate(np.array(ratios)),
-        generation.p_value(excess[0], reference.ideal),
-        generation.coverage(reference.points, reference.radius, clouds[0]),
+        generation.p_value(excess[0], reference.ideal) if source.exact else None,
+        generation.coverage(test.points, reference.radius, clouds[0]),
         clouds[0][:POINTS],
-        conditional(clouds, asked, source.faces) if classes and source.faces else None,
+        conditional(clouds, asked, reference) if classes else None,
     )
+
+
+def _requests(domain: Domain, classes: int, count: int, rng: np.random.Generator) -> Labels:
+    """Labels to ask for, as often as each is in the data."""
+    if domain.shares and classes:
+        return rng.choice(classes, count, p=np.array(domain.shares)).astype(np.uint8)
+    return rng.integers(max(classes, 1), size=count, dtype=np.uint8)
 
 
 def _decoded(codec: Codec, z: Tensor, asked: Labels) -> NDArray[np.float64]:
@@ -194,33 +207,45 @@ def _decoded(codec: Codec, z: Tensor, asked: Labels) -> NDArray[np.float64]:
 
 
 def conditional(
-    clouds: Sequence[NDArray[np.float64]], labels: Sequence[Labels], faces: Faces
+    clouds: Sequence[NDArray[np.float64]], labels: Sequence[Labels], reference: generation.Reference
 ) -> ConditionalGeneration:
-    """Several draws of points [n, 3] against the faces [n] that they were asked to lie on."""
-    distances, asked = faces.distances(np.concatenate(clouds)), np.concatenate(labels)
-    own = distances[np.arange(len(asked)), asked]
+    """Several draws of points [n, k] against the labels [n] that they were asked to have."""
+    source, test = reference.source, reference.points
+    points, asked, distance, real = np.concatenate(clouds), np.concatenate(labels), None, None
+    if source.faces:
+        distances = source.faces.distances(points)
+        own = distances[np.arange(len(asked)), asked]
+        distance, right = float(own.mean()), own <= distances.min(1)
+    else:
+        right = source.nearest(points) == asked
+        real = float((source.nearest(test.points) == test.label).mean())
     ratios = np.array(
-        [generation.face_ratios(*draw, faces) for draw in zip(clouds, labels, strict=True)]
+        [generation.part_ratios(*draw, reference.parts) for draw in zip(clouds, labels, strict=True)]
     )  # [draw, l]
+    ratios = ratios[:, np.isfinite(ratios).all(0)]  # of labels that have two points in every draw
+    ratios = ratios if ratios.size else np.full((len(clouds), 1), np.nan)
     return ConditionalGeneration(
-        float(own.mean()),
-        float((own <= distances.min(1)).mean()),
+        distance,
+        float(right.mean()),
+        real,
         measures.estimate(ratios.mean(1)),
         float(ratios.mean(0).max()),
         labels[0],
     )
 
 
-def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed: int) -> Limit:
+def limit(
+    codec: Codec, result: CodecMetrics, test: Split, source: Source, table: RateDistortionTable, seed: int
+) -> Limit:
     """Hold a noisy codec, measured as `result` on test points, against its limit."""
-    cell, source, codec = codec.architecture.cell, codec.architecture.conditional_source, _exact(codec)
+    cell, conditional, codec = codec.architecture.cell, codec.architecture.num_classes > 0, _exact(codec)
     latents = codec.encode(torch.from_numpy(test.points).double(), _one_hot(codec, test.label))
     generator = _generator(seed, "information noise", cell.latent_dim)
     z = latents.transmit(_normal(len(test.points), cell.latent_dim, generator))
     assert latents.log_noise_power is not None
     assert result.kl_bits is not None
     mean, log_noise_power = latents.mean.T, latents.log_noise_power.T
-    classes = test.label if codec.architecture.num_classes else np.zeros(len(test.label), np.uint8)
+    classes = test.label if conditional else np.zeros(len(test.label), np.uint8)
     passed = information.conditional_information(mean, log_noise_power, z.T, QUERIES, classes)
     capacity = gaussian = None
     rate = result.kl_bits.value
@@ -228,8 +253,10 @@ def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed
         assert cell.snr is not None
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
-    least = float(shannon.distortion_at_rate(lines, rate, shannon.law(source))) / codec.architecture.dimension
+    law, k = of_source.law(source, conditional), source.coordinates
+    least = float(shannon.distortion_at_rate(table.tangents, rate, law)) / k
     least = max(least, 1e-200)  # a cell that all but diverged can have thousands of bits: still to divide by
+    variances, shares = measures.moments(source, conditional)
     gap = 10 * np.log10(result.mse.value / least)
     stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
     return Limit(
@@ -239,6 +266,9 @@ def limit(codec: Codec, result: CodecMetrics, test: Split, lines: Tangents, seed
         passed.saturated,
         gaussian,
         least,
+        table.certainty_at(rate),
+        table.saturated_at(rate),
+        gaussian_law.distortion(variances, rate, shares) / k,
         Estimate(float(gap), float(stderr)),
     )
 

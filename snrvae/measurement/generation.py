@@ -1,11 +1,14 @@
 """How well generated points follow the source's law: energy distance, a test with it, and coverage.
 
-The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 2013) of n generated points g from the exact
-law X of the source is ED² = 2 E|g - X| - E|X - X′| - U(g, g). The first two terms are integrals in closed
-form; U is the mean distance of the pairs among the points. It makes ED² unbiased.
+The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 2013) of n generated points g from the law X of
+the source is ED² = 2 E|g - X| - E|X - X′| - U(g, g). Of a law that is known exactly the first two terms are
+integrals in closed form; else they are means over held-out points. U is the mean distance of the pairs among
+the points. It makes ED² unbiased.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numba
@@ -13,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from snrvae.sources.source import Faces, Source
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 
 Array = NDArray[np.floating]
 NEIGHBOURS = 5
@@ -26,23 +30,30 @@ def mean_pair_distance(points: Array) -> float:
     """U(g, g): mean distance over all pairs of different points [n, k]."""
     count = len(points)
     by_axis = np.ascontiguousarray(points.T, np.float32)
-    return 2 * _sum_of_distances(by_axis) / (count * (count - 1))
+    return 2 * _sum_of_distances(by_axis, by_axis, True) / (count * (count - 1))
+
+
+def mean_cross_distance(points: Array, others: Array) -> float:
+    """Mean distance of points [n, k] from others [m, k]."""
+    one, other = (np.ascontiguousarray(each.T, np.float32) for each in (points, others))
+    return float(_sum_of_distances(one, other, False) / (len(points) * len(others)))
 
 
 @numba.njit(nogil=True)
-def _sum_of_distances(points: Array) -> float:
-    """Sum of the distances of all pairs of points [k, n].
+def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
+    """Sum of the distances of points [k, n] from others [k, m]; of the same points, of each pair once.
 
     An energy distance is a small difference of such sums, so that another rounding would show in its digits.
     So the sum is taken lane by lane, in an order that neither a processor nor a library chooses.
     """
-    dimension, count = points.shape
+    dimension, count = others.shape
     whole = count // LANES
-    rows = np.ascontiguousarray(points[:, : whole * LANES]).reshape(dimension, whole, LANES)
+    rows = np.ascontiguousarray(others[:, : whole * LANES]).reshape(dimension, whole, LANES)
     square, total = np.empty(LANES, np.float32), 0.0
-    for i in range(count):
+    for i in range(points.shape[1]):
         own, lanes = points[:, i], np.zeros(LANES, np.float32)
-        after = min(i // LANES + 1, whole)  # the first row that begins after point i
+        first = i + 1 if same else 0
+        after = min((first + LANES - 1) // LANES, whole)  # the first row that begins there or behind
         for row in range(after, whole):
             square[:] = 0
             for axis in range(dimension):
@@ -53,21 +64,40 @@ def _sum_of_distances(points: Array) -> float:
                 lanes[lane] += np.sqrt(square[lane])
         for lane in range(LANES):
             total += lanes[lane]
-        for start, end in ((i + 1, after * LANES), (max(i + 1, whole * LANES), count)):  # what no row holds
+        for start, end in ((first, after * LANES), (max(first, whole * LANES), count)):  # what no row holds
             for j in range(start, end):
-                total += np.sqrt(((points[:, j] - own) ** 2).sum())
+                total += np.sqrt(((others[:, j] - own) ** 2).sum())
     return total
 
 
-def excess(points: Array, source: Source) -> float:
-    """n·ED² / (2 E|X - X′|) of points [n, 3].
+@dataclass(frozen=True)
+class Law:
+    """What generated points are compared with.
+
+    mean_distance       points p [n, k] → the mean of E|p - X|;  mean_pair_distance  E|X - X′|
+    """
+
+    mean_distance: Callable[[Array], float]
+    mean_pair_distance: float
+
+
+def law(source: Source, points: Array) -> Law:
+    """Of a source exactly, or else of held-out points [n, k] of it."""
+    if source.mean_distance is None:
+        return Law(partial(mean_cross_distance, others=points), mean_pair_distance(points))
+    exact = source.mean_distance
+    return Law(lambda generated: float(exact(generated).mean()), source.mean_pair_distance)
+
+
+def excess(points: Array, law: Law) -> float:
+    """n·ED² / (2 E|X - X′|) of points [n, k].
 
     Its expectation is 0 for independent points of the source and grows with n for all others. For the former
     its distribution hardly depends on n: ED² is a degenerate U-statistic (Serfling, Approximation Theorems of
     Mathematical Statistics, 1980, section 5.5.2).
     """
-    to_law = source.mean_distance(points).mean()
-    return float(_excess(len(points), to_law, mean_pair_distance(points), source.mean_pair_distance))
+    to_law = law.mean_distance(points)
+    return float(_excess(len(points), to_law, mean_pair_distance(points), law.mean_pair_distance))
 
 
 def _excess(count: int, to_law: Any, within: Any, scale: float) -> Any:
@@ -83,17 +113,50 @@ def generation_ratio(excess: float, count: int) -> float:
     return 1 + REFERENCE_POINTS / count * excess
 
 
-def face_ratios(points: Array, label: NDArray[np.integer], faces: Faces) -> NDArray[np.float64]:
-    """For each of l faces the ratio [l] of the points [n, 3] that were to lie on it, N being its share."""
-    ratios, num_classes = [], len(faces.names)
-    for number in range(num_classes):
-        own = faces.place(points[label == number], number)
-        ratios.append(1 + REFERENCE_POINTS / num_classes / len(own) * excess(own, faces.each))
-    return np.array(ratios)
+@dataclass(frozen=True)
+class Part:
+    """The law of the points of a label: of faces, once `place` has moved them to where one lies.
+
+    share  of the label;  law  None of fewer than two points
+    """
+
+    law: Law | None
+    share: float
+    place: Callable[[Array], Array]
+
+
+def parts(source: Source, test: Split) -> list[Part]:
+    """Of every label: a face's exactly, or else that of its test points."""
+    if source.faces:
+        each, equal = law(source.faces.each, test.points), 1 / len(source.labels)
+        return [Part(each, equal, partial(_placed, source.faces.place, n)) for n in range(len(source.labels))]
+    own = [test.points[test.label == number] for number in range(len(source.labels))]
+    shares = source.domain.shares
+    laws = [law(source, points) if len(points) > 1 else None for points in own]
+    return [Part(each, share, np.asarray) for each, share in zip(laws, shares, strict=True)]
+
+
+def _placed(place: Callable[[Array, int], Array], number: int, points: Array) -> Array:
+    return place(points, number)
+
+
+def part_ratios(points: Array, label: NDArray[np.integer], parts: Sequence[Part]) -> NDArray[np.float64]:
+    """For each label the ratio [l] of the points [n, k] that were to have it, N being its share of them.
+
+    NaN for a label of fewer than two points.
+    """
+    ratios = np.full(len(parts), np.nan)
+    for number, part in enumerate(parts):
+        own = part.place(points[label == number])
+        if len(own) > 1 and part.law is not None:
+            ratios[number] = 1 + REFERENCE_POINTS * part.share / len(own) * excess(own, part.law)
+    return ratios
 
 
 def ideal_excesses(source: Source, rng: np.random.Generator) -> NDArray[np.float64]:
-    """The excess of 999 samples of 200 independent points of the source."""
+    """The excess of 999 samples of 200 independent points of a source whose law is known exactly."""
+    assert source.sample is not None
+    assert source.mean_distance is not None
     points = source.sample(IDEAL_SAMPLES * IDEAL_POINTS, rng)
     to_law = source.mean_distance(points).reshape(IDEAL_SAMPLES, -1).mean(1)
     within = np.array([mean_pair_distance(sample) for sample in np.split(points, IDEAL_SAMPLES)])
@@ -109,31 +172,45 @@ def p_value(excess: float, ideal: Array) -> float:
 
 
 def neighbour_radius(points: Array) -> NDArray[np.float64]:
-    """Distance [n] of each point [n, 3] to the fifth nearest of the others."""
-    distances, _ = cKDTree(points).query(points, k=[NEIGHBOURS + 1])
+    """Distance [n] of each point [n, k] to the fifth nearest of the others."""
+    distances, _ = cKDTree(points).query(points, k=[min(NEIGHBOURS + 1, len(points))])
     return np.asarray(distances).reshape(-1)
+
+
+def nearest_distance(points: Array, generated: Array) -> NDArray[np.float64]:
+    """Distance [n] of each of points [n, k] to the nearest generated one."""
+    return np.asarray(cKDTree(generated).query(points, k=1)[0])
 
 
 def coverage(points: Array, radius: Array, generated: Array) -> float:
     """Share of real points with a generated one within their radius (Naeem et al., ICML 2020, eq. 4)."""
-    distances, _ = cKDTree(generated).query(points, k=1)
-    return float(np.mean(distances <= radius))
+    return float(np.mean(nearest_distance(points, generated) <= radius))
 
 
 @dataclass(frozen=True)
 class Reference:
     """What generated points of a source are compared with.
 
-    points, radius  real points [n, 3], and neighbour_radius of each
-    ideal           ideal_excesses
+    law     the source's, as well as it is known;  parts  the same by label, if there are labels
+    points  real ones [n, k] with their labels;  radius  neighbour_radius of each
+    ideal   ideal_excesses; none if the law is not known exactly
     """
 
     source: Source
-    points: Array
+    law: Law
+    parts: Sequence[Part]
+    points: Split
     radius: Array
     ideal: Array
 
 
-def reference(source: Source, points: Array, rng: np.random.Generator) -> Reference:
-    """Real points [n, 3] of a source, and the ideal samples that `rng` draws."""
-    return Reference(source, points, neighbour_radius(points), ideal_excesses(source, rng))
+def reference(source: Source, test: Split, radius: Array, ideal: Array) -> Reference:
+    """Test points of a source, with what `compared` found of them."""
+    by_label = parts(source, test) if source.domain.labelled else []
+    return Reference(source, law(source, test.points), by_label, test, radius, ideal)
+
+
+def compared(source: Source, test: Split, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The neighbour_radius of test points, and the ideal samples that `rng` draws."""
+    ideal = ideal_excesses(source, rng) if source.exact else np.empty(0)
+    return neighbour_radius(test.points), ideal

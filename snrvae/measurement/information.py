@@ -14,6 +14,7 @@ from snrvae.measurement.records import Estimate
 
 ROWS = 32  # queries at a time: their products with all components stay in the cache
 RESOLUTION = 2.0**-24  # of float32, relative
+LEAST = 3  # points of a label
 SATURATED_BITS = 0.1  # estimates farther apart than this: the sample cannot carry the rate
 
 
@@ -71,22 +72,29 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
 def conditional_information(
     mean: Tensor, log_noise_power: Tensor, z: Tensor, queries: int, label: NDArray[np.integer]
 ) -> Information:
-    """I(x; z | label), the mean over labels [n], equally many of each, of mutual_information of their points.
+    """I(x; z | label): mutual_information of each label's points, a mean over labels [n] by their shares.
+
+    Labels of fewer than three points say nothing, and are left out.
 
     mean, z  [d, n];  log_noise_power  [1, 1] or [d, n];  queries  of all labels together
     """
-    numbers, each = np.unique(label), []
-    for number in numbers:
+    numbers, counts = np.unique(label, return_counts=True)
+    each, whole = [], counts[counts >= LEAST].sum()
+    for number, count in zip(numbers[counts >= LEAST], counts[counts >= LEAST], strict=True):
         own = torch.from_numpy(np.flatnonzero(label == number))
         power = log_noise_power if log_noise_power.shape[1] == 1 else log_noise_power[:, own]
-        each.append(mutual_information(mean[:, own], power, z[:, own[: -(-queries // len(numbers))]]))
-    return Information(_mean([i.lower for i in each]), _mean([i.upper for i in each]))
+        asked = max(LEAST, -(-queries * count // whole))
+        each.append(mutual_information(mean[:, own], power, z[:, own[:asked]]))
+    shares = counts[counts >= LEAST] / whole
+    return Information(_mean([i.lower for i in each], shares), _mean([i.upper for i in each], shares))
 
 
-def _mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Of independent estimates."""
-    values, errors = [e.value for e in estimates], [e.stderr for e in estimates]
-    return Estimate(math.fsum(values) / len(values), math.hypot(*errors) / len(errors))
+def _mean(estimates: Sequence[Estimate], shares: NDArray[np.float64]) -> Estimate:
+    """Of independent estimates, by shares [l]."""
+    value = math.fsum(share * e.value for share, e in zip(shares, estimates, strict=True))
+    return Estimate(
+        value, math.hypot(*(share * e.stderr for share, e in zip(shares, estimates, strict=True)))
+    )
 
 
 def gaussian_information_bits(mean: Tensor, noise_power: float) -> float:

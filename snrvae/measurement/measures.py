@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from snrvae.limit import gaussian
 from snrvae.measurement.records import Estimate
 from snrvae.settings.grid import Cell
 from snrvae.sources.source import Source
@@ -26,20 +27,21 @@ def squared_error(points: Array, reconstructed: Array) -> NDArray[np.float64]:
     return (difference**2).mean(axis=-1)
 
 
-def linear_mse(cell: Cell, source: Source) -> float:
-    """MSE of the best linear codec of a source: PCA, the SNR channel, a linear MMSE decoder.
+def linear_mse(cell: Cell, source: Source, conditional: bool) -> float:
+    """MSE of the best linear codec of a source: the SNR channel between two linear maps.
 
-    Of its k components of equal variance m = min(d, k) are sent, each over d / m uses of the channel:
-    D = k·variance·[1 - (m/k)·s′/(1 + s′)] with s′ = s·d/m. They are uncorrelated, so any m will do.
+    A conditional one has maps for each label. Without noise (PCA) only what is not sent is lost.
     """
-    components = source.components
-    sent = min(cell.latent_dim, components)
-    if cell.snr is None:
-        share = 1.0
-    else:
-        effective = cell.snr * cell.latent_dim / sent
-        share = effective / (1 + effective)
-    return components / source.coordinates * source.variance * (1 - sent / components * share)
+    variances, shares = moments(source, conditional)
+    snr = np.inf if cell.snr is None else cell.snr
+    return gaussian.linear_distortion(variances, cell.latent_dim, snr, shares) / source.coordinates
+
+
+def moments(source: Source, conditional: bool) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Variances [k] of what a codec has to code, or [l, k] of what each label leaves open, and shares [l]."""
+    if not conditional:
+        return np.array(source.variances), None
+    return source.left_open, np.array(source.domain.shares) if source.domain.shares else None
 
 
 def entropy_nats(values: Array) -> float:
@@ -74,9 +76,10 @@ def latent_shape_kl_bits(latents: Array) -> float:
 
 
 def face_error(points: Array, source: Source) -> float | None:
-    """Largest relative error of the shares of points [n, 3], each counted at its nearest face, if any."""
-    if source.faces is None:
+    """Largest relative error of the shares of points [n, k] by label, each counted at its nearest label."""
+    if not source.domain.labelled:
         return None
     num_classes = len(source.labels)
-    shares = np.bincount(source.nearest(points), minlength=num_classes) / len(points)
-    return float(np.abs(shares * num_classes - 1).max())
+    shares = np.array(source.domain.shares or [1 / num_classes] * num_classes)
+    found = np.bincount(source.nearest(points), minlength=num_classes) / len(points)
+    return float(np.abs(found / shares - 1).max())

@@ -8,14 +8,14 @@ report's headings and definitions and docs/metrics.md follow from it. A new metr
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pandas as pd
 
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit, Measured
 from snrvae.settings import tables
 from snrvae.settings.grid import Cell
-from snrvae.sources.registry import SOURCES
+from snrvae.sources.domain import Domain
 from snrvae.sources.source import Source
 
 EVERY: tuple[str, ...] = ("none", "isotropic", "learned")
@@ -34,7 +34,7 @@ class Metric:
     of       the field of a record that holds it, as a path from Measured
     noises   it applies to cells with one of these
     meaning  a phrase, with {source} for what points are drawn from
-    needs    what else it applies to only: sources with a surface, with faces, or conditional runs
+    needs    what else it applies to only: see `applies`
     in_json  whether metrics.json has it
     """
 
@@ -44,7 +44,7 @@ class Metric:
     of: str
     noises: tuple[str, ...]
     meaning: str
-    needs: Literal["", "surface", "faces", "conditional"] = ""
+    needs: str = ""
     in_json: bool = False
 
     @property
@@ -61,20 +61,40 @@ class Metric:
         """Its columns of cells.csv."""
         return (self.name, f"{self.name}_stderr") if self.kind is Estimate else (self.name,)
 
-    def entries(self, measured: Measured) -> dict[str, Any]:
-        """A row's entries in its columns; None if it was not measured."""
+    def entries(self, measured: Measured, factor: float) -> dict[str, Any]:
+        """A row's entries in its columns, with the length of x' = 1; None if it was not measured."""
         value: Any = measured
         for field in self.of.split("."):
             value = None if value is None else getattr(value, field)
         if isinstance(value, bool):
             value = str(value).lower()
         parts = (value.value, value.stderr) if isinstance(value, Estimate) else [value] * len(self.columns)
-        return dict(zip(self.columns, parts, strict=True))
+        scaled = [part * factor**self.power if self.power and part is not None else part for part in parts]
+        return dict(zip(self.columns, scaled, strict=True))
+
+    @property
+    def power(self) -> int:
+        """Of the source's unit of length."""
+        return {"{unit}": 1, "{unit}²": 2}.get(self.unit, 0)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is a number, and not a truth value or a word."""
+        return self.kind in (float, Estimate)
 
     def applies(self, source: Source, conditional: bool) -> bool:
         """Whether it applies to any cell of a run."""
-        surface, faces = source.distance is not None, source.faces is not None
-        return {"": True, "surface": surface, "faces": faces, "conditional": conditional}[self.needs]
+        needs = {
+            "": True,
+            "surface": source.distance is not None,
+            "set": source.domain.finite,
+            "labels": source.domain.labelled,
+            "law": source.exact,
+            "conditional": conditional,
+            "faces": conditional and source.faces is not None,
+            "classes": conditional and source.faces is None,
+        }
+        return needs[self.needs]
 
 
 METRICS = (
@@ -94,33 +114,38 @@ METRICS = (
         "mean distance of generated points to {source}", needs="surface", in_json=True),
     Metric("generated_surface_p95", "95 %", "{unit}", "generated.surface_p95", EVERY,
         "95th percentile of the distance of generated points to {source}", needs="surface"),
+    Metric("generated_nearest_distance", "to the nearest", "{unit}", "generated.nearest_distance", EVERY,
+        "mean distance of generated points to the nearest test point", needs="set", in_json=True),
     Metric("generated_face_error", "share error", "–", "generated.face_error", EVERY,
-        "largest relative error of the faces' shares of generated points, by nearest face", needs="faces"),
+        "largest relative error of the shares of generated points, by nearest {part}", needs="labels"),
     Metric("generation_ratio", "generation ratio", "–", "generated.ratio", EVERY,
-        "1 plus the squared energy distance between generated points and the exact distribution of real "
-        "points, scaled to 12,000 points; on average 1 for a perfect generator", in_json=True),
+        "1 plus the squared energy distance between generated points and {law}, scaled to 12,000 points; on "
+        "average 1 for a perfect generator", in_json=True),
     Metric("generation_p_value", "p", "–", "generated.p_value", EVERY,
         "share of 1,000 samples (999 of independent real points, and the generated one) that are at least "
-        "as far from the exact distribution; about 0.5 for a perfect generator, 0.001 if no other sample is"),
+        "as far from the exact distribution; about 0.5 for a perfect generator, 0.001 if no other sample is",
+        needs="law"),
     Metric("coverage", "coverage", "–", "generated.coverage", EVERY,
         "share of test points with a generated point nearer than their fifth-nearest test point; about "
         "1 − 2⁻⁵ for a perfect generator", in_json=True),
     Metric("requested_face_distance", "distance", "{unit}", "generated.conditional.distance", EVERY,
-        "mean distance of generated points to the face asked for", needs="conditional", in_json=True),
-    Metric("requested_face_share", "share on the face", "–", "generated.conditional.share", EVERY,
-        "share of generated points with no face nearer than the one asked for",
+        "mean distance of generated points to the face asked for", needs="faces", in_json=True),
+    Metric("requested_face_share", "share as asked", "–", "generated.conditional.share", EVERY,
+        "share of generated points with no {part} nearer than the one asked for",
         needs="conditional", in_json=True),
-    Metric("requested_face_ratio", "ratio per face", "–", "generated.conditional.ratio", EVERY,
-        "generation ratio of a face's points against the uniform distribution on it, scaled to 2,000 "
-        "points; mean over faces", needs="conditional", in_json=True),
-    Metric("requested_face_worst_ratio", "worst face", "–", "generated.conditional.worst_ratio", EVERY,
-        "largest generation ratio of a face's points", needs="conditional"),
+    Metric("real_face_share", "share of real points", "–", "generated.conditional.real_share", EVERY,
+        "share of test points whose nearest training point has their label", needs="classes"),
+    Metric("requested_face_ratio", "ratio per {part}", "–", "generated.conditional.ratio", EVERY,
+        "generation ratio of the points of a {part}, scaled to its share of 12,000; mean over {part}s",
+        needs="conditional", in_json=True),
+    Metric("requested_face_worst_ratio", "worst {part}", "–", "generated.conditional.worst_ratio", EVERY,
+        "largest generation ratio of the points of a {part}", needs="conditional"),
     Metric("fitted_surface_distance", "distance with the fit", "{unit}", "fitted.surface_distance", UNIFORM,
         "mean distance of points decoded from the fitted density to {source}", needs="surface"),
     Metric("fitted_ratio", "ratio with the fit", "–", "fitted.ratio", UNIFORM,
         "generation ratio of points decoded from the fitted density", in_json=True),
     Metric("fitted_p_value", "p with the fit", "–", "fitted.p_value", UNIFORM,
-        "p of points decoded from the fitted density"),
+        "p of points decoded from the fitted density", needs="law"),
     Metric("capacity_bits", "capacity", "bit", "limit.capacity_bits", ISOTROPIC,
         "C = (d/2)·log2(1 + SNR): no code gets more information about x through the channel"),
     Metric("information_bits", "I(x; z) from below", "bit", "limit.information_bits", NOISY,
@@ -135,10 +160,17 @@ METRICS = (
         "and independent of the others"),
     Metric("shannon_mse", "least mse", "{unit}²", "limit.shannon_mse", NOISY,
         "Shannon's limit: the least mse that C bits (learned noise: the cell's own E KL) allow any code"),
+    Metric("limit", "limit is", "certified, 99 % or estimate", "limit.certainty", NOISY,
+        "how sure the least mse is: certified, for a known law; 99 %, with that confidence from the training "
+        "points; or an estimate"),
+    Metric("limit_saturated", "too few points", "true or false", "limit.saturated", NOISY,
+        "the training points are too few for the rate: the least mse may be far too small"),
+    Metric("gaussian_mse", "normal mse", "{unit}²", "limit.gaussian_mse", NOISY,
+        "least mse that the same bits allow for a normal distribution of the source's covariance"),
     Metric("gap_db", "gap", "dB", "limit.gap_db", NOISY,
         "10·log10(mse / least mse)", in_json=True),
 )  # fmt: skip
-NUMBERS = [column for metric in METRICS if metric.kind is not bool for column in metric.columns]
+NUMBERS = [column for metric in METRICS if metric.numeric for column in metric.columns]
 SUMMARY: dict[str, tuple[str, str, str]] = {  # of selected cells with a noise: a column's min, mean, max
     "ae_best_mse": ("none", "mse", "min"),
     "snr_vae_best_mse": ("isotropic", "mse", "min"),
@@ -154,7 +186,7 @@ def cells(
     generations: Mapping[Cell, Generation],
     fitted: Mapping[Cell, Generation],
     limits: Mapping[Cell, Limit],
-    source: str = "cube",
+    source: Domain,
     conditional: bool = False,
 ) -> pd.DataFrame:
     """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
@@ -169,23 +201,22 @@ def cells(
     rows = []
     for cell, result in results.items():
         measured = Measured(result, generations.get(cell), fitted.get(cell), limits.get(cell))
-        row = tables.cell_columns(cell) | {"source": source, "conditional": int(conditional)}
+        row = tables.cell_columns(cell) | {"source": source.name, "conditional": int(conditional)}
         row |= {"selected": int(cell in selected), "diverged": int(result is None)}
         for metric in METRICS:
-            row |= metric.entries(measured)
+            row |= metric.entries(measured, source.factor)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def from_csv(
-    data: bytes, cells: Collection[Cell], source: str = "cube", conditional: bool = False
-) -> pd.DataFrame:
+def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: bool = False) -> pd.DataFrame:
     """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
     table = tables.of_cells(data, cells, ["conditional", "selected", "diverged", *NUMBERS])
     selected = table[table.selected == 1]
     keys = ["noise", "latent_dim", "snr"]
-    if "source" not in table or not (table.source == source).all():
-        raise ValueError(f"source: params.yaml says {source}, and a row another")
+    name = source.domain.name
+    if "source" not in table or not (table.source == name).all():
+        raise ValueError(f"source: params.yaml says {name}, and a row another")
     if not (table.conditional == conditional).all():
         raise ValueError(f"conditional: params.yaml says {str(conditional).lower()}, and a row another")
     if not table.diverged.isin((0, 1)).all():
@@ -201,8 +232,8 @@ def from_csv(
         raise ValueError("a repeat that diverged is selected, and another did not")
     selected = selected[selected.diverged == 0]
     for metric in METRICS:
-        if metric.kind is not bool:
-            _check(metric, table, selected, metric.applies(SOURCES[source], conditional))
+        if metric.numeric:
+            _check(metric, table, selected, metric.applies(source, conditional))
     if not (selected.mse > 0).all():
         raise ValueError("mse: values that are not above 0")
     return table

@@ -23,7 +23,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CodecMetrics:
-    """A cell on held-out points; with z [n, d] and reconstructions [n, 3] of the first test points.
+    """A cell on held-out points; with z [n, d] and reconstructions [n, k] of the first test points.
 
     noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
     """
@@ -42,28 +42,35 @@ class CodecMetrics:
 
 @dataclass(frozen=True)
 class ConditionalGeneration:
-    """Points that a conditional cell generated for a face each: `face` [n], of one draw's points."""
+    """Points that a conditional cell generated for a label each: `label` [n], of one draw's points.
 
-    distance: float
+    distance    from the face; None if labels are not faces
+    real_share  the share of real points that are taken for their own label; None if a face has it exactly
+    """
+
+    distance: float | None
     share: float
+    real_share: float | None
     ratio: Estimate
     worst_ratio: float
-    face: NDArray[np.uint8]
+    label: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from random latents, against the source's exact law; the first points [n, 3].
+    """What a cell decodes from random latents, against the source's law or test points; first points [n, k].
 
-    None: distances if the source has no surface, the error if it has no faces, and `conditional`, for faces
-    drawn at random, unless the cell is conditional.
+    None: distances from a surface if the source has none, and from the nearest test point if it is no finite
+    set; the error if it has no labels; p if the law is not known exactly; and `conditional`, for labels drawn
+    at random, unless the cell is conditional.
     """
 
     surface_distance: float | None
     surface_p95: float | None
+    nearest_distance: float | None
     face_error: float | None
     ratio: Estimate
-    p_value: float
+    p_value: float | None
     coverage: float
     points: Array
     conditional: ConditionalGeneration | None = None
@@ -74,6 +81,9 @@ class Limit:
     """A cell with noise against Shannon's limit: what its channel can carry, what passes, what that allows.
 
     None if noise is learned: the capacity, which it escapes, and the Gaussian information.
+
+    certainty  of the limit, and saturated  whether its points are too few for the rate (limit/shannon.py)
+    gaussian_mse  what the rate allows for a normal distribution of the same covariance
     """
 
     capacity_bits: float | None
@@ -82,6 +92,9 @@ class Limit:
     information_saturated: bool
     gaussian_information_bits: float | None
     shannon_mse: float
+    certainty: str
+    saturated: bool
+    gaussian_mse: float
     gap_db: Estimate
 
 

@@ -33,7 +33,7 @@ def to_bytes(
         arrays[f"{name}/reconstructed"] = result.reconstructed[:POINTS]
         arrays[f"{name}/generated"] = generated[result.cell].points[:POINTS]
         if (asked := generated[result.cell].conditional) is not None:
-            arrays[f"{name}/requested"] = dataset.one_hot(asked.face[:POINTS], num_classes)
+            arrays[f"{name}/requested"] = dataset.one_hot(asked.label[:POINTS], num_classes)
         if result.cell in fitted:
             arrays[f"{name}/fitted"] = fitted[result.cell].points[:POINTS]
         arrays[f"{name}/latents"] = result.latents[:LATENTS]

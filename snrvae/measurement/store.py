@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from snrvae.codecs import files
 from snrvae.codecs.codec import Codec
-from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit import shannon
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.settings import cache, fingerprint
-from snrvae.sources.source import Source, Split
+from snrvae.sources import record
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 
 Record = TypeVar("Record")
 Arrays = dict[str, NDArray[Any]]
@@ -36,25 +39,24 @@ class Kept:
         entries: MutableMapping[str, bytes],
         splits: Mapping[str, Split],
         source: Source,
-        lines: Tangents,
+        table: RateDistortionTable,
         seed: int,
     ):
-        said = [_CODE, fingerprint.kind(), version("scikit-learn"), source.title, seed, *splits]
-        digest = hashlib.sha256(json.dumps(said).encode())
-        arrays = [array for split in splits.values() for array in (split.points, split.label)]
-        for array in (*arrays, lines.slope, lines.intercept):
+        said = [_CODE, fingerprint.kind(), version("scikit-learn"), shannon.to_csv(table), seed, *splits]
+        digest = hashlib.sha256(json.dumps(said).encode() + record.to_bytes(source))
+        for array in (array for split in splits.values() for array in (split.points, split.label)):
             digest.update(f"{array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
         self._entries, self._context = entries, digest.hexdigest()
 
     def find(
-        self, what: str, codec: Codec | None, record: type[Record], measure: Callable[[], Record]
+        self, what: str, codec: Codec | None, kind: type[Record], measure: Callable[[], Record]
     ) -> Record:
         """A record of a codec: the one that is kept, or else what `measure` returns, which is kept then."""
         named = b"" if codec is None else files.to_bytes({"": codec})
         name = f"{KIND}-{hashlib.sha256(f'{self._context} {what} '.encode() + named).hexdigest()}"
         if (data := self._entries.get(name)) is not None:
             try:
-                return from_bytes(record, cache.unseal(name, data))
+                return from_bytes(kind, cache.unseal(name, data))
             except ValueError as error:
                 _LOG.warning("store: %s: %s; it is dropped, and measured again", name, error)
                 del self._entries[name]

@@ -4,12 +4,12 @@ A source needs no entry here: by default a picture shows its bounds with a margi
 """
 
 from dataclasses import dataclass
-from math import isfinite, pi, sqrt
+from math import pi, sqrt
 
 import numpy as np
 
-from snrvae.sources import cube, gaussian, sphere, square
-from snrvae.sources.source import Array, Source
+from snrvae.sources.domain import Array
+from snrvae.sources.source import Source
 
 Place = tuple[float, float, float]
 MARGIN = 0.1  # of the distance between the bounds, at both ends
@@ -31,7 +31,7 @@ class Drawing:
 def of(source: Source) -> Drawing:
     """How pictures show a source."""
     corners = Drawing.corners if source.coordinates == 3 else ((-90, 90),)
-    return DRAWINGS.get(source) or Drawing(default_view(source), corners=corners)
+    return DRAWINGS.get(source.domain.name) or Drawing(default_view(source), corners=corners)
 
 
 def in_space(points: Array) -> Array:
@@ -41,12 +41,12 @@ def in_space(points: Array) -> Array:
 
 def default_view(source: Source) -> tuple[float, float]:
     """The bounds of a source with a margin; without finite bounds its mean ± 3.9 standard deviations."""
-    low, high = source.bounds
-    if isfinite(high - low):
+    if source.domain.bounds is not None:
+        low, high = min(source.domain.bounds[0]), max(source.domain.bounds[1])
         margin = MARGIN * (high - low)
         return low - margin, high + margin
     reach = REACH * sqrt(source.variance)
-    return min(source.mean) - reach, max(source.mean) + reach
+    return min(source.domain.mean) - reach, max(source.domain.mean) + reach
 
 
 def _circle(first: int, second: int) -> tuple[Place, ...]:
@@ -58,7 +58,7 @@ def _circle(first: int, second: int) -> tuple[Place, ...]:
 
 
 DRAWINGS = {
-    cube.SOURCE: Drawing(
+    "cube": Drawing(
         view=(-0.1, 1.1),
         outline=(
             ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
@@ -68,10 +68,10 @@ DRAWINGS = {
             ((0, 1, 0), (0, 1, 1)),
         ),
     ),
-    sphere.SOURCE: Drawing(view=(-1.2, 1.2), outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0))),
-    square.SOURCE: Drawing(
+    "sphere": Drawing(view=(-1.2, 1.2), outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0))),
+    "square": Drawing(
         view=(-0.1, 1.1),
         outline=(((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)),),
     ),
-    gaussian.SOURCE: Drawing(view=(-1.0, 2.0)),
+    "gaussian": Drawing(view=(-1.0, 2.0)),
 }  # fmt: skip

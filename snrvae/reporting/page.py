@@ -21,7 +21,8 @@ from snrvae.reporting.figures.style import DIMS, LABELS, Array, Arrays
 from snrvae.reporting.report import significant, templates
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
-from snrvae.sources.source import Labels, Source, Split
+from snrvae.sources.domain import Labels, Split
+from snrvae.sources.source import Source
 
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file

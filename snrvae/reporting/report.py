@@ -16,7 +16,7 @@ from snrvae.reporting import glossary
 from snrvae.reporting.figures.style import reference
 from snrvae.settings import grid
 from snrvae.settings.params import Params
-from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import Source
 from snrvae.training import folding
 
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
@@ -74,6 +74,7 @@ def locked_versions(data: bytes) -> dict[str, str]:
 
 def markdown(
     params: Params,
+    source: Source,
     cells: pd.DataFrame,
     metrics: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -91,7 +92,6 @@ def markdown(
     environment = templates(autoescape=False)
     environment.filters |= {"label": "{:g}".format}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
-    source = SOURCES[params.source]
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     noise, model = reference(cells)
     return environment.get_template("report.md").render(
@@ -100,8 +100,9 @@ def markdown(
         unit=source.unit,
         length="edge length" if source.unit == "edge" else source.unit,
         surface=source.dimension == 2,
-        closed=source.dimension == 2 and source.components == 3,
-        folded=not params.conditional and any(folding.folds(source, cell) for cell in grid.snr_vaes(params)),
+        closed=source.domain.closed,
+        folded=not params.conditional
+        and any(folding.folds(source.domain, cell) for cell in grid.snr_vaes(params)),
         apart=source.distance is not None,
         column=glossary.of_run(source, params.conditional),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),

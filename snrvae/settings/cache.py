@@ -25,9 +25,11 @@ def folder() -> Path | None:
 
 
 def code(rooms: Iterable[str]) -> str:
-    """A digest of the code in folders of snrvae: paths and contents."""
+    """A digest of the code in folders of snrvae, and in single files: paths and contents."""
     root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted([*root.glob("*.py"), *(p for room in rooms for p in (root / room).rglob("*.py"))]):
+    named = [root / room for room in rooms]
+    files = [file for path in named for file in ([path] if path.suffix else path.rglob("*.py"))]
+    for path in sorted([*root.glob("*.py"), *files]):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()} {len(content)} ".encode() + content)
     return digest.hexdigest()

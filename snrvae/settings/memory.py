@@ -5,21 +5,20 @@ sums to within a factor of two of what processes were seen to use.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from snrvae.settings.params import Params
 
 INTERPRETER = 300e6  # with PyTorch and its libraries
 COMPILER = 100e6  # Numba and what it compiled
-POINT = 13  # bytes of a point in cube.npz: three float32 and its face
-LABEL = 24  # bytes of the face as a conditional codec is given it: six float32
 PASS = 8192  # points that go through a network at once in evaluation
 FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
 GROUP = 128  # points that are compared with each other in training, at most
 DRAWN = 25_600  # points that are drawn at once in training
 LEAST: dict[str, Any] = {  # what may be lowered, and how far
-    "data.train_points": 6,
-    "data.validation_points": 6,
+    "data.train_points": 600,
+    "data.validation_points": 600,
     "data.test_points": 600,
     "network.hidden_units": 16,
     "network.hidden_layers": 1,
@@ -30,17 +29,38 @@ LEAST: dict[str, Any] = {  # what may be lowered, and how far
     "snr": (1.0,),
 }
 
+
+@dataclass(frozen=True)
+class Size:
+    """How many coordinates a point has, and how many labels a conditional codec is given."""
+
+    coordinates: int = 3
+    labels: int = 0
+
+    @property
+    def point(self) -> int:
+        """Bytes of a point in cube.npz: its float32 and its label."""
+        return 4 * self.coordinates + 1
+
+    @property
+    def label(self) -> int:
+        """Bytes that an input has more for its label."""
+        return 4 * self.labels
+
+
 Shapes = list[tuple[int, int]]  # latent_dim and the encoder's outputs for each latent dimension
 
 
-def check(params: Params, stage: str, cores: int, available: float, limit: str = "") -> None:
+def check(
+    params: Params, stage: str, cores: int, available: float, limit: str = "", size: Size = Size()
+) -> None:
     """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all.
 
     limit  what leaves no more, if it is not the machine
     """
-    need = estimate(params, stage, cores)
+    need = estimate(params, stage, cores, size)
     if need > available:
-        lower = min(LEAST, key=lambda key: estimate(_lowered(params, key), stage, cores))
+        lower = min(LEAST, key=lambda key: estimate(_lowered(params, key), stage, cores, size))
         within = f" within {limit}; raise that, or" if limit else ";"
         raise ValueError(
             f"params.yaml: {lower}: the run needs about {_gigabytes(need)} GB of memory, "
@@ -48,45 +68,41 @@ def check(params: Params, stage: str, cores: int, available: float, limit: str =
         )
 
 
-def estimate(params: Params, stage: str, cores: int) -> float:
+def estimate(params: Params, stage: str, cores: int, size: Size = Size()) -> float:
     """Bytes that a stage holds at its peak on so many cores; 0 for one that needs next to nothing."""
-    stages: dict[str, Callable[[Params, int], float]] = {
-        "generate": _generate,
-        "train_ae": lambda p, n: _train(p, n, ("none",), 1),
-        "train_vae": lambda p, n: _train(p, n, p.noise, len(p.snr)),
-        "evaluate": _evaluate,
+    stages: dict[str, Callable[[], float]] = {
+        "generate": lambda: 0.1 * INTERPRETER + 3 * size.point * sum(params.data.counts.values()),
+        "train_ae": lambda: _train(params, size, cores, ("none",), 1),
+        "train_vae": lambda: _train(params, size, cores, params.noise, len(params.snr)),
+        "evaluate": lambda: _evaluate(params, size, cores),
     }
     if stage == "check":
-        return max(need(params, cores) for need in stages.values())
-    return stages[stage](params, cores) if stage in stages else 0
+        return max(need() for need in stages.values())
+    return stages[stage]() if stage in stages else 0
 
 
-def _generate(params: Params, _: int) -> float:
-    return 0.1 * INTERPRETER + 3 * POINT * sum(params.data.counts.values())
-
-
-def _train(params: Params, cores: int, noises: tuple[str, ...], snrs: int) -> float:
+def _train(params: Params, size: Size, cores: int, noises: tuple[str, ...], snrs: int) -> float:
     """What is at work, beside all codecs that are done."""
     train, cells = params.train, snrs * params.train.repeats
     shapes = [
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
     if train.engine == "compiled":
-        at_work = _compiled(params, shapes, cells, cores)
+        at_work = _compiled(params, size, shapes, cells, cores)
     else:  # cuda has all that on the GPU, whose memory is not asked for here
-        at_work = _torch(params, shapes, cells) if train.engine == "torch" else COMPILER
-    results = sum(cells * 12 * _parameters(params, *shape) for shape in shapes)  # joined, then written
+        at_work = _torch(params, size, shapes, cells) if train.engine == "torch" else COMPILER
+    results = sum(cells * 12 * _parameters(params, size, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
-    points = (POINT + _label(params)) * params.data.train_points
+    points = (size.point + size.label) * params.data.train_points
     return INTERPRETER + points + at_work + results + rows
 
 
-def _compiled(params: Params, shapes: Shapes, cells: int, cores: int) -> float:
+def _compiled(params: Params, size: Size, shapes: Shapes, cells: int, cores: int) -> float:
     """A cell on each core."""
     train = params.train
     cell = max(
-        16 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
-        + 4 * train.batch_size * _activations(params, latent_dim, heads)
+        16 * _parameters(params, size, latent_dim, heads)  # with gradients and Adam's two moments
+        + 4 * train.batch_size * _activations(params, size, latent_dim, heads)
         + _drawn(params) * (8 + 4 * latent_dim)
         for latent_dim, heads in shapes
     )
@@ -94,20 +110,20 @@ def _compiled(params: Params, shapes: Shapes, cells: int, cores: int) -> float:
     return COMPILER + min(cores, len(shapes) * cells) * (cell + pairs)
 
 
-def _torch(params: Params, shapes: Shapes, cells: int) -> float:
+def _torch(params: Params, size: Size, shapes: Shapes, cells: int) -> float:
     """All cells of a shape: their codecs, stacked copies of them, and what autograd saves of a step."""
     train = params.train
 
     def group(latent_dim: int, heads: int) -> float:
-        cell = 20 * _parameters(params, latent_dim, heads)  # with gradients and Adam's two moments
-        cell += 4 * train.batch_size * _saved(params, latent_dim, heads)
-        repeat = _drawn(params) * (8 + 8 * latent_dim + 2 * (12 + _label(params)))  # drawn, then stacked
+        cell = 20 * _parameters(params, size, latent_dim, heads)  # with gradients and Adam's two moments
+        cell += 4 * train.batch_size * _saved(params, size, latent_dim, heads)
+        repeat = _drawn(params) * (8 + 8 * latent_dim + 2 * (size.point + size.label))  # drawn, then stacked
         return cells * cell + train.repeats * repeat
 
     return COMPILER + max(group(*shape) for shape in shapes)
 
 
-def _evaluate(params: Params, cores: int) -> float:
+def _evaluate(params: Params, size: Size, cores: int) -> float:
     """Every codec, what is kept of each on the test points, and a cell at work on each core."""
     data, repeats, width = params.data, params.train.repeats, params.network.hidden_units
     largest = max(params.latent_dim)
@@ -117,26 +133,24 @@ def _evaluate(params: Params, cores: int) -> float:
         for d in params.latent_dim
         for noise in params.noise
     ]
-    codecs = sum(repeats * snrs * 12 * _parameters(params, d, heads) for d, heads, snrs in shapes)
-    kept = sum(repeats * snrs * 8 * (heads * d + 3) * data.test_points for d, heads, snrs in shapes)
+    codecs = sum(repeats * snrs * 12 * _parameters(params, size, d, heads) for d, heads, snrs in shapes)
+    kept = sum(
+        repeats * snrs * 8 * (heads * d + size.coordinates) * data.test_points for d, heads, snrs in shapes
+    )
     at_work = PASS * 24 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
-    at_work += data.test_points * (1800 + 8 * width + 120 * largest)
+    at_work += data.test_points * (1800 + 8 * width + 120 * largest + 120 * (size.coordinates - 3))
     at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
-    points = (4 * POINT + 2 * _label(params)) * sum(data.counts.values())
+    points = (4 * size.point + 2 * size.label) * sum(data.counts.values())
     return INTERPRETER + points + codecs + kept + processes * at_work
 
 
-def _label(params: Params) -> int:
-    """Bytes that each input has more for its label."""
-    return LABEL if params.conditional else 0
-
-
-def _parameters(params: Params, latent_dim: int, heads: int) -> int:
+def _parameters(params: Params, size: Size, latent_dim: int, heads: int) -> int:
     """Weights and biases of a codec."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
     square = 2 * layers if params.network.kind == "residual" else layers - 1  # between layers of one width
-    return 2 * square * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + 8 * width
+    ends = 2 * (size.coordinates + size.labels + 1) * width
+    return 2 * square * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + ends
 
 
 def _drawn(params: Params) -> int:
@@ -145,20 +159,25 @@ def _drawn(params: Params) -> int:
     return min(train.steps * train.batch_size, max(DRAWN, train.batch_size))
 
 
-def _saved(params: Params, latent_dim: int, heads: int) -> int:
+def _saved(params: Params, size: Size, latent_dim: int, heads: int) -> int:
     """float32 that autograd saves of a point of a batch, of both networks and of the pairs that it is in."""
     width, layers, train = params.network.hidden_units, params.network.hidden_layers, params.train
     of_layer = (2 if params.network.activation == "silu" else 1) + (params.network.kind == "residual")
     pairs = 4 * min(GROUP, train.batch_size)
     pairs += 3 * (latent_dim + 3) * train.batch_size if train.mmd_weight else 0
-    ends = 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 40
+    ends = 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 13 * size.coordinates
     return 2 * layers * of_layer * width + ends + pairs
 
 
-def _activations(params: Params, latent_dim: int, heads: int) -> int:
+def _activations(params: Params, size: Size, latent_dim: int, heads: int) -> int:
     """float32 that a point of a batch holds in training: both networks, three spaces, latents."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
-    return 2 * layers * width + 3 * max(width, heads * latent_dim) + 8 * heads * latent_dim + 20
+    return (
+        2 * layers * width
+        + 3 * max(width, heads * latent_dim, size.coordinates)
+        + 8 * heads * latent_dim
+        + 6 * size.coordinates
+    )
 
 
 def _lowered(params: Params, key: str) -> Params:

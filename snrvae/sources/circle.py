@@ -11,8 +11,9 @@ from math import log, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources import sphere
-from snrvae.sources.source import Array, Source
+from snrvae.sources import domain, sphere
+from snrvae.sources.domain import Array
+from snrvae.sources.source import Source
 
 SERIES = 1e3  # κ from which four terms of a series in 1/κ are exact
 
@@ -56,15 +57,20 @@ def _short_of_one(kappa: float) -> float:
 
 
 SOURCE = Source(
-    title="the unit circle",
-    noun="circle",
-    unit="radius",
+    domain=domain.law(
+        name="circle",
+        title="the unit circle",
+        noun="circle",
+        unit="radius",
+        mean=(0.0, 0.0),
+        bounds=(-1.0, 1.0),
+        spread=1.0,
+        labels=domain.sides(2),
+    ),
+    variances=(1 / 2, 1 / 2),
+    axes=np.eye(2),
     dimension=1,
     volume=2 * pi,
-    bounds=(-1.0, 1.0),
-    mean=(0.0, 0.0),
-    components=2,
-    variance=1 / 2,
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=4 / pi,

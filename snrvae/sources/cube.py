@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources import square
-from snrvae.sources.source import Array, Faces, Source, Split
+from snrvae.sources import domain, square
+from snrvae.sources.domain import Array, Split
+from snrvae.sources.source import Faces, Source
 
 FACES = 6
+VARIANCE = 5 / 36  # of a coordinate
 FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: axis f // 2 fixed at f % 2
 
 
@@ -56,15 +58,23 @@ def mean_distance(points: Array) -> NDArray[np.float64]:
 
 
 SOURCE = Source(
-    title="the surface of the unit cube",
-    noun="cube",
-    unit="edge",
+    domain=domain.law(
+        name="cube",
+        title="the surface of the unit cube",
+        noun="cube",
+        unit="edge",
+        mean=(0.5, 0.5, 0.5),
+        bounds=(0.0, 1.0),
+        spread=3 * VARIANCE,
+        left_open=2 / 12,
+        labels=FACE_NAMES,
+        labelled=True,
+        closed=True,
+    ),
+    variances=(VARIANCE,) * 3,
+    axes=np.eye(3),
     dimension=2,
     volume=6.0,
-    bounds=(0.0, 1.0),
-    mean=(0.5, 0.5, 0.5),
-    components=3,
-    variance=5 / 36,
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=0.8588926181724995,  # the mean of mean_distance over a face, by Gauss–Legendre

@@ -14,4 +14,4 @@ def points() -> PointSet:
 
     found = load_digits()
     names = tuple(str(name) for name in found.target_names)
-    return PointSet(found.data.astype(np.float64), found.target.astype(np.uint8), names, (8, 8))
+    return PointSet(found.data.astype(np.float64), found.target.astype(np.uint8), names, (8, 8), (0.0, 16.0))

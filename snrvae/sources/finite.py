@@ -1,9 +1,16 @@
-"""Splits of a finite set: disjoint, shuffled, with labels in proportion."""
+"""A finite set of points: its splits, disjoint, shuffled, with labels in proportion; what is known of it."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from snrvae.sources.domain import SHOWN, Array, Domain, Labels, Points, Split, sides
+from snrvae.sources.normalisation import Frame
+from snrvae.sources.reading import PointSet
+from snrvae.sources.source import Source, eigenvalues
 
 LEAST = 2  # points of a split: one alone has no variance
 
@@ -54,3 +61,74 @@ def split(
                 f"({name} has none); add points with this label, or leave them out"
             )
     return parts
+
+
+def domain(
+    name: str, title: str, noun: str, unit: str, found: PointSet, frame: Frame, train: Split
+) -> Domain:
+    """The domain of a finite set, from its training points x'."""
+    spread = float(train.points.var(0, dtype=np.float64).sum())
+    by_label = [train.points[train.label == number] for number in range(len(found.names))]
+    shares = tuple(len(points) / len(train.points) for points in by_label)
+    inner = sum(len(p) / len(train.points) * float(p.var(0, dtype=np.float64).sum()) for p in by_label)
+    bounds = None
+    if found.bounds is not None:
+        low, high = (frame.normalise(np.full((1, len(frame.centre)), end))[0] for end in found.bounds)
+        bounds = tuple(low.tolist()), tuple(high.tolist())
+    return Domain(
+        name=name,
+        title=title,
+        noun=noun,
+        unit=unit,
+        centre=tuple(frame.centre.tolist()),
+        factor=frame.factor,
+        shape=found.shape,
+        mean=tuple(train.points.mean(0, dtype=np.float64).tolist()),
+        bounds=bounds,
+        spread=spread,
+        left_open=inner if by_label else spread,
+        labels=found.names or sides(min(SHOWN, len(frame.centre))),
+        shares=shares,
+        labelled=len(found.names) > 1,
+        finite=True,
+    )
+
+
+def source(domain: Domain, train: Split) -> Source:
+    """What is known of the law behind training points x' with their labels."""
+    return Source(
+        domain=domain,
+        variances=tuple(eigenvalues(train.points).tolist()),
+        axes=principal_axes(train.points),
+        classify=Nearest(train).label if domain.labelled else None,
+        known=train,
+    )
+
+
+def principal_axes(points: Points) -> Array:
+    """The axes [a, k] that points [n, k] are drawn in: their own up to three, or the first principal ones."""
+    k = points.shape[1]
+    if k <= SHOWN:
+        return np.eye(k)
+    off = points - points.mean(0, dtype=np.float64)
+    _, vectors = np.linalg.eigh(off.T @ off)
+    axes = vectors.T[: -SHOWN - 1 : -1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
+    return np.asarray(axes * np.sign(largest))  # the sign is free, and libraries differ in it
+
+
+class Nearest:
+    """Labels points as the nearest of the training points is labelled."""
+
+    def __init__(self, train: Split):
+        self._train = train
+
+    @cached_property
+    def _fitted(self) -> Any:
+        from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - only evaluation asks for labels
+
+        return KNeighborsClassifier(1).fit(self._train.points, self._train.label)
+
+    def label(self, points: Array) -> Labels:
+        """The label [n] of each of points [n, k]."""
+        return np.asarray(self._fitted.predict(points), np.uint8)

@@ -3,6 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from snrvae.sources.domain import Domain, sides
+from snrvae.sources.mesh_distance import Surface
+from snrvae.sources.normalisation import GRID, of_moments
+from snrvae.sources.source import Source
+
 Array = NDArray[np.float64]
 
 
@@ -37,3 +42,44 @@ def moments(triangles: Array) -> tuple[Array, Array]:
     covariance = np.einsum("t,tia,tib->ab", share / 12, corners, corners)
     covariance += np.einsum("t,ta,tb->ab", share, centres - mean, centres - mean)
     return origin + mean, covariance
+
+
+def source(domain: Domain, triangles: Array) -> Source:
+    """The law of x', uniform on triangles x' [t, 3, 3]."""
+    _, covariance = moments(triangles)
+
+    def rounded(count: int, rng: np.random.Generator) -> Array:
+        return np.rint(sample(triangles, count, rng) / GRID) * GRID
+
+    return Source(
+        domain=domain,
+        variances=tuple(np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0).tolist()),
+        axes=np.eye(3),
+        dimension=2,
+        volume=float(areas(triangles).sum()),
+        sample=rounded,
+        distance=Surface(triangles).distance,
+        triangles=triangles,
+    )
+
+
+def domain(name: str, title: str, noun: str, unit: str, triangles: Array) -> Domain:
+    """The domain of a surface of triangles [t, 3, 3], in its own unit and place."""
+    mean, covariance = moments(triangles)
+    frame = of_moments(mean, covariance)
+    corners = frame.normalise(triangles.reshape(-1, 3))
+    spread = float(np.trace(covariance)) / frame.factor**2
+    return Domain(
+        name=name,
+        title=title,
+        noun=noun,
+        unit=unit,
+        centre=tuple(frame.centre.tolist()),
+        factor=frame.factor,
+        shape=(3,),
+        mean=(0.0,) * 3,
+        bounds=(tuple(corners.min(0).tolist()), tuple(corners.max(0).tolist())),
+        spread=spread,
+        left_open=spread,
+        labels=sides(3),
+    )

@@ -37,12 +37,14 @@ class PointSet:
     label   [n], the place of each point's label in `names`; None if the points have none
     names   of the labels, in ascending order
     shape   of one point: (k,), or (h, w) of an image, whose rows follow each other
+    bounds  of every coordinate; None: a file does not say
     """
 
     points: NDArray[np.float64]
     label: NDArray[np.uint8] | None
     names: tuple[str, ...]
     shape: tuple[int, ...]
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def read(path: Path, root: Path) -> PointSet | Mesh:
 
 def _read(path: Path, root: Path) -> PointSet | Mesh:
     suffix = path.suffix.lower()
-    if suffix not in TABLES | mesh_files.READERS:
-        raise ValueError(f"the suffix must be one of {', '.join(TABLES | mesh_files.READERS)}")
+    if suffix not in SUFFIXES:
+        raise ValueError(f"the suffix must be one of {', '.join(SUFFIXES)}")
     file = _located(path, root, MESH_BYTES if suffix in mesh_files.READERS else BYTES)
     if suffix in TABLES:
         return _point_set(TABLES[suffix](file))
@@ -144,3 +146,4 @@ TABLES: dict[str, Callable[[Path], Table]] = {
     ".npz": point_files.npz,
     ".csv": point_files.csv_table,
 }
+SUFFIXES = (*TABLES, *mesh_files.READERS)

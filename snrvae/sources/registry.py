@@ -1,8 +1,24 @@
-"""The sources by name: that of their module, and what params.yaml calls them. A new one is a line here."""
+"""The sources that come with the project, by the names that params.yaml calls them.
 
+A law with everything known about it is a module here with a SOURCE. A new one is its module and a line.
+"""
+
+from collections.abc import Callable
 from importlib import import_module
+from typing import NamedTuple
 
+from snrvae.sources import digits, terrain
+from snrvae.sources.reading import Mesh, PointSet
 from snrvae.sources.source import Source
+
+
+class Set(NamedTuple):
+    """Points or a surface that come with the project's packages: a title, the unit of length, the content."""
+
+    title: str
+    unit: str
+    open: Callable[[], PointSet | Mesh]
+
 
 NAMES = (
     "cube",
@@ -12,3 +28,9 @@ NAMES = (
     "circle",
 )
 SOURCES: dict[str, Source] = {name: import_module(f"snrvae.sources.{name}").SOURCE for name in NAMES}
+SETS = {
+    "digits": Set("handwritten digits of 8 × 8 pixels", "grey level", digits.points),
+    "terrain": Set(
+        "the land around Jacksboro, Tennessee, its heights five times as high", "metre", terrain.surface
+    ),
+}

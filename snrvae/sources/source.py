@@ -1,29 +1,26 @@
-"""What a source is: the law of a point x in space, and all that the pipeline asks of it."""
+"""What a source is: the law of a point x in space, as far as it is known, and all that is asked of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
-Points = NDArray[np.float32]  # [n, k]
-Labels = NDArray[np.uint8]  # [n]
+from snrvae.sources.domain import Array, Domain, Labels, Points, Split
+
 Rng = np.random.Generator
 
 CHECKED = 2**16  # points at a time
 TOLERANCE = 1e-5  # of lengths in float32
 
 
-@dataclass(frozen=True)
-class Split:
-    """Points [n, k] of a source and the label [n] that each was drawn with."""
-
-    points: Points
-    label: Labels
+def eigenvalues(points: Array) -> NDArray[np.float64]:
+    """Of the covariance of points [n, k], in descending order [k]: variances of uncorrelated components."""
+    off = points.astype(np.float64) - points.mean(0, dtype=np.float64)
+    return np.maximum(np.linalg.eigvalsh(off.T @ off / len(off))[::-1], 0)
 
 
 @dataclass(frozen=True)
@@ -45,75 +42,120 @@ class Faces:
         return np.stack([self.each.distance(self.place(points, i)) for i in range(len(self.names))], 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """The law of x. Coordinates are uncorrelated; those that vary come first and have the same variance.
+    """The law of x' as far as it is known: of a built-in law all, of a mesh much, of a file's points little.
 
-    title          what points are drawn from, in a sentence;  noun  what a heading calls it
-    unit           of length
-    dimension      of the set that the law is spread over, m (2: a surface), and
-    volume         2 to the power of its differential entropy in bits there, of a uniform law the set's own:
-                   at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m)
-    bounds         of every coordinate: decoders answer within them
-    mean           of each coordinate
-    components     how many of them vary;  variance  of each that does
-    sample         (n, rng) → n independent points [n, k]
-    mean_distance  points p [n, k] → E|p − X| [n], in closed form
-    mean_pair_distance  E|X − X′| of two independent points
+    variances      of uncorrelated components [k], in descending order
+    axes           directions [a, k], a at most 3, in which points are drawn and labelled by their side
+    dimension      of the set that the law is spread over, m (2: a surface); 0: not known
+    volume         of a law, 2 to the power of its differential entropy in bits there; of a uniform one the
+                   set's own: at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m)
+    sample         (n, rng) → n independent points [n, k]; None: there is a finite set of them
+    mean_distance  points p [n, k] → E|p − X| [n], in closed form; None: none is known
+    mean_pair_distance  E|X − X′| of two independent points, if mean_distance is known
     distance       points [n, k] → their distance [n] from where the law lives; None: it lives everywhere
     tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
                    the slope is −λ; None: no closed form is known
-    faces          what a point's label says; None: on which side of the mean each coordinate lies
+    faces          what a point's label says, of a built-in law
     stratified     (n, rng) → a split with each label in its exact share; None: independent points
+    classify       points [n, k] → the label [n] of each, of a file whose points have labels
+    triangles      [t, 3, 3], of a mesh
+    known          points of an unknown law, with their labels
     """
 
-    title: str
-    noun: str
-    unit: str
-    dimension: int
-    volume: float
-    bounds: tuple[float, float]
-    mean: tuple[float, ...]
-    components: int
-    variance: float
-    sample: Callable[[int, Rng], NDArray[np.float64]]
-    mean_distance: Callable[[Array], NDArray[np.float64]]
-    mean_pair_distance: float
+    domain: Domain
+    variances: tuple[float, ...]
+    axes: Array
+    dimension: int = 0
+    volume: float = 0.0
+    sample: Callable[[int, Rng], NDArray[np.float64]] | None = None
+    mean_distance: Callable[[Array], NDArray[np.float64]] | None = None
+    mean_pair_distance: float = 0.0
     distance: Callable[[Array], NDArray[np.float64]] | None = None
     tangent: Callable[[float], tuple[float, float]] | None = None
     faces: Faces | None = None
     stratified: Callable[[int, Rng], Split] | None = None
+    classify: Callable[[Array], Labels] | None = None
+    triangles: NDArray[np.float64] | None = None
+    known: Split | None = None
 
     def split(self, count: int, rng: Rng) -> Split:
         """`count` points and their labels."""
         if self.stratified is not None:
             return self.stratified(count, rng)
+        assert self.sample is not None
         points = self.sample(count, rng).astype(np.float32)
         return Split(points, self.nearest(points))
 
     @property
     def coordinates(self) -> int:
         """Of a point: k."""
-        return len(self.mean)
+        return self.domain.coordinates
 
     @property
-    def part(self) -> str:
-        """What a label names a part of space."""
-        return "face" if self.faces else ("half", "quadrant", "octant")[self.components - 1]
+    def title(self) -> str:
+        """What points are drawn from, in a sentence."""
+        return self.domain.title
+
+    @property
+    def noun(self) -> str:
+        """What a heading calls the source."""
+        return self.domain.noun
+
+    @property
+    def unit(self) -> str:
+        """Of length, in the file."""
+        return self.domain.unit
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the labels: of faces, or else of sides, the first coordinate changing fastest."""
+        """The names of the labels."""
+        return self.domain.labels
+
+    @property
+    def components(self) -> int:
+        """How many coordinates vary."""
+        return sum(variance > 0 for variance in self.variances)
+
+    @property
+    def variance(self) -> float:
+        """The largest of a component."""
+        return self.variances[0]
+
+    @cached_property
+    def left_open(self) -> NDArray[np.float64]:
+        """Variances [l, k], as `variances`, of what each label leaves open."""
         if self.faces:
-            return self.faces.names
-        return tuple(" ".join(reversed(sides)) for sides in product("−+", repeat=self.components))
+            return np.array([self.faces.each.variances] * len(self.labels), np.float64)
+        assert self.known is not None
+        points, label = self.known.points, self.known.label
+        return np.stack([eigenvalues(points[label == number]) for number in range(len(self.labels))])
+
+    @property
+    def exact(self) -> bool:
+        """Whether E|p − X| is known, so that generated points are compared with the law itself."""
+        return self.mean_distance is not None
+
+    @property
+    def part(self) -> str:
+        """What a label names: a part of space, or what a file says."""
+        if self.faces:
+            return "face"
+        return "label" if self.domain.labelled else ("half", "quadrant", "octant")[len(self.axes) - 1]
 
     def nearest(self, points: Array) -> Labels:
         """The label [n] that each of points [n, k] would have (the lowest where some tie)."""
         if self.faces:
             return self.faces.distances(points).argmin(axis=1).astype(np.uint8)
-        beyond = (points > np.array(self.mean))[:, : self.components]
-        return (beyond @ 2 ** np.arange(self.components)).astype(np.uint8)
+        if self.classify is not None:
+            return self.classify(points)
+        beyond = self.in_axes(points) > 0
+        return (beyond @ 2 ** np.arange(len(self.axes))).astype(np.uint8)
+
+    def in_axes(self, points: Array) -> NDArray[np.float64]:
+        """Points [n, k] relative to the mean, in the axes [n, a]."""
+        return np.asarray((points - np.array(self.domain.mean)) @ self.axes.T)
 
     def conditional_source(self, labelled: bool) -> Source:
         """What a codec has to code: with the label given the law of its face, or else the whole."""
@@ -123,12 +165,10 @@ class Source:
         """Whether every point may be of the source, with its label, as nearly as float32 can say."""
         parts = -(-len(split.points) // CHECKED)
         chunks = zip(np.array_split(split.points, parts), np.array_split(split.label, parts), strict=True)
-        return all(self._contains(points, label) for points, label in chunks)
+        return self.domain.contains(split) and all(self._contains(points, label) for points, label in chunks)
 
     def _contains(self, points: Points, label: Labels) -> bool:
-        if not np.isfinite(points).all() or label.max() >= len(self.labels):
-            return False
         if self.faces:
             return bool((self.faces.distances(points)[np.arange(len(label)), label] <= TOLERANCE).all())
         lies = self.distance is None or (self.distance(points) <= TOLERANCE).all()
-        return bool(lies and (label == self.nearest(points)).all())
+        return bool(lies and (self.domain.labelled or (label == self.nearest(points)).all()))

@@ -11,7 +11,9 @@ from math import exp, log, log1p, pi
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.source import Array, Source
+from snrvae.sources import domain
+from snrvae.sources.domain import Array
+from snrvae.sources.source import Source
 
 
 def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -49,15 +51,21 @@ def _short_of_one(kappa: float) -> float:
 
 
 SOURCE = Source(
-    title="the surface of the unit sphere",
-    noun="sphere",
-    unit="radius",
+    domain=domain.law(
+        name="sphere",
+        title="the surface of the unit sphere",
+        noun="sphere",
+        unit="radius",
+        mean=(0.0, 0.0, 0.0),
+        bounds=(-1.0, 1.0),
+        spread=1.0,
+        labels=domain.sides(3),
+        closed=True,
+    ),
+    variances=(1 / 3,) * 3,
+    axes=np.eye(3),
     dimension=2,
     volume=4 * pi,
-    bounds=(-1.0, 1.0),
-    mean=(0.0, 0.0, 0.0),
-    components=3,
-    variance=1 / 3,
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=4 / 3,

@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.source import Array, Source
+from snrvae.sources import domain
+from snrvae.sources.domain import Array
+from snrvae.sources.source import Source
 
 
 def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -47,15 +49,20 @@ def _corner(u: Array, v: Array, h: Array) -> NDArray[np.float64]:
 
 
 SOURCE = Source(
-    title="a unit square",
-    noun="square",
-    unit="edge",
+    domain=domain.law(
+        name="square",
+        title="a unit square",
+        noun="square",
+        unit="edge",
+        mean=(0.5, 0.5, 0.0),
+        bounds=(0.0, 1.0),
+        spread=2 / 12,
+        labels=domain.sides(2),
+    ),
+    variances=(1 / 12, 1 / 12, 0.0),
+    axes=np.eye(2, 3),
     dimension=2,
     volume=1.0,
-    bounds=(0.0, 1.0),
-    mean=(0.5, 0.5, 0.0),
-    components=2,
-    variance=1 / 12,
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=float((2 + np.sqrt(2) + 5 * np.arcsinh(1)) / 15),

@@ -18,7 +18,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Losses, Weights, loss
 from snrvae.settings import fingerprint, grid
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
@@ -114,7 +114,10 @@ class Program:
 
     def __init__(self, codecs: Sequence[Codec], config: TrainConfig, device: str):
         self._train, self._device = config.train, device
-        self._conditional = codecs[0].architecture.num_classes > 0
+        made = codecs[0].architecture
+        self._conditional = made.num_classes > 0
+        unequal = self._conditional and made.source.shares
+        self._shares = torch.tensor(made.source.shares, device=device) if unequal else None
         parameters, buffers = stack_module_state(list(codecs))
         self._parameters = {n: p.detach().to(device).requires_grad_() for n, p in parameters.items()}
         self._buffers = {name: buffer.to(device) for name, buffer in buffers.items()}
@@ -154,7 +157,7 @@ class Program:
         ) -> tuple[Tensor, Losses]:
             points, label = _split(self._codec, inputs)
             sent = functional_call(self._codec, (parameters, buffers), (points, noise, label))
-            return loss(sent, points, noise, weights._replace(pull=pull), label, target)
+            return loss(sent, points, noise, weights._replace(pull=pull), label, target, self._shares)
 
         pulled = None if target is None else 0
         program = vmap(of_cell, (0, 0, 0, 0, pulled, pulled))

@@ -8,8 +8,7 @@ from torch import Tensor
 from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream, stream_seed
-from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training import folding, schedule
 from snrvae.training.config import TrainConfig
 
@@ -25,7 +24,7 @@ def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
     A network that has `initialise` draws itself from a stream of the cell; another keeps the start that its
     PyTorch modules give it, with PyTorch's global generator seeded from that stream and put back afterwards.
     """
-    coordinates = SOURCES[config.source].coordinates
+    coordinates = config.source.coordinates
     labels = inputs.shape[1] - coordinates
     generator = numpy_stream(config.seed, "weights", cell.name)
     with torch.random.fork_rng(devices=[]):
@@ -69,7 +68,7 @@ class FoldedTargets:
     """
 
     def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
-        source = SOURCES[config.source]
+        source = config.source
         folds = inputs.shape[1] == source.coordinates and folding.folds(source, cell)
         self.steps = schedule.pulled_steps(config.train) if folds else 0
         self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source

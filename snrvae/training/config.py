@@ -6,6 +6,7 @@ from snrvae import processor
 from snrvae.codecs.codec import Architecture
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Params, Train
+from snrvae.sources.domain import Domain
 from snrvae.training import schedule
 
 
@@ -15,12 +16,12 @@ class DivergedError(ValueError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What training depends on besides cells and inputs; `source` is a source's name."""
+    """What training depends on besides cells and inputs."""
 
     network: Network
     train: Train
     seed: int
-    source: str
+    source: Domain
 
     def architecture(self, cell: Cell, num_classes: int) -> Architecture:
         """What a cell's codec is made of."""
@@ -42,6 +43,6 @@ class TrainConfig:
         )
 
 
-def of_params(params: Params) -> TrainConfig:
+def of_params(params: Params, source: Domain) -> TrainConfig:
     """The part of a run's settings that training depends on."""
-    return TrainConfig(params.network, params.train, params.seed, params.source)
+    return TrainConfig(params.network, params.train, params.seed, source)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from snrvae.settings.params import Params
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training.autograd import Autograd
 from snrvae.training.config import TrainConfig
 from snrvae.training.pool import Pool

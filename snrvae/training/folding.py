@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points, Source
+from snrvae.sources.domain import Domain, Points
 
 Floats = NDArray[np.float32]
 
@@ -22,15 +22,14 @@ SPREAD = np.float32(0.235)  # the root of its mean square around that, by coordi
 APART = 4  # standard deviations of the noise that layers have between them, at least
 
 
-def folds(source: Source, cell: Cell) -> bool:
+def folds(source: Domain, cell: Cell) -> bool:
     """Whether a cell has three latents for a closed surface, whose layers its noise leaves apart."""
     if cell.latent_dim != 3 or cell.snr is None:
         return False
-    closed = source.dimension == 2 and source.components == 3
-    return closed and 2 * float(LAYER / SPREAD) >= APART / math.sqrt(cell.snr)
+    return source.closed and 2 * float(LAYER / SPREAD) >= APART / math.sqrt(cell.snr)
 
 
-def folded(points: Points, source: Source) -> Floats:
+def folded(points: Points, source: Domain) -> Floats:
     """Latents [3, n] for points [n, 3] of a closed surface: their mean is about 0, their mean square 1."""
     first, second, height = _disc(points - np.array(source.mean, np.float32))
     first, height = _fold(first, height, 2 * LAYER)

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from snrvae.training.trainer import Made, Progress, StoppedError, Trained, Trainer

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from snrvae.codecs import files
 from snrvae.settings import cache, fingerprint, grid
 from snrvae.settings.grid import Cell
-from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History, Recorder
 from snrvae.training.trainer import Trained
@@ -28,7 +27,8 @@ from snrvae.training.trainer import Trained
 KIND = "cell"
 NOT_OF_A_CELL = {"repeats", "on_divergence"}  # of train: which cells there are, and what is said of them
 PENALTIES = {"kl_weight", "gaussianity_weight"}  # of latents that a channel without noise does not have
-ROOMS = ("codecs", "settings", "sources", "training")
+SOURCES = ("dataset", "domain", "normalisation", "npz")  # what training needs of that room
+ROOMS = ("codecs", "settings", "training", *(f"sources/{name}.py" for name in SOURCES))
 _CODE = cache.code(ROOMS)  # as it was loaded
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Kept:
         alone = config.train.engine == "compiled"
         self._groups = [(cell,) for cell in cells] if alone else grid.groups(cells)
         self._group_of = {cell: group for group in self._groups for cell in group}
-        self._labels = inputs.shape[1] - SOURCES[config.source].coordinates
+        self._labels = inputs.shape[1] - config.source.coordinates
         content = hashlib.sha256(np.ascontiguousarray(inputs).data).hexdigest()
         self._inputs = [*map(str, inputs.shape), str(inputs.dtype), content]
 
@@ -87,7 +87,7 @@ class Kept:
             "network": config.network.model_dump(),
             "train": settings,
             "seed": config.seed,
-            "source": config.source,
+            "source": asdict(config.source),
             "inputs": self._inputs,
             "code": _CODE,
             "processor": made_on,

@@ -21,7 +21,7 @@ def normal(count: int, seed: int = 0) -> Array:
 
 @pytest.fixture(scope="module")
 def table() -> points.PointsTable:
-    return points.table(normal(1500), np.random.default_rng(0))
+    return points.table(normal(1500))
 
 
 # --- the certificate -----------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_what_is_held_out_is_above_the_law_in_expectation() -> None:
     """Over samples of their own, at one slope; its mean is three standard errors from any doubt."""
     slope, off = 8.0, []
     for seed in range(20):
-        b = points.halved(points.whole(normal(300, seed)), np.random.default_rng(0)).at(slope)[0]
+        b = points.halved(points.whole(normal(300, seed))).at(slope)[0]
         touching = b.rate_upper_bits + slope * b.distortion
         theta = 0.5 / (slope * log(2))
         exact = gaussian.rate_bits(VARIANCES, np.minimum(VARIANCES, theta).sum())
@@ -120,7 +120,7 @@ def test_the_line_of_99_percent_is_below_the_law_every_time() -> None:
     true = np.array([gaussian.rate_bits(np.array([1.0]), d) for d in distortion])
     for seed in range(200):
         x = np.random.default_rng(seed).standard_normal((60, 1))
-        lines = points.table(x, np.random.default_rng(0)).confident_tangents
+        lines = points.table(x).confident_tangents
         assert np.all(lines.rate_bits(distortion) <= true)
 
 
@@ -147,7 +147,7 @@ def test_another_value_of_one_point_moves_the_bounded_objective_by_at_most_its_s
 @pytest.mark.slow
 def test_24000_points_of_the_cube_have_a_limit_within_the_numbers() -> None:
     x = cube.SOURCE.sample(24_000, np.random.default_rng(1))
-    found = points.table(x, np.random.default_rng(0))
+    found = points.table(x)
     true = shannon.rate_distortion_table()
     distortion = np.geomspace(0.003, 0.4, 300)
     rate = true.tangents.rate_bits(distortion)
@@ -162,8 +162,8 @@ def test_24000_points_of_the_cube_have_a_limit_within_the_numbers() -> None:
 
 def test_points_on_a_line_in_space_have_the_limit_of_the_line() -> None:
     t = np.random.default_rng(0).standard_normal((300, 1))
-    line = points.table(t, np.random.default_rng(0))
-    space = points.table(t @ np.array([[2.0, 1.0, -2.0]]) / 3 + 5, np.random.default_rng(0))
+    line = points.table(t)
+    space = points.table(t @ np.array([[2.0, 1.0, -2.0]]) / 3 + 5)
     np.testing.assert_allclose(line.intercept, space.intercept, atol=1e-3)
 
 
@@ -177,12 +177,12 @@ def test_duplicates_count_with_their_share() -> None:
 
 def test_beyond_three_dimensions_the_limit_is_called_an_estimate() -> None:
     x = np.random.default_rng(0).standard_normal((200, 5))
-    found = points.table(x, np.random.default_rng(0))
+    found = points.table(x)
     assert set(found.certainty) == {"estimate"}
 
 
 def test_the_same_points_give_the_same_table_on_any_number_of_threads() -> None:
-    one, two = (points.table(normal(200), np.random.default_rng(0), threads) for threads in (1, 2))
+    one, two = (points.table(normal(200), threads=threads) for threads in (1, 2))
     assert shannon.to_csv(one) == shannon.to_csv(two)
 
 
@@ -197,5 +197,5 @@ def test_the_same_points_give_the_same_table_on_any_number_of_threads() -> None:
 )
 def test_what_is_no_sample_is_refused_in_one_line(bad: Array, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
-        points.table(bad, np.random.default_rng(0))
+        points.table(bad)
     assert "\n" not in str(caught.value)

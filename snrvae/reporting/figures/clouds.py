@@ -22,7 +22,8 @@ from snrvae.reporting.figures.style import (
     reference,
     write_diverged,
 )
-from snrvae.sources.source import Labels, Source, Split
+from snrvae.sources.domain import Labels, Split
+from snrvae.sources.source import Source
 
 CLOUD = 2000  # points of a small cloud
 
@@ -62,10 +63,10 @@ def _seen_from(
     """Which of points [n, 3] a corner sees: of faces and of a closed surface, the side towards it."""
     if source.faces:
         return labels % 2 == (azimuth < 180)
-    if source.dimension < source.components == 3:
+    if source.domain.closed:
         turn, tilt = np.radians(azimuth), np.radians(elevation)
         towards = [np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)]
-        return (points - np.array(source.mean)) @ towards > 0
+        return (points - np.array(source.domain.mean)) @ towards > 0
     return np.ones(len(points), bool)
 
 

@@ -26,7 +26,8 @@ from snrvae.reporting.figures.style import (
     selected,
     write_diverged,
 )
-from snrvae.sources.source import Labels, Source, Split
+from snrvae.sources.domain import Labels, Split
+from snrvae.sources.source import Source
 
 LATENT = ("z₁", "z₂", "z₃")
 SLICE = 0.15  # of a standard deviation, to both sides

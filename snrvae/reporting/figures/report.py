@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from snrvae.reporting.figures import clouds, curves, latents
 from snrvae.reporting.figures.style import Array, Arrays
-from snrvae.sources.source import Source, Split
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 
 
 def draw(

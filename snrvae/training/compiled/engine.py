@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.compiled import state, step

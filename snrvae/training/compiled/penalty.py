@@ -14,6 +14,7 @@ def gaussianity(
     z: Floats,
     kind: NDArray[np.int64],
     labels: int,
+    rarity: Floats,
     weight: np.float32,
     gradient: Floats,
     kernel: Floats,
@@ -21,13 +22,14 @@ def gaussianity(
     """T of latents z [d, b]; adds weight·dT/dz to `gradient`.
 
     kind    with labels: which of them each point [b] has; T is then the mean over labels
+    rarity  of each label [l]: 1/(l·share), by which a pair of its points counts
     kernel  space [m + 5, m]: pairs are as many as points squared, so a batch is compared in groups of m
     """
     size, batch = kernel.shape[1], z.shape[1]
     weight /= np.float32(batch // size)
     total = ZERO
     for start in range(0, batch, size):
-        total += _of_group(start, z, kind, labels, weight, gradient, kernel[:size], kernel[size:])
+        total += _of_group(start, z, kind, labels, rarity, weight, gradient, kernel[:size], kernel[size:])
     return total / np.float32(batch // size)
 
 
@@ -37,6 +39,7 @@ def _of_group(
     z: Floats,
     kind: NDArray[np.int64],
     labels: int,
+    rarity: Floats,
     weight: np.float32,
     gradient: Floats,
     kernel: Floats,
@@ -44,7 +47,7 @@ def _of_group(
 ) -> np.float32:
     dims, size = len(z), len(kernel)
     others, near, pulled, to_normal, ones = space[0], space[1], space[2], space[3], space[4]
-    _kernel(start, z, kind, labels, kernel, others)
+    itself = _kernel(start, z, kind, labels, rarity, kernel, others)
     ones[:] = ONE
     np.dot(kernel, ones, near)
     to_normal[:] = ZERO
@@ -62,15 +65,24 @@ def _of_group(
         np.dot(kernel, there, pulled)
         for one in range(size):
             into[one] += weight * (TWO * pulled[one] + (to_normal[one] - TWO * near[one]) * there[one])
-    within, across = np.dot(near, ones) - np.float32(size), np.dot(to_normal, ones)
+    within, across = np.dot(near, ones) - itself, np.dot(to_normal, ones)
     return (within - TWO * across + np.dot(others, ones) * np.float32(3 ** (-dims / 2))) / pairs
 
 
 @inlined
 def _kernel(
-    start: int, z: Floats, kind: NDArray[np.int64], labels: int, kernel: Floats, others: Floats
-) -> None:
-    """Fill `kernel` for the points from `start` on, and with how many others each of them makes pairs [m]."""
+    start: int,
+    z: Floats,
+    kind: NDArray[np.int64],
+    labels: int,
+    rarity: Floats,
+    kernel: Floats,
+    others: Floats,
+) -> np.float32:
+    """Fill `kernel` for the points from `start` on, and with how many others each of them makes pairs [m].
+
+    Both count a pair by its label's rarity. Returns what the points make of themselves.
+    """
     dims, size = len(z), len(kernel)
     for one in range(size):
         row = kernel[one]
@@ -80,11 +92,16 @@ def _kernel(
             for other in range(size):
                 row[other] += HALF * (there[other] - here) * (there[other] - here)
     exp_of_minus(kernel.reshape(size * size))
+    itself = np.float32(size) if labels == 0 else ZERO
     for one in range(size):
-        same = size
+        same, counts = size, ONE
         if labels:
+            own, counts = kind[start + one], rarity[kind[start + one]]
             for other in range(size):
-                if kind[start + other] != kind[start + one]:
+                if kind[start + other] != own:
                     kernel[one, other] = ZERO
                     same -= 1
-        others[one] = np.float32(same - 1)
+                kernel[one, other] *= counts
+            itself += counts
+        others[one] = counts * np.float32(same - 1)
+    return itself

@@ -12,7 +12,7 @@ from torch import nn
 from snrvae.codecs import losses, search
 from snrvae.codecs.codec import MEASURED, Codec
 from snrvae.codecs.networks import mlp
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Domain, Points
 from snrvae.training.compiled import channel, network, step
 from snrvae.training.compiled.kernel import Floats
 from snrvae.training.compiled.network import Perceptron
@@ -44,13 +44,21 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
         root=_aligned(latent_dim, batch),
         kernel=_aligned(group + 5, group),
         kind=np.zeros(batch, np.int64),
+        rarity=_rarity(made.source, labels),
         labels=labels,
         noise=NOISES[made.cell.noise],
         snr=np.float32(codec.channel.snr.item()),
         kl_weight=np.float32(kl_weight),
-        lower=np.float32(codec.bounds[0]),
-        upper=np.float32(codec.bounds[1]),
+        lower=codec.lower.numpy(),
+        upper=codec.upper.numpy(),
     )
+
+
+def _rarity(source: Domain, labels: int) -> Floats:
+    """By how much a pair of points of a label counts: 1/(l·share)."""
+    if not labels or not source.shares:
+        return np.ones(max(labels, 1), np.float32)
+    return (1 / (labels * np.array(source.shares))).astype(np.float32)
 
 
 def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) -> list[Perceptron]:
@@ -90,7 +98,8 @@ def finish(state: TrainState, codec: Codec, inputs: Points) -> Codec:
         assert isinstance(module, nn.Module)
         for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
             parameter.data = torch.from_numpy(flat.copy())
-    neighbours = search.neighbours(codec.architecture.dimension).numpy()
+    k, searched = codec.architecture.dimension, codec.architecture.source.searched
+    neighbours = search.neighbours(k).numpy() if searched else np.zeros((0, k), np.float32)
     power, gain = step.measure_power(state, inputs[:MEASURED], neighbours, np.float32(codec.margin))
     codec.channel.signal_power = torch.tensor(power, dtype=torch.float32)
     codec.channel.noise_log_gain = torch.tensor(gain, dtype=torch.float32)

@@ -33,8 +33,9 @@ class TrainState(NamedTuple):
     root            of learned noise's softmax [d, b]
     kernel          [m + 5, m]: of the m points that are compared with each other
     kind            of each point [b]: which of its l labels is 1
+    rarity          of each label [l], or [1] without labels: 1/(l·share)
     noise           NONE, ISOTROPIC or LEARNED
-    lower, upper    bounds of what a decoder answers
+    lower, upper    bounds [k] of what a decoder answers
     """
 
     encoder: Perceptron
@@ -47,12 +48,13 @@ class TrainState(NamedTuple):
     root: Floats
     kernel: Floats
     kind: NDArray[np.int64]
+    rarity: Floats
     labels: int
     noise: int
     snr: np.float32
     kl_weight: np.float32
-    lower: np.float32
-    upper: np.float32
+    lower: Floats
+    upper: Floats
 
 
 @compiled
@@ -70,7 +72,7 @@ def train(
 ) -> None:
     """As many steps as there are rows of `choice`.
 
-    inputs   [n, 3 + l], of which choice [step, b] says the batch
+    inputs   [n, k + l], of which choice [step, b] says the batch
     noise    ε [step, d, b]
     rates    learning rate [step]
     weights  of the latent penalty [step]
@@ -98,7 +100,7 @@ def train(
 def _look_up(
     inputs: Floats, choice: NDArray[np.int64], x: Floats, kind: NDArray[np.int64], labels: int
 ) -> None:
-    """Put a batch into x [3 + l, b], and which label a point has into `kind`."""
+    """Put a batch into x [k + l, b], and which label a point has into `kind`."""
     features, batch = x.shape
     for feature in range(features):
         for point in range(batch):
@@ -139,7 +141,9 @@ def _one_step(
     if state.noise == NONE:
         copy(at_z, encoder.delta)
     else:
-        losses[2] = gaussianity(z, state.kind, state.labels, gaussianity_weight, at_z, state.kernel)
+        losses[2] = gaussianity(
+            z, state.kind, state.labels, state.rarity, gaussianity_weight, at_z, state.kernel
+        )
         if state.noise == ISOTROPIC:
             isotropic_backward(output, noise, snr, kl_weight, at_z, encoder.delta)
         else:
@@ -158,8 +162,8 @@ def _pull_to(target: Floats, weight: np.float32, encoder: Perceptron) -> None:
 
 
 @inlined
-def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta: Floats) -> np.float32:
-    """Mean squared error of answers [3, b], moved to the nearest within bounds; `delta` gets its gradient.
+def _mse(output: Floats, x: Floats, lower: Floats, upper: Floats, delta: Floats) -> np.float32:
+    """Mean squared error of answers [k, b], moved to the nearest within bounds; `delta` gets its gradient.
 
     The gradient takes no notice of the move (straight-through, Bengio et al., arXiv:1308.3432): its own would
     be 0 for an output beyond the bounds, wherever x is.
@@ -167,10 +171,11 @@ def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta:
     features, batch = output.shape
     mean = ONE / np.float32(output.size)
     for feature in range(features):
+        least, most = lower[feature], upper[feature]
         for point in range(batch):
             answer = output[feature, point]
-            answer = lower if answer < lower else answer
-            answer = upper if answer > upper else answer
+            answer = least if answer < least else answer
+            answer = most if answer > most else answer
             delta[feature, point] = TWO * mean * (answer - x[feature, point])
     flat = delta.reshape(delta.size)
     return np.dot(flat, flat) / (np.float32(4) * mean)
@@ -180,9 +185,9 @@ def _mse(output: Floats, x: Floats, lower: np.float32, upper: np.float32, delta:
 def measure_power(
     state: TrainState, inputs: Floats, neighbours: Floats, margin: np.float32
 ) -> tuple[float, float]:
-    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, 3 + l].
+    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, k + l].
 
-    That is the encoder's answer for a point or one of its neighbours [k, 3]: see `snrvae/codecs/search.py`.
+    That is the encoder's answer for a point or one of its neighbours [m, k]: see `snrvae/codecs/search.py`.
     """
     dims, batch = state.root.shape
     choice, sent = np.zeros(batch, np.int64), np.empty(state.encoder.delta.shape, np.float32)
@@ -230,7 +235,7 @@ def _search(
         for point in range(batch):
             error = ZERO
             for dim in range(coordinates):
-                value = min(max(answer[dim, point], state.lower), state.upper)
+                value = min(max(answer[dim, point], state.lower[dim]), state.upper[dim])
                 error += (value - points[dim, point]) * (value - points[dim, point])
             if turn == 0 or error < least[point]:
                 least[point] = error if turn else error - margin

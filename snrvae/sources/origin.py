@@ -1,0 +1,86 @@
+"""Where points come from: a built-in law, a set that comes with the project, or a user's file.
+
+`draw` gives the splits of a run and what is known of their source. Everything after it works in x', the
+normalised unit (normalisation.py).
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from snrvae.sources import finite, mesh, normalisation, reading
+from snrvae.sources.domain import Split
+from snrvae.sources.reading import Mesh, PointSet
+from snrvae.sources.registry import SETS, SOURCES
+from snrvae.sources.source import Rng, Source
+
+LEAST_TEST = 600  # points on which a law is measured: fewer say little of its generators
+
+
+def draw(
+    name: str, counts: Mapping[str, int], stream: Callable[[str], Rng], raw: Path
+) -> tuple[Source, dict[str, Split]]:
+    """A source by its name in params.yaml, below the folder `raw` if it is a file's, and its splits.
+
+    Each split is from the random stream of its name: the size of one never moves another. A finite set that
+    is smaller than the counts is split in their proportions. Raises ValueError, one line, for what is wrong.
+    """
+    if name in SOURCES:
+        return SOURCES[name], _sampled(SOURCES[name], counts, stream)
+    title, noun, unit, found = _opened(name, raw)
+    if isinstance(found, Mesh):
+        domain = mesh.domain(name, title, noun, unit, found.triangles)
+        triangles = (found.triangles - domain.frame.centre) / domain.factor
+        source = mesh.source(domain, triangles)
+        return source, _sampled(source, counts, stream)
+    return _split(name, title, noun, unit, found, counts, stream("order"))
+
+
+def _opened(name: str, raw: Path) -> tuple[str, str, str, PointSet | Mesh]:
+    """Title, noun, unit and content of a set or a file."""
+    if name in SETS:
+        return SETS[name].title, name, SETS[name].unit, SETS[name].open()
+    path = PurePosixPath(name)
+    if path.suffix.lower() not in reading.SUFFIXES:
+        known = ", ".join([*SOURCES, *SETS])
+        raise ValueError(
+            f"params.yaml: source: {name} is wrong; expected {known}, or the path of a file below "
+            f"{raw}/ ({', '.join(reading.SUFFIXES)})"
+        )
+    found = reading.read(raw / path, raw)
+    title = f"the surface in {name}" if isinstance(found, Mesh) else f"the points in {name}"
+    return title, path.stem, "unit", found
+
+
+def _sampled(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]) -> dict[str, Split]:
+    if counts["test"] < LEAST_TEST:
+        raise ValueError(
+            f"params.yaml: data.test_points: {counts['test']} is wrong; expected at least {LEAST_TEST} "
+            f"points of {source.title}, of which there are as many as one likes"
+        )
+    splits = {}
+    for name, count in counts.items():
+        try:
+            splits[name] = source.split(count, stream(name))
+        except ValueError as error:
+            raise ValueError(f"params.yaml: data.{name}_points: {error}") from None
+    return splits
+
+
+def _split(
+    name: str, title: str, noun: str, unit: str, found: PointSet, counts: Mapping[str, int], rng: Rng
+) -> tuple[Source, dict[str, Split]]:
+    given = np.zeros(len(found.points), np.uint8) if found.label is None else found.label
+    try:
+        places = finite.split(given, found.names, finite.counts(len(found.points), counts), rng)
+        frame = normalisation.of_points(found.points[places["train"]])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    splits = {one: Split(frame.normalise(found.points[at]), given[at]) for one, at in places.items()}
+    domain = finite.domain(name, title, noun, unit, found, frame, splits["train"])
+    source = finite.source(domain, splits["train"])
+    if found.label is None:  # a label is the side of the mean
+        splits = {one: Split(split.points, source.nearest(split.points)) for one, split in splits.items()}
+        source = finite.source(domain, splits["train"])
+    return source, splits
