@@ -201,7 +201,7 @@ def rounded(bounds: list[Bound]) -> tuple[Array, Array, Array, Array]:
     slope = np.array([b.slope for b in bounds])
     intercept = np.floor(np.array([b.intercept for b in bounds]) * PER_BIT) / PER_BIT
     distortion = np.array([_round_up(b.distortion, 8) for b in bounds])
-    upper = np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT) / PER_BIT
+    upper = np.maximum(0, np.ceil(np.array([b.rate_upper_bits for b in bounds]) * PER_BIT)) / PER_BIT
     return slope, intercept, distortion, upper
 
 
@@ -262,8 +262,12 @@ def table_from_csv(
     if not whole or (law is not None and table.slope.tolist() != [law.zero_rate.slope, *law.slopes]):
         raise ValueError("expected whole rows: the table is cut short, or another's")
     slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
-    steps = [np.diff(slope), -np.diff(distortion)] + [np.diff(lower), np.diff(intercept)] * (law is not None)
-    if distortion[-1] <= 0 or min(step.min() for step in steps) <= 0 or (lower > upper + 1).any():
+    steps = [np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
+    exact = law is not None  # else a line may be no better than the one before
+    fall = any(
+        step.min() < 0 or (exact and step.min() == 0) for step in steps if exact or step is not steps[3]
+    )
+    if distortion[-1] <= 0 or np.diff(slope).min() <= 0 or fall or (exact and (lower > upper).any()):
         raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
     certainty, saturated = tuple(map(str, table["certainty"])), table["saturated"].to_numpy() == 1
     sure = table["confident_intercept"].to_numpy(np.float64)

@@ -253,12 +253,15 @@ def limit(
         assert cell.snr is not None
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
-    law, k = of_source.law(source, conditional), source.coordinates
-    least = float(shannon.distortion_at_rate(table.tangents, rate, law)) / k
-    least = max(least, 1e-200)  # a cell that all but diverged can have thousands of bits: still to divide by
+    saturated, k, least = table.saturated_at(rate), source.coordinates, None
+    if not saturated:
+        least = (
+            float(shannon.distortion_at_rate(table.tangents, rate, of_source.law(source, conditional))) / k
+        )
+        least = max(
+            least, 1e-200
+        )  # a cell that all but diverged can have thousands of bits: still to divide by
     variances, shares = measures.moments(source, conditional)
-    gap = 10 * np.log10(result.mse.value / least)
-    stderr = 10 / np.log(10) * result.mse.stderr / result.mse.value
     return Limit(
         capacity,
         passed.lower,
@@ -267,10 +270,14 @@ def limit(
         gaussian,
         least,
         table.certainty_at(rate),
-        table.saturated_at(rate),
+        saturated,
         gaussian_law.distortion(variances, rate, shares) / k,
-        Estimate(float(gap), float(stderr)),
+        None if least is None else _gap_db(result.mse, least),
     )
+
+
+def _gap_db(mse: Estimate, least: float) -> Estimate:
+    return Estimate(float(10 * np.log10(mse.value / least)), float(10 / np.log(10) * mse.stderr / mse.value))
 
 
 @dataclass(frozen=True)

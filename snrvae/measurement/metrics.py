@@ -171,6 +171,7 @@ METRICS = (
         "10·log10(mse / least mse)", in_json=True),
 )  # fmt: skip
 NUMBERS = [column for metric in METRICS if metric.numeric for column in metric.columns]
+SATURABLE = ("shannon_mse", "gap_db")  # empty where limit_saturated is true
 SUMMARY: dict[str, tuple[str, str, str]] = {  # of selected cells with a noise: a column's min, mean, max
     "ae_best_mse": ("none", "mse", "min"),
     "snr_vae_best_mse": ("isotropic", "mse", "min"),
@@ -212,6 +213,9 @@ def cells(
 def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: bool = False) -> pd.DataFrame:
     """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
     table = tables.of_cells(data, cells, ["conditional", "selected", "diverged", *NUMBERS])
+    missing = [metric.name for metric in METRICS if metric.name not in table]
+    if missing:
+        raise ValueError(f"expected a column {missing[0]}")
     selected = table[table.selected == 1]
     keys = ["noise", "latent_dim", "snr"]
     name = source.domain.name
@@ -242,6 +246,8 @@ def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: 
 def _check(metric: Metric, table: pd.DataFrame, selected: pd.DataFrame, applies: bool) -> None:
     """Raise ValueError unless the selected rows that a metric applies to have it; if to none, no row may."""
     rows = selected[selected.noise.isin(metric.noises)]
+    if metric.name in SATURABLE:
+        rows = rows[rows.limit_saturated.astype(str).str.lower() == "false"]
     for name in metric.columns:
         if not applies and table[name].notna().any():
             raise ValueError(f"{name}: numbers that have no meaning here")
@@ -273,7 +279,7 @@ def _summary(table: pd.DataFrame) -> dict[str, float]:
     summary = {
         name: _rounded(selected[selected.noise == noise][column].agg(how))
         for name, (noise, column, how) in SUMMARY.items()
-        if (selected.noise == noise).any()
+        if selected[selected.noise == noise][column].notna().any()
     }
     diverged = int(table.diverged.sum())
     return summary | ({"diverged_cells": diverged} if diverged else {})

@@ -82,7 +82,8 @@ class Limit:
 
     None if noise is learned: the capacity, which it escapes, and the Gaussian information.
 
-    certainty  of the limit, and saturated  whether its points are too few for the rate (limit/shannon.py)
+    certainty  of the limit;  saturated  whether its points are too few for the rate: there is no least mse
+               then, and no gap (limit/shannon.py)
     gaussian_mse  what the rate allows for a normal distribution of the same covariance
     """
 
@@ -91,11 +92,11 @@ class Limit:
     information_upper_bits: Estimate
     information_saturated: bool
     gaussian_information_bits: float | None
-    shannon_mse: float
+    shannon_mse: float | None
     certainty: str
     saturated: bool
     gaussian_mse: float
-    gap_db: Estimate
+    gap_db: Estimate | None
 
 
 @dataclass(frozen=True)
