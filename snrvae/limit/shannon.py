@@ -262,12 +262,12 @@ def table_from_csv(
     if not whole or (law is not None and table.slope.tolist() != [law.zero_rate.slope, *law.slopes]):
         raise ValueError("expected whole rows: the table is cut short, or another's")
     slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
-    steps = [np.diff(intercept), -np.diff(distortion), np.diff(lower), np.diff(upper)]
-    exact = law is not None  # else a line may be no better than the one before
-    fall = any(
-        step.min() < 0 or (exact and step.min() == 0) for step in steps if exact or step is not steps[3]
-    )
-    if distortion[-1] <= 0 or np.diff(slope).min() <= 0 or fall or (exact and (lower > upper).any()):
+    falls, rises = -np.diff(distortion), np.diff(lower)
+    ordered = np.diff(slope).min() > 0 and falls.min() >= 0 and rises.min() >= 0
+    if law is not None:  # else a line may be no better than the one before
+        steps = [falls, rises, np.diff(intercept), np.diff(upper)]
+        ordered = min(step.min() for step in steps) > 0 and bool((lower <= upper).all())
+    if distortion[-1] <= 0 or not ordered:
         raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
     certainty, saturated = tuple(map(str, table["certainty"])), table["saturated"].to_numpy() == 1
     sure = table["confident_intercept"].to_numpy(np.float64)
