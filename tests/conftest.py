@@ -5,7 +5,6 @@ from tests import apart  # noqa: F401 - before Numba is loaded
 # isort: split
 import signal
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -14,11 +13,14 @@ import pytest
 from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import cube, dataset
-from snrvae.sources.source import Source, Split
+from snrvae.sources import cube
+from snrvae.sources.domain import Split
+from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import Source
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 
@@ -66,14 +68,14 @@ def config() -> MakeConfig:
         network = {"kind": kind, "activation": activation}
         sizes = {"hidden_units": hidden_units, "hidden_layers": hidden_layers}
         train = Train.model_validate(standard | settings)
-        return TrainConfig(Network.model_validate(network | sizes), train, seed, source)
+        return TrainConfig(Network.model_validate(network | sizes), train, seed, SOURCES[source].domain)
 
     return make
 
 
 def draw_splits(source: Source, counts: Mapping[str, int], seed: int = 0) -> dict[str, Split]:
     """The splits that generate writes for a seed."""
-    return dataset.draw(source, counts, partial(numpy_stream, seed, "data"))
+    return {name: source.split(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +104,12 @@ def codecs(cells: list[Cell], splits: dict[str, Split], config: MakeConfig) -> d
 
 
 @pytest.fixture(scope="session")
-def lines() -> Tangents:
-    """The certified lines below R(D) as the repository holds them."""
-    return shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+def limit_table() -> RateDistortionTable:
+    """The table of R(D) as the repository holds it."""
+    return shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def lines(limit_table: RateDistortionTable) -> Tangents:
+    """Its certified lines below R(D)."""
+    return limit_table.tangents

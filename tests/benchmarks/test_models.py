@@ -20,7 +20,7 @@ from snrvae.measurement import generation
 from snrvae.settings import params
 from snrvae.settings.params import Params
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 ROOT = Path(__file__).parents[2]
 

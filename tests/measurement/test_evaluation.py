@@ -19,7 +19,8 @@ from snrvae.measurement.records import CodecMetrics, Estimate, Limit
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources import cube
-from snrvae.sources.source import Source, Split
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 
@@ -265,7 +266,7 @@ def constant(point: tuple[float, float, float]) -> Codec:
     """A codec whose decoder says the same point whatever it gets."""
     network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=1)
     cell = Cell("isotropic", 2, 10.0, 0)
-    codec = Codec(Architecture(cell, network, 0, "cube", "compiled")).eval().requires_grad_(False)
+    codec = Codec(Architecture(cell, network, 0, cube.SOURCE.domain, "compiled")).eval().requires_grad_(False)
     for parameter in codec.parameters():
         parameter.zero_()
     codec.decoder[-1].bias.copy_(torch.tensor(point))

@@ -15,7 +15,7 @@ from snrvae.measurement import evaluation, store
 from snrvae.settings import cache, fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, sphere
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 SEED = 3
 

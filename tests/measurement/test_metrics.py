@@ -17,7 +17,7 @@ from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
 from snrvae.settings import tables
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 COLUMNS = {
     *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "source", "selected", "diverged"),

@@ -99,7 +99,7 @@ def test_the_torch_engine_holds_all_cells_of_a_shape_and_the_compiled_one_a_cell
 @pytest.mark.parametrize(("noise", "heads"), [("isotropic", 1), ("learned", 2)])
 def test_the_parameters_are_those_of_a_codec(kind: str, noise: str, heads: int) -> None:
     chosen = settings(network={"kind": kind}, train={"engine": "torch"})
-    made = codec.Architecture(Cell(noise, 2, 4.0, 0), chosen.network, 0, "cube", "torch")
+    made = codec.Architecture(Cell(noise, 2, 4.0, 0), chosen.network, 0, cube.SOURCE.domain, "torch")
     count = sum(parameter.numel() for parameter in codec.Codec(made).parameters())
     assert memory._parameters(chosen, 2, heads) == pytest.approx(count, rel=0.01)
 

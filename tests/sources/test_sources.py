@@ -30,7 +30,8 @@ from snrvae.settings import grid, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import circle, dataset, gaussian, sphere, square
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Source, Split
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 from snrvae.training.config import of_params
 from snrvae.training.pool import Pool
 from stages import files
@@ -106,7 +107,7 @@ def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
     [pair for pair in permutations(SOURCES, 2) if pair != ("gaussian", "square")],  # which might be drawn
 )
 def test_points_of_another_source_are_refused_in_a_line(name: str, other: str) -> None:
-    splits = draw_splits(SOURCES[other], dict.fromkeys(dataset.SPLITS, 600), seed=0)
+    splits = draw_splits(SOURCES[other], dict.fromkeys(params.SPLITS, 600), seed=0)
     with pytest.raises(ValueError) as caught:
         dataset.from_bytes(SOURCES[name], dataset.to_bytes(splits))
     given, expected = SOURCES[other].coordinates, SOURCES[name].coordinates

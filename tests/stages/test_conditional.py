@@ -24,7 +24,7 @@ from snrvae.reporting import glossary
 from snrvae.settings import memory, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset, square
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training import schedule
 from snrvae.training.compiled import engine
 from stages import files

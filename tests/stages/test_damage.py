@@ -284,9 +284,9 @@ def test_a_model_that_is_wrong_is_refused_by_name(
 ) -> None:
     data = (folder / AE).read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    tensors, described = safetensors.torch.load(data), json.loads(header["__metadata__"][models.METADATA])
-    MODELS[fault](tensors, described)
-    (folder / AE).write_bytes(safetensors.torch.save(tensors, {models.METADATA: json.dumps(described)}))
+    tensors, model = safetensors.torch.load(data), json.loads(header["__metadata__"][models.METADATA])
+    MODELS[fault](tensors, model[models.CODECS])
+    (folder / AE).write_bytes(safetensors.torch.save(tensors, {models.METADATA: json.dumps(model)}))
     (_,) = refused("evaluate", AE, folder, monkeypatch)
 
 

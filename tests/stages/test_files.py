@@ -73,7 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def filled(folder: Path, codecs: dict[str, Codec]) -> Path:
     """The folder with a cube, models and the table of the limit too."""
-    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    counts = {name: TREE["data"][f"{name}_points"] for name in params.SPLITS}
     files.write(folder / CUBE, dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=0)))
     silent = {name: codec for name, codec in codecs.items() if codec.architecture.cell.noise == "none"}
     noisy = {name: codec for name, codec in codecs.items() if name not in silent}
@@ -192,7 +192,7 @@ def test_generate_writes_the_cube_and_says_nothing(folder: Path) -> None:
     second = run("generate")
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, "", "") == (0, "", "")
     assert (folder / CUBE).read_bytes() == data
-    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    counts = {name: TREE["data"][f"{name}_points"] for name in params.SPLITS}
     assert data == dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=5))
 
 

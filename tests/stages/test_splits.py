@@ -12,7 +12,7 @@ import yaml
 
 from snrvae.settings import params
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from stages import files
 from tests.repository import LIMIT, ROOT
 

@@ -16,7 +16,7 @@ from snrvae.settings import grid
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Points, Split
+from snrvae.sources.domain import Points, Split
 from snrvae.training import autograd, batches
 from snrvae.training.autograd import Autograd
 from snrvae.training.batches import BatchSampler, FoldedTargets

@@ -30,7 +30,7 @@ from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training import cluster
 from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
@@ -155,7 +155,7 @@ def stage_folder(folder: Path, steps: int) -> dict[str, str]:
         settings[key] = settings[key] | value if isinstance(value, dict) else value
     settings["train"]["steps"] = steps
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    splits = dataset.draw(cube.SOURCE, dict.fromkeys(dataset.SPLITS, 600), partial(numpy_stream, 0, "data"))
+    splits = dataset.draw(cube.SOURCE, dict.fromkeys(params.SPLITS, 600), partial(numpy_stream, 0, "data"))
     (folder / "cube.npz").write_bytes(dataset.to_bytes(splits))
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 

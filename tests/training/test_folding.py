@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from snrvae.settings.grid import Cell
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points
+from snrvae.sources.domain import Points
 from snrvae.training import batches, folding, schedule
 from snrvae.training.batches import BatchSampler, FoldedTargets
 from snrvae.training.compiled import engine

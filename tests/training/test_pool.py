@@ -19,7 +19,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training.compiled import engine
 from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
@@ -122,7 +122,7 @@ SIZE = POINTS * 3 * 4  # bytes
 
 def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
     points, face = np.full((POINTS, 3), [0, 0.5, 0.5], np.float32), np.zeros(POINTS, np.uint8)
-    files.write(tmp_path / "cube.npz", dataset.to_bytes(dict.fromkeys(dataset.SPLITS, Split(points, face))))
+    files.write(tmp_path / "cube.npz", dataset.to_bytes(dict.fromkeys(params.SPLITS, Split(points, face))))
     tracemalloc.start()
     read = files.stream(tmp_path / "cube.npz", partial(dataset.training_inputs, cube.SOURCE, POINTS, 0))
     _, peak = tracemalloc.get_traced_memory()

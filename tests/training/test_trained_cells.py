@@ -20,7 +20,7 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.sources import dataset
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points, Split
+from snrvae.sources.domain import Points, Split
 from snrvae.training import store
 from snrvae.training.autograd import Autograd
 from snrvae.training.config import DivergedError, TrainConfig
