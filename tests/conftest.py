@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 from snrvae.codecs.codec import Codec
@@ -18,7 +19,7 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
-from snrvae.sources.domain import Split
+from snrvae.sources.domain import Domain, Split
 from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 from snrvae.training.compiled import engine
@@ -76,6 +77,30 @@ def config() -> MakeConfig:
 def draw_splits(source: Source, counts: Mapping[str, int], seed: int = 0) -> dict[str, Split]:
     """The splits that generate writes for a seed."""
     return {name: source.split(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
+
+
+def box(coordinates: int, rng: np.random.Generator) -> Domain:
+    """Points with bounds of their own in each coordinate, some of which every answer is beyond."""
+    low = rng.uniform(-3, 1, coordinates)
+    high = low + rng.uniform(0.1, 2, coordinates)
+    bounds = tuple(low.tolist()), tuple(high.tolist())
+    shares = (0.5, 0.25, 0.15, 0.1)
+    return Domain(
+        name="box",
+        title="a box",
+        noun="box",
+        unit="unit",
+        centre=(0.0,) * coordinates,
+        factor=1.0,
+        shape=(coordinates,),
+        mean=tuple(((low + high) / 2).tolist()),
+        bounds=bounds,
+        spread=1.0,
+        left_open=1.0,
+        labels=("a", "b", "c", "d"),
+        shares=shares,
+        labelled=True,
+    )
 
 
 @pytest.fixture(scope="session")

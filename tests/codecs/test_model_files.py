@@ -34,7 +34,9 @@ def points_of(splits: dict[str, Split], count: int = 64) -> Tensor:
 
 
 def untrained(cell: Cell, **network: Any) -> Codec:
-    return Codec(Architecture(cell, Network.model_validate(NETWORK | network), 0, cube.SOURCE.domain, "torch"))
+    return Codec(
+        Architecture(cell, Network.model_validate(NETWORK | network), 0, cube.SOURCE.domain, "torch")
+    )
 
 
 def copy(one: Codec) -> Codec:

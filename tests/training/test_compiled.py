@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import MakeConfig
+from conftest import MakeConfig, box
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -52,30 +52,6 @@ def defined(
     shared = torch.tensor(shares, dtype=torch.float64) if shares else None
     total, found = loss(codec(x, noise.T, label), x, noise.T, weights, label, to, shared)
     return found, list(torch.autograd.grad(total, own))
-
-
-def box(coordinates: int, rng: np.random.Generator) -> Domain:
-    """Points with bounds of their own in each coordinate, some of which every answer is beyond."""
-    low = rng.uniform(-3, 1, coordinates)
-    high = low + rng.uniform(0.1, 2, coordinates)
-    bounds = tuple(low.tolist()), tuple(high.tolist())
-    shares = (0.5, 0.25, 0.15, 0.1)
-    return Domain(
-        name="box",
-        title="a box",
-        noun="box",
-        unit="unit",
-        centre=(0.0,) * coordinates,
-        factor=1.0,
-        shape=(coordinates,),
-        mean=tuple(((low + high) / 2).tolist()),
-        bounds=bounds,
-        spread=1.0,
-        left_open=1.0,
-        labels=("a", "b", "c", "d"),
-        shares=shares,
-        labelled=True,
-    )
 
 
 def cube_batch(batch: int, seed: int, labelled: bool) -> tuple[Domain, Tensor]:
