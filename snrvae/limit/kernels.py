@@ -46,6 +46,8 @@ def kernel_means(x: Array, pull: Array, y: Array, lam: float) -> tuple[Array, Ar
 
 
 def _summed(x: Array, pull: Array, y: Array, lam: float, cutoff: float, *, moments: bool) -> Array:
+    if x.shape[1] > INDEXED:
+        return _dense(x, pull, y, lam, moments=moments)
     side = sqrt(cutoff / lam) / FINENESS
     used = min(x.shape[1], INDEXED)
     low, shape = np.zeros(INDEXED), np.ones(INDEXED, np.int64)
@@ -60,6 +62,17 @@ def _summed(x: Array, pull: Array, y: Array, lam: float, cutoff: float, *, momen
     points = np.ascontiguousarray(x[order].T) * sqrt(lam)
     _add(points, pull[order], y * sqrt(lam), low * sqrt(lam), side * sqrt(lam), shape, starts, total)
     return total
+
+
+def _dense(x: Array, pull: Array, y: Array, lam: float, *, moments: bool) -> Array:
+    """The sums over all x, as in many coordinates few are farther than the cutoff."""
+    factors = (
+        np.concatenate([np.ones((len(x), 1)), x * sqrt(lam)], axis=1) if moments else np.ones((len(x), 1))
+    )
+    factors *= pull[:, None]
+    at_once = max(1, WHOLE // len(x))
+    parts = [y[start : start + at_once] for start in range(0, max(len(y), 1), at_once)]
+    return np.concatenate([np.exp(-lam * cdist(part, x, "sqeuclidean")) @ factors for part in parts])
 
 
 Integers = NDArray[np.int64]
