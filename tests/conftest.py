@@ -15,6 +15,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Tangents
 from snrvae.limit.shannon import RateDistortionTable
+from snrvae.measurement import generation
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
@@ -74,6 +75,12 @@ def config() -> MakeConfig:
     return make
 
 
+def reference_of(source: Source, test: Split, seed: int = 0) -> generation.Reference:
+    """What generated points of a source are compared with."""
+    compared = generation.compared(source, test, np.random.default_rng(seed))
+    return generation.reference(source, test, *compared)
+
+
 def draw_splits(source: Source, counts: Mapping[str, int], seed: int = 0) -> dict[str, Split]:
     """The splits that generate writes for a seed."""
     return {name: source.split(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
@@ -129,12 +136,12 @@ def codecs(cells: list[Cell], splits: dict[str, Split], config: MakeConfig) -> d
 
 
 @pytest.fixture(scope="session")
-def limit_table() -> RateDistortionTable:
+def limits() -> RateDistortionTable:
     """The table of R(D) as the repository holds it."""
     return shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
 
 
 @pytest.fixture(scope="session")
-def lines(limit_table: RateDistortionTable) -> Tangents:
+def lines(limits: RateDistortionTable) -> Tangents:
     """Its certified lines below R(D)."""
-    return limit_table.tangents
+    return limits.tangents

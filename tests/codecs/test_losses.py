@@ -181,7 +181,8 @@ def test_with_unequal_shares_the_mean_over_batches_is_that_over_labels_by_their_
     label = labels(count * batch, 3, shares)
     assert label is not None
     z = label @ mean + (label @ variance).sqrt() * normal(count * batch, seed=3)
-    values = [both(z, label, shares) for z, label in zip(z.view(-1, batch, 1), label.view(-1, batch, 3))]
+    batches = zip(z.view(-1, batch, 1), label.view(-1, batch, 3), strict=True)
+    values = [both(*one, shares) for one in batches]
     for found in map(torch.stack, zip(*values, strict=True)):
         error = float(found.std()) / math.sqrt(count)
         assert abs(float(found.mean()) - float(shares @ each)) < 4 * error

@@ -29,8 +29,8 @@ from snrvae.measurement import evaluation, measures, metrics
 from snrvae.settings import grid, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import circle, dataset, gaussian, sphere, square
-from snrvae.sources.registry import SOURCES
 from snrvae.sources.domain import Split
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 from snrvae.training.config import of_params
 from snrvae.training.pool import Pool
