@@ -1,211 +1,232 @@
-"""Where points come from: the splits of a run by the name of its source, and their file source.npz."""
+"""A run's source by its name: laws, sets that come along, and a user's files, in any unit and place."""
 
-import io
-from dataclasses import replace
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import trimesh
+from numpy.typing import NDArray
 
+from benchmarks.checks import cube_mesh
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import dataset, domain, npz, origin, record
+from snrvae.sources import dataset, domain, origin, record
 from snrvae.sources.domain import Split
-from snrvae.sources.registry import SETS, SOURCES
+from snrvae.sources.normalisation import GRID
+from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 
-COUNTS = {"train": 1200, "validation": 600, "test": 600}
+COUNTS = {"train": 600, "validation": 300, "test": 600}
 STREAM = partial(numpy_stream, 0, "data")
-
-
-def draw(name: str, raw: Path, **counts: int) -> tuple[Source, dict[str, Split]]:
-    return origin.draw(name, COUNTS | counts, STREAM, raw)
-
-
-def refusal(name: str, raw: Path, **counts: int) -> str:
-    with pytest.raises(ValueError) as caught:
-        draw(name, raw, **counts)
-    (line,) = str(caught.value).splitlines()
-    return line
+Drawn = tuple[Source, dict[str, Split]]
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """A folder of data: a mesh, points in the plane, and points with unequal labels."""
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    trimesh.creation.icosphere(1, 3.0).export(folder / "ball.ply")
-    np.save(folder / "plane.npy", [5, 0] + [100, 1] * rng.standard_normal((300, 2)))
-    label = rng.choice(3, 400, p=[0.5, 0.3, 0.2])
-    points = rng.standard_normal((400, 5)) + 3 * label[:, None]
-    np.savez(folder / "kinds.npz", points=points, label=label)
-    return folder
+def draw(tmp_path: Path) -> Callable[..., Drawn]:
+    """The source and splits of a name, after an array was saved under it."""
+
+    def drawn(name: str, array: NDArray[np.generic] | None = None) -> Drawn:
+        if array is not None:
+            np.save(tmp_path / name, array)
+        return origin.draw(name, COUNTS, STREAM, tmp_path)
+
+    return drawn
 
 
-NAMES = [*SOURCES, *SETS, "ball.ply", "plane.npy", "kinds.npz"]
+def sample(count: int = 1500, k: int = 5) -> NDArray[np.float64]:
+    return np.random.default_rng(1).standard_normal((count, k)) * np.arange(1, k + 1)
+
+
+def write_off(path: Path, triangles: NDArray[np.float64]) -> None:
+    corners = triangles.reshape(-1, 3)
+    faces = [f"3 {i} {i + 1} {i + 2}" for i in range(0, len(corners), 3)]
+    rows = [" ".join(map(repr, row)) for row in corners.tolist()]
+    path.write_text("\n".join(["OFF", f"{len(corners)} {len(faces)} 0", *rows, *faces]))
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_law_is_split_as_it_always_was(name: str, tmp_path: Path) -> None:
-    source, splits = draw(name, tmp_path)
+def test_a_law_is_drawn_as_it_is(name: str, draw: Callable[..., Drawn]) -> None:
+    source, splits = draw(name)
     assert source is SOURCES[name]
-    for part, count in COUNTS.items():
-        expected = source.split(count, numpy_stream(0, "data", part))
-        assert np.array_equal(splits[part].points, expected.points)
-        assert np.array_equal(splits[part].label, expected.label)
+    for one, split in splits.items():
+        assert split.points.tobytes() == source.split(COUNTS[one], STREAM(one)).points.tobytes()
+        assert source.contains(split)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_split_is_of_its_source_and_comes_back_from_its_file(name: str, raw: Path) -> None:
-    source, splits = draw(name, raw)
-    counts = {part: len(split.points) for part, split in splits.items()}
-    assert source.domain.name == name
-    assert list(counts) == list(COUNTS)
-    assert all(source.contains(split) for split in splits.values())
-    assert sum(counts.values()) <= 2400
-    back = dataset.from_bytes(source.domain, dataset.to_bytes(splits), COUNTS)
-    for part, split in splits.items():
-        assert np.array_equal(back[part].points, split.points)
-        assert np.array_equal(back[part].label, split.label)
+@pytest.mark.parametrize("name", [*SOURCES, "digits", "terrain"])
+def test_source_npz_holds_what_is_known(name: str, draw: Callable[..., Drawn]) -> None:
+    source, splits = draw(name)
+    found = record.from_bytes(record.to_bytes(source))
+    assert found.domain == source.domain
+    assert found.variances == source.variances
+    np.testing.assert_array_equal(found.axes, source.axes)
+    test = splits["test"].points
+    np.testing.assert_array_equal(found.nearest(test), source.nearest(test))
+    if source.distance is not None:
+        assert found.distance is not None
+        np.testing.assert_array_equal(found.distance(test), source.distance(test))
+    for split in splits.values():
+        assert found.contains(split)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_known_of_a_source_comes_back_from_its_file(name: str, raw: Path) -> None:
-    source, splits = draw(name, raw)
-    data = record.to_bytes(source)
-    read = record.from_bytes(data)
-    assert read.domain == source.domain == domain.from_archive(io.BytesIO(data))
-    assert record.to_bytes(read) == data
-    assert read.variances == source.variances
-    assert np.array_equal(read.axes, source.axes)
-    assert np.array_equal(read.nearest(splits["test"].points), source.nearest(splits["test"].points))
-    assert (read is source) == (name in SOURCES)
+@pytest.mark.parametrize("factor", [1024.0, 2.0**-30])
+def test_a_float32_file_in_another_unit_gives_the_same_bytes(
+    factor: float, draw: Callable[..., Drawn]
+) -> None:
+    points = sample().astype(np.float32)
+    (one, splits), (other, scaled) = draw("a.npy", points), draw("b.npy", points * np.float32(factor))
+    assert dataset.to_bytes(splits) == dataset.to_bytes(scaled)
+    assert other.domain.factor == one.domain.factor * factor
+    assert other.variances == one.variances
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_spread_is_that_of_the_training_points(name: str, raw: Path) -> None:
-    source, splits = draw(name, raw, train=6000)
-    points, found = splits["train"].points.astype(np.float64), source.domain
-    assert points.mean(0) == pytest.approx(np.array(found.mean), abs=0.05)
-    assert points.var(0).sum() == pytest.approx(found.spread, rel=0.05)
-    assert sum(source.variances) == pytest.approx(found.spread, rel=1e-6)
-    if found.labelled:
-        label = splits["train"].label
-        inner = sum((label == n).mean() * points[label == n].var(0).sum() for n in range(len(found.labels)))
-        assert inner == pytest.approx(found.left_open, rel=0.05)
-        shares = found.shares or (1 / len(found.labels),) * len(found.labels)
-        assert np.bincount(label) / len(label) == pytest.approx(np.array(shares))
+def test_a_float64_file_in_another_unit_and_place_gives_the_same_bytes(draw: Callable[..., Drawn]) -> None:
+    points = sample()
+    (one, splits), (other, moved) = draw("a.npy", points), draw("b.npy", 1000 * points + 1e5)
+    assert dataset.to_bytes(splits) == dataset.to_bytes(moved)
+    assert other.domain.factor == pytest.approx(1000 * one.domain.factor, rel=1e-9)
+    np.testing.assert_allclose(other.domain.centre, 1000 * np.array(one.domain.centre) + 1e5, rtol=1e-9)
 
 
-def test_the_size_of_one_split_of_a_law_never_moves_another(raw: Path) -> None:
-    for name in ("cube", "ball.ply"):
-        one, other = (draw(name, raw, train=count)[1]["test"] for count in (1200, 6000))
-        assert np.array_equal(one.points, other.points)
+def test_points_come_back_in_the_unit_of_the_file(draw: Callable[..., Drawn]) -> None:
+    points = 40 * sample() - 7
+    source, splits = draw("a.npy", points)
+    back = source.domain.frame.restore(np.concatenate([split.points for split in splits.values()]))
+    nearest = np.abs(points[:, None] - back[None, :50]).max(2).min(0)
+    assert nearest.max() <= source.domain.factor * GRID
 
 
-# What is wrong is told in one line that names what to change
+def test_x_has_the_cubes_variance_and_the_mean_0(draw: Callable[..., Drawn]) -> None:
+    _, splits = draw("a.npy", 1e6 + sample())
+    train = splits["train"].points.astype(np.float64)
+    assert train.var(0).mean() == pytest.approx(5 / 36, rel=1e-5)
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["torus", "Cube", "cube ", "cow", "cow.txt", "scans/cow", ".hidden"])
-def test_an_unknown_source_is_told_with_those_that_are_known(name: str, tmp_path: Path) -> None:
-    line = refusal(name, tmp_path / "raw")
-    assert line.startswith(f"params.yaml: source: {name} is wrong; expected ")
-    assert "cube, sphere, square, gaussian, circle, digits, terrain, or the path of a file below " in line
-    assert line.endswith("raw/ (.npy, .npz, .csv, .ply, .obj, .stl, .off)")
+def test_splits_of_a_file_are_disjoint_and_follow_the_seed(tmp_path: Path) -> None:
+    points = sample()
+    np.save(tmp_path / "a.npy", points)
+    one, again, other = (
+        origin.draw("a.npy", COUNTS, partial(numpy_stream, seed, "data"), tmp_path)[1] for seed in (0, 0, 1)
+    )
+    whole = np.concatenate([split.points for split in one.values()])
+    assert len(np.unique(whole, axis=0)) == len(points)
+    assert dataset.to_bytes(one) == dataset.to_bytes(again) != dataset.to_bytes(other)
 
 
-def test_a_file_that_is_missing_is_told_by_its_name(raw: Path) -> None:
-    assert refusal("cow.ply", raw) == "cow.ply: No such file or directory; name a file below raw"
+def test_a_smaller_file_is_split_in_proportion(draw: Callable[..., Drawn]) -> None:
+    _, splits = draw("a.npy", sample(150))
+    assert {name: len(split.points) for name, split in splits.items()} == {
+        "train": 60,
+        "validation": 30,
+        "test": 60,
+    }
 
 
-@pytest.mark.parametrize("part", COUNTS)
-def test_a_count_that_does_not_divide_among_the_faces_is_told_by_its_key(part: str, tmp_path: Path) -> None:
-    line = refusal("cube", tmp_path, **{part: 1201})
-    assert line == f"params.yaml: data.{part}_points: 1201 points do not divide among 6 faces"
-    for name in ("sphere", "terrain"):
-        assert len(draw(name, tmp_path, **{part: 1201})[1][part].points) == 1201
+def test_a_csv_with_words_has_labels_by_share(tmp_path: Path) -> None:
+    points, words = sample(900, 2), ["rare"] * 90 + ["common"] * 810
+    rows = [f"{x!r},{y!r},{word}" for (x, y), word in zip(points.tolist(), words, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["x,y,label", *rows]))
+    source, splits = origin.draw("a.csv", COUNTS, STREAM, tmp_path)
+    assert source.labels == ("common", "rare")
+    assert source.part == "label"
+    assert source.domain.shares == pytest.approx((0.9, 0.1))
+    assert source.domain.num_classes(conditional=True) == 2
+    for split in splits.values():
+        assert (split.label == 1).mean() == pytest.approx(0.1)
+    inner = [splits["train"].points[splits["train"].label == n].var(0).sum() for n in (0, 1)]
+    assert source.domain.left_open == pytest.approx(0.9 * inner[0] + 0.1 * inner[1], rel=1e-5)
+    assert (source.nearest(splits["train"].points) == splits["train"].label).all()
 
 
-@pytest.mark.parametrize("name", [*SOURCES, "terrain", "ball.ply"])
-@pytest.mark.parametrize("count", [6, 594, 599])
-def test_a_law_is_measured_on_600_points_at_least(name: str, count: int, raw: Path) -> None:
-    line = refusal(name, raw, test=count)
-    assert line.startswith(f"params.yaml: data.test_points: {count} is wrong; expected at least 600 ")
+def test_points_without_labels_are_named_by_their_side_of_the_mean(draw: Callable[..., Drawn]) -> None:
+    source, splits = draw("a.npy", sample(900, 7))
+    assert source.labels == SOURCES["sphere"].labels
+    with pytest.raises(ValueError, match=r"conditional: source a\.npy has no labels"):
+        source.domain.num_classes(conditional=True)
+    shown = source.in_axes(splits["train"].points)
+    assert shown.shape == (360, 3)
+    spreads = shown.var(0)
+    assert (np.diff(spreads) < 0).all()
+    assert spreads == pytest.approx(source.variances[:3], rel=1e-4)
 
 
-def test_a_finite_set_may_have_fewer(raw: Path) -> None:
-    assert len(draw("plane.npy", raw, train=60, validation=60, test=60)[1]["test"].points) == 60
+def test_digits_lie_in_their_box(draw: Callable[..., Drawn]) -> None:
+    source, splits = draw("digits")
+    assert source.domain.shape == (8, 8)
+    assert source.labels == tuple("0123456789")
+    grey = source.domain.frame.restore(splits["test"].points)
+    np.testing.assert_allclose(grey, np.round(grey), atol=1e-4)
+    assert source.domain.bounds is not None
+    ends = source.domain.frame.restore(np.array(source.domain.bounds))
+    np.testing.assert_allclose(ends, [[0] * 64, [16] * 64], atol=1e-4)
+    right = (source.nearest(splits["test"].points) == splits["test"].label).mean()
+    assert right >= 0.97
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("cube", "digits", "kinds.npz")])
-def test_a_source_without_labels_cannot_be_conditional(name: str, raw: Path) -> None:
-    source, _ = draw(name, raw)
-    assert source.domain.num_classes(False) == 0
-    with pytest.raises(ValueError) as caught:
-        source.domain.num_classes(True)
-    assert str(caught.value).startswith(f"params.yaml: conditional: source {name} has no labels; expected ")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("name", "labels"), [("cube", 6), ("digits", 10), ("kinds.npz", 3)])
-def test_one_with_labels_can(name: str, labels: int, raw: Path) -> None:
-    source, _ = draw(name, raw)
-    assert (source.domain.num_classes(False), source.domain.num_classes(True)) == (0, labels)
-
-
-# A damaged source.npz
-
-
-def arrays_of(name: str, raw: Path) -> dict[str, np.ndarray]:
-    return npz.from_bytes(record.to_bytes(draw(name, raw)[0]))
-
-
-@pytest.mark.parametrize("name", ["cube", "digits", "ball.ply"])
-def test_a_record_that_is_cut_is_refused_in_one_line(name: str, raw: Path) -> None:
-    data = record.to_bytes(draw(name, raw)[0])
-    for size in [*range(0, min(len(data), 2000), 97), len(data) - 40]:
-        with pytest.raises(ValueError) as caught:
-            record.from_bytes(data[:size])
-        assert "\n" not in str(caught.value)
+def test_the_cube_as_a_mesh_is_the_cube(tmp_path: Path) -> None:
+    write_off(tmp_path / "cube.off", 7 * (cube_mesh() + 0.5) + 100)
+    source, splits = origin.draw("cube.off", COUNTS, STREAM, tmp_path)
+    cube, restore = SOURCES["cube"], source.domain.frame.restore
+    assert source.domain.factor == pytest.approx(7)
+    assert source.variances == pytest.approx(cube.variances)
+    assert source.volume == pytest.approx(cube.volume)
+    points = (restore(splits["test"].points) - 100) / 7
+    assert cube.distance is not None
+    assert source.distance is not None
+    assert cube.distance(points).max() < 1e-6
+    away = np.random.default_rng(0).random((200, 3)) * 2 - 0.5
+    here = source.domain.frame.normalise(7 * away + 100).astype(np.float64)
+    np.testing.assert_allclose(source.distance(here), cube.distance(away), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "fault", ["no domain", "words", "text", "more", "less", "nan", "kind", "another law"]
+    ("name", "line"),
+    [
+        (
+            "cubes",
+            "params.yaml: source: cubes is wrong; expected cube, sphere, square, gaussian, circle, digits",
+        ),
+        ("none.npy", "none.npy: No such file or directory; name a file below "),
+        ("two.npy", "two.npy: every point is the same"),
+        ("few.npy", "few.npy: 20 points leave "),
+    ],
 )
-def test_a_record_that_is_none_is_refused_in_one_line(fault: str, raw: Path) -> None:
-    arrays = arrays_of("ball.ply", raw)
-    match fault:
-        case "no domain":
-            del arrays["domain"]
-        case "words":
-            arrays["domain"] = np.frombuffer(b"hello", np.uint8)
-        case "text":
-            arrays["domain"] = arrays["domain"].astype(np.int64)
-        case "more":
-            arrays["points"] = np.zeros((2, 3), np.float32)
-        case "less":
-            del arrays["triangles"]
-        case "nan":
-            arrays["triangles"] = arrays["triangles"] * np.nan
-        case "kind":
-            arrays["triangles"] = arrays["triangles"].astype(np.float32)
-        case "another law":
-            cube = replace(SOURCES["cube"].domain, spread=1.0)
-            arrays = {"domain": np.frombuffer(domain.to_json(cube), np.uint8)}
+def test_what_is_no_source_is_refused_in_one_line(name: str, line: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "two.npy", np.ones((900, 2)))
+    np.save(tmp_path / "few.npy", sample(20))
     with pytest.raises(ValueError) as caught:
-        record.from_bytes(npz.to_bytes(arrays))
+        origin.draw(name, COUNTS, STREAM, tmp_path)
+    assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
-def test_known_points_outside_of_their_bounds_or_labels_are_refused(raw: Path) -> None:
-    arrays = arrays_of("digits", raw)
-    for name, wrong in (
-        ("points", arrays["points"] + np.float32(100)),
-        ("label", arrays["label"] + np.uint8(10)),
-        ("label", arrays["label"][1:]),
-        ("points", arrays["points"][:, 1:]),
-    ):
-        with pytest.raises(ValueError, match="does not hold what is to be known of handwritten digits"):
-            record.from_bytes(npz.to_bytes(arrays | {name: wrong}))
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ({"train": 601}, "params.yaml: data.train_points: 601 points do not divide among 6 faces"),
+        ({"test": 594}, "params.yaml: data.test_points: 594 is wrong; expected at least 600"),
+    ],
+)
+def test_counts_that_a_law_cannot_have_are_refused(counts: dict[str, int], line: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        origin.draw("cube", COUNTS | counts, STREAM, tmp_path)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"factor": 0.0},
+        {"factor": float("nan")},
+        {"labels": ()},
+        {"centre": (0.0,)},
+        {"shape": (2, 2)},
+        {"name": 5},
+    ],
+)
+def test_a_domain_that_no_source_has_is_refused(broken: dict[str, object]) -> None:
+    text = json.loads(domain.to_json(SOURCES["cube"].domain)) | broken
+    with pytest.raises(ValueError, match="describes no source"):
+        domain.from_json(json.dumps(text))
