@@ -161,7 +161,7 @@ def test_a_stage_is_refused_in_one_line_under_a_tight_ulimit(stage: str, tmp_pat
         [
             "sh",
             "-c",
-            f"ulimit -v 1200000; exec {sys.executable} -m stages.{stage} {source} cube.npz a.safetensors a.csv",
+            f"ulimit -v 1200000; exec {sys.executable} -m stages.{stage} {source} c.npz a.safetensors a.csv",
         ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
