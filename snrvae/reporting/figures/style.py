@@ -24,7 +24,8 @@ Arrays = Mapping[str, Array]
 
 INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
 # of labels; of the cube's faces a hue per axis, light at 1
-LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c4a9e", "#cc79a7")
+LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c4a9e", "#cc79a7",
+          "#7a5c3a", "#a8a83c", "#8f8f99", "#e3388f")  # fmt: skip
 DIMS = sns.color_palette("colorblind", 10)
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
@@ -53,6 +54,16 @@ def style() -> Iterator[None]:
     """The one look of all figures, whatever a matplotlibrc says; drawing and saving happen within it."""
     with mpl.style.context(STYLE, after_reset=True):
         yield
+
+
+def label_colours(count: int) -> list[str]:
+    """A colour for each of so many labels: LABELS, or for more of them the hues of a circle."""
+    return list(LABELS[:count]) if count <= len(LABELS) else list(sns.color_palette("husl", count).as_hex())
+
+
+def plain(text: str) -> str:
+    """A user's text as it is: Matplotlib would read what two dollars enclose as a formula."""
+    return text.replace("$", r"\$")
 
 
 def reference(cells: pd.DataFrame) -> tuple[str, str]:
