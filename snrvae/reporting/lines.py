@@ -62,7 +62,7 @@ def of(
     limit = {}
     for certainty in LIMITS:
         part = carried & (sure == certainty)
-        if part.sum() > 1:
+        if part.sum() > STEPS // 100:  # long enough to be seen
             part[1:] |= carried[1:] & part[:-1] & (sure[1:] != certainty)  # up to the next
             limit[certainty] = rate[part], distortion[part] / k
     variances, shares = measures.moments(source, conditional)

@@ -29,6 +29,7 @@ from snrvae.reporting.figures.style import (
 from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
+LOW = 0.55  # a row of small clouds, to its width, at least: its name needs the room
 CLOUD = 2000  # points of a small cloud
 NAMED = len(LABELS)  # labels that a legend names
 LETTERS = 90  # of all names in a row of it
@@ -105,14 +106,14 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
     columns = ["original", "AE", *(f"SNR {snr:g}" for snr in snrs)]
-    high = 3.6 * drawing.ratio(source) * len(dims) + 0.6
-    figure = Figure(figsize=(1.75 * len(columns), high))
+    high = max(drawing.ratio(source), LOW)
+    figure = Figure(figsize=(1.75 * len(columns), 3.6 * high * len(dims) + 0.6))
     kind_of = "images" if drawing.images(source) else "points"
     figure.suptitle(f"Original, reconstructed and generated {kind_of}", y=1 - 0.12 / figure.get_figheight())
     grid = panels(figure, 2 * len(dims), len(columns), source)
     top = 0.6 / figure.get_figheight()
     gap = 0.08 if drawing.flat(source) else 0
-    figure.subplots_adjust(left=0.035, right=0.995, bottom=0.005, top=1 - top, wspace=gap, hspace=gap)
+    figure.subplots_adjust(left=0.035 if high > 0.9 else 0.05, right=0.995, bottom=0.005, top=1 - top, wspace=gap, hspace=gap)
     colours = np.array(label_colours(len(source.labels)))[test.label[:CLOUD]]
     for row, axes_row in enumerate(grid):
         latent_dim, kind = dims[row // 2], ("reconstructed", "generated")[row % 2]
@@ -123,7 +124,8 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
             cloud(axes, None if points is None else points[:CLOUD], colours if row % 2 == 0 else INK, source)
             if points is None:
                 write(axes, 0.5, 0.5, DIVERGED, **NOTE)
-        _name_row(figure, axes_row, 0.012, f"d = {latent_dim}, {kind}")
+        name = f"d = {latent_dim}, {kind}" if high > 0.9 else f"d = {latent_dim}\n{kind}"
+        _name_row(figure, axes_row, 0.012 if high > 0.9 else 0.02, name)
     _name_columns(figure, grid, top, columns)
     return figure
 
