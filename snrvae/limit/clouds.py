@@ -40,6 +40,7 @@ LEFT_OUT = 5e-4  # of G, by points too far from y to be summed
 CERTIFIED_DIMENSION = 3  # beyond, branch and bound has too many cells
 MOST_ENTRIES = 12_000_000  # of a kernel beyond: then atoms are wider apart than they should be
 CLIMBS, CLIMB_STEPS = 2000, 30
+ARRIVED = 1e-3  # a step of a climb that is at its top
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,9 @@ def searched_peak(cloud: Cloud, q: Reproduction, alpha: Array, lam: float) -> fl
     atoms = q.atoms[np.argsort(-q.masses, kind="stable")[:CLIMBS]]
     y = np.concatenate([atoms, cloud.points[:: max(1, len(cloud.points) // CLIMBS)]])
     for _ in range(CLIMB_STEPS):
-        y = kernel_means(cloud.points, cloud.weights * alpha, y, lam)[1]
+        before, y = y, kernel_means(cloud.points, cloud.weights * alpha, y, lam)[1]
+        if np.abs(y - before).max() * sqrt(lam) < ARRIVED:
+            break
     return float(kernel_sums(cloud.points, cloud.weights * alpha, y, lam).max())
 
 

@@ -12,7 +12,6 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from snrvae.limit.quadrature import Array
 
@@ -27,7 +26,7 @@ FARTHEST = 64.0  # beyond, the polynomial for exp would grow
 def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
     """exp(−λ|x−y|²), if they are many only within the matrix's cutoff: sparse [n, m]."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
-        return csr_array(np.exp(-lam * cdist(x, y, "sqeuclidean")))
+        return csr_array(_dense_kernel(x, y, lam))
     reach = sqrt(MATRIX_CUTOFF / lam)
     near = cKDTree(x).sparse_distance_matrix(cKDTree(y), reach, output_type="coo_matrix").tocsr()
     near.data = np.exp(-lam * near.data**2)
@@ -46,6 +45,8 @@ def kernel_means(x: Array, pull: Array, y: Array, lam: float) -> tuple[Array, Ar
 
 
 def _summed(x: Array, pull: Array, y: Array, lam: float, cutoff: float, *, moments: bool) -> Array:
+    if x.shape[1] > INDEXED:
+        return _dense(x, pull, y, lam, moments=moments)
     side = sqrt(cutoff / lam) / FINENESS
     used = min(x.shape[1], INDEXED)
     low, shape = np.zeros(INDEXED), np.ones(INDEXED, np.int64)
@@ -60,6 +61,23 @@ def _summed(x: Array, pull: Array, y: Array, lam: float, cutoff: float, *, momen
     points = np.ascontiguousarray(x[order].T) * sqrt(lam)
     _add(points, pull[order], y * sqrt(lam), low * sqrt(lam), side * sqrt(lam), shape, starts, total)
     return total
+
+
+def _dense(x: Array, pull: Array, y: Array, lam: float, *, moments: bool) -> Array:
+    """The sums over all x, as in many coordinates few are farther than the cutoff."""
+    factors = np.ones((len(x), 1))
+    if moments:
+        factors = np.concatenate([factors, x * sqrt(lam)], axis=1)
+    factors *= pull[:, None]
+    at_once = max(1, WHOLE // len(x))
+    parts = [y[start : start + at_once] for start in range(0, max(len(y), 1), at_once)]
+    return np.concatenate([_dense_kernel(part, x, lam) @ factors for part in parts])
+
+
+def _dense_kernel(x: Array, y: Array, lam: float) -> Array:
+    """exp(−λ|x−y|²) [n, m], by |x|² + |y|² − 2x·y: one product of matrices."""
+    square = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
+    return np.exp(-lam * np.maximum(square, 0, out=square))
 
 
 Integers = NDArray[np.int64]

@@ -25,6 +25,7 @@ from math import exp, floor, log, log1p, log2, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from snrvae.limit import clouds
 from snrvae.limit.clouds import Cloud
@@ -126,7 +127,7 @@ def table(points: Array, label: NDArray[np.integer] | None = None, threads: int 
     samples = [halved(x) for x in wholes]
     slopes = _slopes(max(float(x[:, 0].var()) for x in wholes))
     found: list[tuple[Bound, float]] = []
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         while not found or any(_excess(bound) <= SATURATED for bound, _ in found[-PER_OCTAVE:]):
             found += pool.map(lambda slope: _mean(samples, slope), islice(slopes, PER_OCTAVE))
     bounds, sure = zip(*found, strict=True)

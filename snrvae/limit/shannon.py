@@ -246,37 +246,43 @@ def to_csv(table: RateDistortionTable, factor: float = 1.0) -> str:
     return columns.to_csv(index=False, float_format="%.10g", lineterminator="\n")
 
 
+NUMBERS = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
+
+
 def table_from_csv(
     data: bytes, law: RateDistortion | None = CUBE_SURFACE, factor: float = 1.0
 ) -> RateDistortionTable:
     """Inverse of to_csv, for a table of `law` if there is one. Raises ValueError if it is another table."""
     table = tables.from_csv(data)
-    names = ["slope", "intercept", "distortion", "rate_lower_bits", "rate_upper_bits"]
-    tables.numbers(table, [*names, "confident_intercept", "saturated"])
-    texts = [name for name in ("method", "certainty") if name in table]
-    whole = (
-        len(texts) == 2
-        and len(table) > 1
-        and not table[[*names, *texts, "saturated"]].isna().to_numpy().any()
-    )
-    if not whole or (law is not None and table.slope.tolist() != [law.zero_rate.slope, *law.slopes]):
-        raise ValueError("expected whole rows: the table is cut short, or another's")
-    slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in names)
-    falls, rises = -np.diff(distortion), np.diff(lower)
-    ordered = np.diff(slope).min() > 0 and falls.min() >= 0 and rises.min() >= 0
-    if law is not None:  # else a line may be no better than the one before
-        steps = [falls, rises, np.diff(intercept), np.diff(upper)]
-        ordered = min(step.min() for step in steps) > 0 and bool((lower <= upper).all())
-    if distortion[-1] <= 0 or not ordered:
+    tables.numbers(table, [*NUMBERS, "confident_intercept", "saturated"])
+    slopes = [] if law is None else [law.zero_rate.slope, *law.slopes]
+    whole = {"method", "certainty"} <= {*table} and len(table) > 1
+    if whole:
+        whole = not table[[*NUMBERS, "method", "certainty", "saturated"]].isna().to_numpy().any()
+    if not whole or (slopes and table.slope.tolist() != slopes):
+        count = f"{len(slopes)} " if slopes else ""
+        raise ValueError(f"expected {count}whole rows: the table is cut short, or another's")
+    slope, intercept, distortion, lower, upper = (table[name].to_numpy(np.float64) for name in NUMBERS)
+    if distortion.min() <= 0 or not _ordered(table, strictly=law is not None):
         raise ValueError("its slopes, intercepts and rates do not ascend, or its distortions do not descend")
-    certainty, saturated = tuple(map(str, table["certainty"])), table["saturated"].to_numpy() == 1
-    sure = table["confident_intercept"].to_numpy(np.float64)
-    missing = [c == CONFIDENT and not np.isfinite(s) for c, s in zip(certainty, sure, strict=True)]
-    if any(missing) or not {*certainty} <= {*ORDER}:
+    certainty, sure = tuple(map(str, table["certainty"])), table["confident_intercept"].to_numpy(np.float64)
+    lacks = any(np.isnan(line) for name, line in zip(certainty, sure, strict=True) if name == CONFIDENT)
+    if lacks or not {*certainty} <= {*ORDER}:
         raise ValueError(f"certainty: expected {', '.join(ORDER)}; with 99 % a confident_intercept")
-    method = tuple(map(str, table["method"]))
+    method, saturated = tuple(map(str, table["method"])), table["saturated"].to_numpy() == 1
     scaled = slope * factor**2, intercept, distortion / factor**2, lower, upper
     return RateDistortionTable(*scaled, method, certainty, sure, saturated)
+
+
+def _ordered(table: pd.DataFrame, strictly: bool) -> bool:
+    """Whether slopes rise, and `strictly` all that follows from them; of points the rest is estimated."""
+    steps = {name: np.diff(table[name]) for name in NUMBERS}
+    if not strictly:
+        return bool(steps["slope"].min() > 0)
+    rises = min(steps[name].min() for name in NUMBERS if name != "distortion")
+    return bool(
+        rises > 0 > steps["distortion"].max() and (table.rate_lower_bits <= table.rate_upper_bits).all()
+    )
 
 
 def tangents_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> Tangents:

@@ -12,15 +12,18 @@ from snrvae.sources.normalisation import Frame
 from snrvae.sources.reading import PointSet
 from snrvae.sources.source import Source, eigenvalues
 
-LEAST = 2  # points of a split: one alone has no variance
+LEAST = 10  # points of a split: the entropy of fewer latents cannot be estimated
 
 
 def counts(available: int, wanted: Mapping[str, int]) -> dict[str, int]:
     """The points of each split: as wanted, or all that are available in the same proportions.
 
-    Raises ValueError if a split would have fewer than two.
+    Raises ValueError if a split would have fewer than ten.
     """
     total = sum(wanted.values())
+    for name, count in wanted.items():
+        if count < LEAST:
+            raise ValueError(f"data.{name}_points: {count} points are too few; at least {LEAST} are needed")
     if available >= total:
         return dict(wanted)
     used = {name: available * count // total for name, count in wanted.items()}

@@ -70,7 +70,7 @@ def test_no_linear_code_beats_the_normal_laws_limit() -> None:
         assert gaussian.linear_distortion(VARIANCES, d, snr) >= limit * (1 - 1e-12)
 
 
-@pytest.mark.parametrize("bad", [[], [-1.0], [float("nan")], [[1.0]]])
+@pytest.mark.parametrize("bad", [[], [-1.0], [float("nan")], [[[1.0]]]])
 def test_what_is_no_variance_is_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="variances"):
         gaussian.distortion(np.array(bad), 1.0)

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def tetrahedron() -> mesh.LimitTable:
+def tetrahedron() -> shannon.RateDistortionTable:
     corners = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)], float)
     return mesh.table(np.array([np.delete(corners, i, axis=0) for i in range(4)]))
 
@@ -126,7 +126,7 @@ def test_a_refined_channel_of_a_plane_stays_on_its_line() -> None:
 # --- the table -------------------------------------------------------------------------------------
 
 
-def test_the_table_of_a_mesh_is_a_bracket_from_0_to_22_bits(tetrahedron: mesh.LimitTable) -> None:
+def test_the_table_of_a_mesh_is_a_bracket_from_0_to_22_bits(tetrahedron: shannon.RateDistortionTable) -> None:
     assert tetrahedron.rate_upper_bits[0] < 0.01
     assert tetrahedron.rate_upper_bits[-1] > 21
     assert np.all(tetrahedron.rate_lower_bits <= tetrahedron.rate_upper_bits)
@@ -140,7 +140,7 @@ def test_the_table_of_a_mesh_is_a_bracket_from_0_to_22_bits(tetrahedron: mesh.Li
     assert set(tetrahedron.certainty) == {"certified"}
 
 
-def test_the_distortion_at_a_rate_comes_from_the_lines(tetrahedron: mesh.LimitTable) -> None:
+def test_the_distortion_at_a_rate_comes_from_the_lines(tetrahedron: shannon.RateDistortionTable) -> None:
     rates = np.linspace(0, 21, 50)
     d = shannon.distortion_at_rate(tetrahedron.tangents, rates, None)
     assert np.all(np.diff(d) < 0)

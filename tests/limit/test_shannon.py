@@ -527,8 +527,8 @@ def test_the_committed_search_ended_within_its_tolerance_of_the_computed_one(
         assert (above - other["intercept"]).max() < log2(1 + 2e-4) + 2e-6
 
 
-HEADER = "slope,intercept,distortion,rate_lower_bits,rate_upper_bits,method\n"
-ROW = "5.184,2.16,0.4166666667,0,0,mean\n"
+HEADER = "slope,intercept,distortion,rate_lower_bits,rate_upper_bits,method,certainty,confident_intercept,saturated\n"
+ROW = "5.184,2.16,0.4166666667,0,0,mean,certified,,0\n"
 
 
 @pytest.mark.parametrize(
@@ -541,14 +541,14 @@ ROW = "5.184,2.16,0.4166666667,0,0,mean\n"
         b"slope,distortion\n1,2\n",
         HEADER.encode(),
         HEADER[:20].encode(),
-        f"{HEADER}{ROW}5.25,nan,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}nan,2.2,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}5.25,,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}5.25,inf,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}5.25,two,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}2026-01-01,2,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}0,2.2,0.4,0.05,0.05,x\n".encode(),
-        f"{HEADER}{ROW}-5.25,2.2,0.4,0.05,0.05,x\n".encode(),
+        f"{HEADER}{ROW}5.25,nan,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}nan,2.2,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}5.25,,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}5.25,inf,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}5.25,two,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}2026-01-01,2,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}0,2.2,0.4,0.05,0.05,x,certified,,0\n".encode(),
+        f"{HEADER}{ROW}-5.25,2.2,0.4,0.05,0.05,x,certified,,0\n".encode(),
         f"{HEADER}{ROW}5.25,2.2,0.4,0.05,0.05,x,9\n".encode(),
         f'{HEADER}{ROW}"5.25,2.2'.encode(),
         f"{HEADER}{ROW}5.2".encode(),
@@ -562,11 +562,11 @@ def test_a_table_that_holds_no_lines_is_refused_in_one_line(data: bytes) -> None
     assert len(line) > 10
 
 
-@pytest.mark.parametrize("row", ["5.25,nan,0.4,0,0,x", "5.25,,0.4,0,0,x", "x,1,0.4,0,0,x", "-1,1,0.4,0,0,x"])
+@pytest.mark.parametrize("row", ["5.25,nan,0.4,0,0", "5.25,,0.4,0,0", "x,1,0.4,0,0", "-1,1,0.4,0,0"])
 @pytest.mark.parametrize("place", [1, 100, -2])
 def test_one_broken_row_anywhere_in_a_table_is_refused(row: str, place: int) -> None:
     rows = COMMITTED.read_text().splitlines()
-    rows[place] = row
+    rows[place] = f"{row},x,certified,,0"
     with pytest.raises(ValueError, match=r"slope|whole rows"):
         shannon.tangents_from_csv("\n".join(rows).encode())
 

@@ -17,16 +17,16 @@ def test_a_large_set_gives_what_is_wanted() -> None:
 
 def test_a_smaller_set_is_split_in_the_same_proportions() -> None:
     assert finite.counts(1797, WANTED) == {"train": 1027, "validation": 257, "test": 513}
-    assert finite.counts(42, WANTED) == {"train": 24, "validation": 6, "test": 12}
+    assert finite.counts(84, WANTED) == {"train": 48, "validation": 12, "test": 24}
 
 
-@given(available=st.integers(0, 10**5), wanted=st.lists(st.integers(1, 10**5), min_size=3, max_size=3))
+@given(available=st.integers(0, 10**5), wanted=st.lists(st.integers(finite.LEAST, 10**5), min_size=3, max_size=3))
 def test_counts_use_every_point_and_are_nearest_to_the_proportions(available: int, wanted: list[int]) -> None:
     by_name = dict(zip(WANTED, wanted, strict=True))
     try:
         used = finite.counts(available, by_name)
     except ValueError as error:
-        assert available * min(wanted) < 2 * sum(wanted) + sum(wanted)
+        assert available * min(wanted) < (finite.LEAST + 1) * sum(wanted)
         assert len(str(error).splitlines()) == 1
         return
     share = min(available / sum(wanted), 1)
@@ -35,9 +35,11 @@ def test_counts_use_every_point_and_are_nearest_to_the_proportions(available: in
 
 
 def test_too_few_points_are_refused_with_the_number_that_is_enough() -> None:
-    with pytest.raises(ValueError, match=r"9 points leave 1 for validation; .* at least 14"):
+    with pytest.raises(ValueError, match=r"9 points leave 1 for validation; .* at least 70"):
         finite.counts(9, WANTED)
-    assert min(finite.counts(14, WANTED).values()) == 2
+    assert min(finite.counts(70, WANTED).values()) == 10
+    with pytest.raises(ValueError, match=r"data\.test_points: 9 points are too few; at least 10 are needed"):
+        finite.counts(10**6, WANTED | {"test": 9})
 
 
 labels = st.lists(st.integers(1, 60), min_size=1, max_size=6).map(
@@ -53,7 +55,7 @@ def test_splits_are_disjoint_and_have_labels_in_proportion(
     label = rng.permutation(label)
     names = [f"name{number}" for number in range(6)]
     try:
-        used = finite.counts(len(label), {"train": 20, "validation": 5, "test": 10})
+        used = finite.counts(len(label), {"train": 40, "validation": 10, "test": 20})
         parts = finite.split(label, names, used, rng)
     except ValueError as error:
         assert len(str(error).splitlines()) == 1
