@@ -53,7 +53,9 @@ def render(
         drawn = draw(cells, references, clouds, losses, splits, source, params.conditional)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
     counts = {name: len(split.points) for name, split in splits.items()}
-    text = report.markdown(params, source, cells, tree, versions, digests, kernel, list(images), counts)
+    text = report.markdown(
+        params, source, cells, tree, versions, digests, kernel, list(images), counts, references
+    )
     content = page.content(params, cells, tree, references, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)

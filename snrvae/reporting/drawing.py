@@ -64,7 +64,9 @@ def of(source: Source) -> Drawing:
     if name in VIEWS:
         view = (VIEWS[name],) * source.coordinates
         ends = [float(round(end)) for end in VIEWS[name]]
-        return Drawing(view, tuple("xyz"[: len(view)]), _own(source), (ends,) * len(view), OUTLINES.get(name, ()))
+        return Drawing(
+            view, tuple("xyz"[: len(view)]), _own(source), (ends,) * len(view), OUTLINES.get(name, ())
+        )
     if source.coordinates == 1:
         return _heap(source)
     own, named, order = _own(source), ("x", "y", "z"), [0, 1, 2]
@@ -98,7 +100,7 @@ def ratio(source: Source) -> float:
 
 
 def called(source: Source) -> tuple[str, str]:
-    """What a heading calls a source, and what a sentence does: a cube, the cube; a file is its name in both."""
+    """What a heading calls a source, and what a sentence does: a cube, the cube; a file by its name."""
     name = PurePosixPath(source.domain.name)
     if name.suffix:
         return name.name, name.name
@@ -113,7 +115,7 @@ def directions(source: Source) -> str:
 
 
 def default_view(source: Source, place: Callable[[Array], NDArray[np.float64]]) -> tuple[Ends, ...]:
-    """The bounds of a source with a margin; else those of nearly all known points, or mean ± 3.9 deviations."""
+    """The bounds of a source, or of nearly all known points, with a margin; else mean ± 3.9 deviations."""
     margin = MARGIN
     if source.domain.bounds is not None and source.coordinates <= 3:
         low, high = place(np.array(source.domain.bounds))
@@ -163,7 +165,7 @@ def _heap(source: Source) -> Drawing:
 
 def _ticks(ends: Ends) -> list[float]:
     """A few round numbers within both ends."""
-    return [tick for tick in MaxNLocator(3).tick_values(*ends).tolist() if ends[0] <= tick <= ends[1]]
+    return [tick for tick in map(float, MaxNLocator(3).tick_values(*ends)) if ends[0] <= tick <= ends[1]]
 
 
 def _circle(first: int, second: int) -> tuple[Place, ...]:

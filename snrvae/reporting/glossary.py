@@ -66,11 +66,7 @@ has:
 def of_run(source: Source, conditional: bool) -> dict[str, Metric]:
     """The metrics that apply in a run, by name, with its source and unit in their words."""
     words = {"source": source.title, "unit": source.unit, "part": source.part, "law": REAL[source.exact]}
-    return {
-        metric.name: _worded(metric, words)
-        for metric in METRICS
-        if metric.applies(source, conditional)
-    }
+    return {metric.name: _worded(metric, words) for metric in METRICS if metric.applies(source, conditional)}
 
 
 def page() -> str:

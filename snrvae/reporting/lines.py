@@ -68,7 +68,5 @@ def of(
     variances, shares = measures.moments(source, conditional)
     scale = source.domain.factor**2 / k
     normal = np.array([gaussian.distortion(variances, one, shares) for one in rate]) * scale
-    curves = {
-        d: shannon.point_by_point_curve(d, FAR, law) for d in dims if law is not None and d in law.dims
-    }
+    curves = {d: shannon.point_by_point_curve(d, FAR, law) for d in dims if law is not None and d in law.dims}
     return Lines(limit, (rate, normal), {d: (there, loss / k) for d, (there, loss) in curves.items()})

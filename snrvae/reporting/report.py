@@ -16,9 +16,9 @@ from PIL import Image
 from snrvae.measurement.metrics import Metric
 from snrvae.reporting import drawing, glossary
 from snrvae.reporting.figures.style import reference
+from snrvae.reporting.lines import Lines
 from snrvae.settings import grid
 from snrvae.settings.params import Params
-from snrvae.sources.registry import SOURCES
 from snrvae.sources.source import Source
 from snrvae.training import folding
 
@@ -85,6 +85,7 @@ def markdown(
     kernel: str,
     figures: Sequence[str],
     counts: Mapping[str, int],
+    lines: Lines,
 ) -> str:
     """The report's Markdown page.
 
@@ -92,7 +93,7 @@ def markdown(
     digests  sha256 of data and models, by path
     kernel   of OpenBLAS, with which the models were trained
     figures  file names of what stands in figures/, in the order in which the page shows them
-    counts   points of each split
+    counts   points of each split;  lines  of the rate–distortion plane
     """
     environment = templates(autoescape=False)
     environment.filters |= {"label": "{:g}".format, "plain": _plain}
@@ -116,7 +117,8 @@ def markdown(
         **_tables(rows, noise, params.conditional),
         noise=noise,
         noisy=metrics[model],
-        limits=set(cells.limit.dropna()) if cells.gap_db.notna().any() else set(),
+        limits=lines.limit,
+        by_point=lines.by_point,
         saturated=bool((cells.limit_saturated.astype(str).str.lower() == "true").any()),
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
@@ -128,15 +130,14 @@ def markdown(
 def _words(source: Source) -> dict[str, Any]:
     """What the report calls the source and its parts, and what is true of it."""
     heading, name = map(_plain, drawing.called(source))
-    length = {"edge": "edge length", "unit": "the file's unit"}
-    squared = {"edge": "squared edge lengths of the cube", "unit": "the file's unit, squared"}
+    length = {"edge": "edge length", "unit": "unit of the file"}
+    squared = {"edge": "edge lengths", "radius": "radii", "unit": "units of the file"}
     return {
         "heading": heading,
         "name": name,
         "title": _plain(source.title),
-        "unit": source.unit,
         "length": length.get(source.unit, source.unit),
-        "squared": squared.get(source.unit, f"{source.unit}s, squared"),
+        "squared": squared.get(source.unit, f"{source.unit}s"),
         "images": drawing.images(source),
         "things": "images" if drawing.images(source) else "points",
         "part": source.part,
@@ -145,7 +146,6 @@ def _words(source: Source) -> dict[str, Any]:
         "surface": source.dimension == 2,
         "closed": source.domain.closed,
         "labelled": source.domain.labelled,
-        "built_in": SOURCES,
     }
 
 
@@ -154,7 +154,9 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", text)
 
 
-def _table(columns: Mapping[str, Metric], rows: Sequence[Mapping[str, Any]], *names: str, **words: str) -> str:
+def _table(
+    columns: Mapping[str, Metric], rows: Sequence[Mapping[str, Any]], *names: str, **words: str
+) -> str:
     """A table of these columns, as far as they apply to the run, with a row for each of the cells `rows`.
 
     words  other headings, by name

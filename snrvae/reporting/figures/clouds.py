@@ -113,7 +113,9 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
     grid = panels(figure, 2 * len(dims), len(columns), source)
     top = 0.6 / figure.get_figheight()
     gap = 0.08 if drawing.flat(source) else 0
-    figure.subplots_adjust(left=0.035 if high > 0.9 else 0.05, right=0.995, bottom=0.005, top=1 - top, wspace=gap, hspace=gap)
+    figure.subplots_adjust(
+        left=0.035 if high > 0.9 else 0.05, right=0.995, bottom=0.005, top=1 - top, wspace=gap, hspace=gap
+    )
     colours = np.array(label_colours(len(source.labels)))[test.label[:CLOUD]]
     for row, axes_row in enumerate(grid):
         latent_dim, kind = dims[row // 2], ("reconstructed", "generated")[row % 2]
@@ -220,7 +222,11 @@ def _legend_of_labels(figure: Figure, source: Source, heading: str) -> None:
         names.append(f"… {len(source.labels)} in all")
     fit = max(1, int(LETTERS * figure.get_figwidth() / 10 // (max(map(len, names)) + 4)))
     rows = -(-len(names) // fit)
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": -(-len(names) // rows), "markerscale": 1.3}
+    place: dict[str, Any] = {
+        "loc": "outside lower center",
+        "ncols": -(-len(names) // rows),
+        "markerscale": 1.3,
+    }
     figure.legend(handles, names, title=heading, **place)
 
 
@@ -256,7 +262,7 @@ def outline(axes: Axes, source: Source) -> None:
         axes.plot(*np.array(line).T[: len(drawing.of(source).view)], color=REFERENCE, lw=0.6)
 
 
-def _scatter(axes: Axes, points: Array, colours: Any, source: Source, s: float) -> None:
+def _scatter(axes: Any, points: Array, colours: Any, source: Source, s: float) -> None:
     shown = drawing.of(source)
     deep = {"depthshade": False} if shown.space else {}
     axes.scatter(*shown.place(points).T, s=s, c=colours, linewidth=0, **deep)

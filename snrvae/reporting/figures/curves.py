@@ -47,11 +47,12 @@ def rate_distortion(cells: pd.DataFrame, lines: Lines) -> Figure:
     axes.set(
         yscale="log",
         xlim=(0, most_bits(cells)),
-        ylim=(rows.mse.min() / 6 if len(rows) else highest / 600, highest),
+        ylim=(rows.mse.min() / (6 if lines.limit else 2) if len(rows) else highest / 600, highest),
     )
     axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
     axes.set_ylabel("mse (per coordinate)")
-    axes.set_title("Every codec against Shannon's limit" + left_out(cells))
+    against = "against Shannon's limit" if lines.limit else "by bits and error"
+    axes.set_title(f"Every codec {against}{left_out(cells)}")
     _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), sorted(rows.snr.unique()), lines)
     return figure
 
@@ -68,7 +69,7 @@ def _draw_limit(axes: Axes, lines: Lines) -> None:
 
 
 def _draw_references(axes: Axes, cells: pd.DataFrame, lines: Lines) -> None:
-    """A normal distribution's limit; by latent_dim the best linear codec, and codes for one point at a time."""
+    """A normal distribution's limit; by latent_dim the best linear codec, and codes of single points."""
     axes.plot(*lines.normal, color=REFERENCE, lw=0.8, alpha=0.7, zorder=1)
     for latent_dim in sorted(drawable(cells[cells.noise != "none"]).latent_dim.unique()):
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
@@ -145,6 +146,7 @@ def grid(cells: pd.DataFrame) -> Figure:
     axes_gap.axhline(0, color=INK, lw=1.2)
     if cells.gap_db.isna().all():
         axes_gap.text(0.5, 0.6, "too few points for a limit", transform=axes_gap.transAxes, **NOTE)
+        axes_gap.set_yticks([])
     axes_gap.set(ylabel="10·log10(mse / least mse of any code)  [dB]", title="Gap to Shannon's limit")
     axes_kl.set(ylabel="E KL(q(z|x) ‖ N(0, I))  [bit]", title="Rate")
     axes_latent.set(yscale="log", ylabel="KL(q(z) ‖ N(0, 1))  [bit per dim]", title="Latent distribution")

@@ -1,5 +1,7 @@
 """Figures of latents: their distributions, and what the codes look like."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -84,8 +86,8 @@ def controlled_latents(cells: pd.DataFrame, samples: Arrays) -> Figure:
 def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> Figure:
     """How one, two and three numbers describe a point, at the highest SNR; no panel for a d that was not run.
 
-    d = 1: the curve that the decoder draws along z, or the images. d = 2: where each label lies in the plane of the latents.
-    d = 3: what of it is seen where the space of the latents is cut, twice.
+    d = 1: the curve that the decoder draws along z, or the images. d = 2: where each label lies in the plane
+    of the latents. d = 3: what of it is seen where the space of the latents is cut, twice.
     """
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
@@ -111,7 +113,7 @@ def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> 
     return figure
 
 
-def _along_z(axes: Axes, latents: Array, reconstructed: Array, source: Source) -> None:
+def _along_z(axes: Any, latents: Array, reconstructed: Array, source: Source) -> None:
     """Reconstructions [n, k] in the order of their latents z [n]: a curve with some z marked, or images."""
     order = np.argsort(latents)
     z, points = latents[order], reconstructed[order]
@@ -130,7 +132,7 @@ def _along_z(axes: Axes, latents: Array, reconstructed: Array, source: Source) -
     outline(axes, source)
     curve = shown.place(points)
     kind = Line3DCollection if shown.space else LineCollection
-    pieces = kind(np.stack([curve[:-1], curve[1:]], 1), cmap="viridis", lw=3)
+    pieces = kind(list(np.stack([curve[:-1], curve[1:]], 1)), cmap="viridis", lw=3)
     pieces.set_array((z[:-1] + z[1:]) / 2)
     axes.add_collection(pieces)
     for mark in MaxNLocator(6).tick_values(z[0], z[-1]):
@@ -176,7 +178,9 @@ def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> N
         from_centre = np.linalg.norm(points - points[label == number].mean(0), axis=1)
         place = latents[from_centre.argmin()]
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
-        axes.text(place[0], place[1], plain(source.labels[number]), fontsize=9, ha="center", va="center", bbox=box)
+        axes.text(
+            place[0], place[1], plain(source.labels[number]), fontsize=9, ha="center", va="center", bbox=box
+        )
     if source.dimension == 2:
         shape = "the six faces" if source.faces else plain(drawing.called(source)[1])
         axes.set_title(f"d = 2: {shape}, laid out flat")

@@ -40,7 +40,9 @@ def show(axes: Axes, points: Array, columns: int, source: Source) -> None:
     """Points [n, k] as a page of images."""
     axes.set_axis_off()
     if len(points):
-        axes.imshow(mosaic(grey(points, source), columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(
+            mosaic(grey(points, source), columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
 
 
 def data(split: Split, source: Source) -> Figure:
@@ -78,7 +80,9 @@ def _of_rows(blocks: Mapping[str, list[Array]], source: Source, names: list[str]
     lines = max(map(len, blocks.values()))
     tall = width / len(blocks) * max(1, lines) * (height + 1) / (columns * (across + 1))
     figure = Figure(figsize=(width + 0.8, min(tall, 11) + 0.8), dpi=120, layout="constrained")
-    for axes, (title, rows) in zip(figure.subplots(1, len(blocks), squeeze=False)[0], blocks.items(), strict=True):
+    for axes, (title, rows) in zip(
+        figure.subplots(1, len(blocks), squeeze=False)[0], blocks.items(), strict=True
+    ):
         axes.set_title(title)
         if not rows:
             axes.set_axis_off()
