@@ -168,21 +168,22 @@ def _table(
     for metric in shown:
         unit = "" if metric.unit == "–" else f" [{metric.unit}]"
         head += [words.get(metric.name, metric.word + unit), *["± s.e."] * (len(metric.columns) > 1)]
-    lines = [head, ["---"] * len(head)]
+    lines = []
     for row in rows:
         line = ["AE" if row["noise"] == "none" else "SNR-VAE"] * mixed + [str(row["latent_dim"])]
         line += ["–" if row["snr"] is None else f"{row['snr']:g}"] * noisy
-        numbers = [text for metric in shown for text in _numbers(metric, row)]
+        numbers = [text for metric in shown for text in _numbers(metric, row, columns)]
         lines.append(line + (["diverged", *numbers[1:]] if row["diverged"] else numbers))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    written = [f"| {' | '.join(line)} |" for line in [head, *lines]]
+    return "\n".join([written[0], f"|{'---|' * len(head)}", *written[1:]])
 
 
-def _numbers(metric: Metric, row: Mapping[str, Any]) -> list[str]:
+def _numbers(metric: Metric, row: Mapping[str, Any], columns: Mapping[str, Metric]) -> list[str]:
     """A cell's number, with its standard error if it has one; of information, whether it is saturated."""
     digits = 4 if metric.unit == "bit" else 2 if metric.name.endswith("p_value") else 3
     value = significant(row[metric.name], digits)
-    saturated = metric.name == "information_upper_bits" and row["information_saturated"]
-    value += " (saturated)" if saturated else ""
+    if metric.name == "information_upper_bits" and row["information_saturated"]:
+        value += f" ({columns['information_saturated'].word})"
     return [value, *(significant(row[error], 2) for error in metric.columns[1:])]
 
 

@@ -57,8 +57,6 @@ def data(split: Split, source: Source) -> Figure:
         _frame(axes, source)
         if isinstance(axes, Axes3D):
             axes.view_init(elev=elevation, azim=azimuth)
-            if source.coordinates > 3:  # whose axes have long names
-                axes.set_box_aspect(tuple(shown.widths), zoom=0.9)
         if source.faces:
             axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
     _legend_of_labels(figure, source, legend_title(source))
@@ -80,11 +78,15 @@ def legend_title(source: Source) -> str:
 
 
 def _frame(axes: Any, source: Source) -> None:
-    """Both ends, ticks and names of the axes."""
+    """Ticks and names of the axes, with room for long ones."""
     shown = drawing.of(source)
+    texts = [*shown.names, *(f"{tick:g}" for ticks in shown.ticks for tick in ticks)]
+    long = shown.space and max(map(len, texts)) > 4
     for axis, ticks, name in zip("xyz", shown.ticks, shown.names, strict=False):
         axes.set(**{f"{axis}ticks": ticks})
-        getattr(axes, f"set_{axis}label")(name, labelpad=None if name in "xyz" else 10)
+        getattr(axes, f"set_{axis}label")(name, labelpad=10 if long else None)
+    if long:
+        axes.set_box_aspect(tuple(shown.widths), zoom=0.9)
 
 
 def _seen_from(
@@ -276,7 +278,7 @@ def cloud(axes: Axes, points: NDArray[np.floating] | None, colours: Any, source:
         return
     if isinstance(axes, Axes3D):
         axes.view_init(elev=22, azim=35)
-        zoom = 1.12 if drawing.of(source).outline else 1.35  # few shapes reach into the corners of space
+        zoom = 1.12 if drawing.of(source).outline else 1.25  # few shapes reach into the corners of space
         axes.set_box_aspect(tuple(drawing.of(source).widths), zoom=zoom)
     if points is not None:
         outline(axes, source)
