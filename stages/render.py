@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 
 from snrvae.limit import of_source, shannon
 from snrvae.measurement import metrics, samples
-from snrvae.reporting import page, report
+from snrvae.reporting import lines, page, report
 from snrvae.reporting.figures.report import draw
-from snrvae.reporting.figures.style import Array, style
+from snrvae.reporting.figures.style import style
 from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
 from snrvae.sources.source import Source
@@ -42,17 +41,22 @@ def render(
     source = sources.read_source(source_path, params)
     splits = sources.read_cube(cube_path, source, params)
     shape = splits["test"].points.shape
+    law = of_source.law(source, params.conditional)
     cells, tree, clouds = _measured(params, source, shape, cells_path, metrics_path, evaluation_path)
-    limit, asymptotes = _limit(params, source, limit_path)
+    table = files.read(limit_path, lambda data: shannon.table_from_csv(data, law))
+    references = lines.of(cells, table, source, params.conditional, params.latent_dim)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
     versions = files.read(lock_path, report.locked_versions)
     kernel = files.stream(vae_path, _kernel)
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
     with style():
-        drawn = draw(cells, limit, asymptotes, clouds, losses, splits, source, params.conditional)
+        drawn = draw(cells, references, clouds, losses, splits, source, params.conditional)
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
-    text = report.markdown(params, source, cells, tree, versions, digests, kernel, list(images))
-    content = page.content(params, cells, tree, limit, asymptotes, clouds, splits["test"], source, versions)
+    counts = {name: len(split.points) for name, split in splits.items()}
+    text = report.markdown(
+        params, source, cells, tree, versions, digests, kernel, list(images), counts, references
+    )
+    content = page.content(params, cells, tree, references, clouds, splits["test"], source, versions)
     for name, image in images.items():
         files.write(figures_path / name, image)
     files.write(report_path, text)
@@ -76,16 +80,6 @@ def _measured(
     drawable = tables.cells_of(cells[(cells.selected == 1) & (cells.diverged == 0)])
     clouds = files.read(evaluation_path, lambda data: samples.from_bytes(data, drawable, test, classes))
     return cells, tree, clouds
-
-
-def _limit(params: Params, source: Source, path: Path) -> tuple[pd.DataFrame, dict[int, tuple[Array, Array]]]:
-    """The table of the limit, and by latent_dim what codes for one point at a time approach."""
-    law = of_source.law(source, params.conditional)
-    limit = pd.DataFrame(asdict(files.read(path, lambda data: shannon.table_from_csv(data, law))))
-    if law is None:
-        return limit, {}
-    dims = [latent_dim for latent_dim in params.latent_dim if latent_dim in law.dims]
-    return limit, {latent_dim: shannon.point_by_point_curve(latent_dim, 25, law) for latent_dim in dims}
 
 
 def _losses(params: Params, cells: pd.DataFrame, ae_path: Path, vae_path: Path) -> pd.DataFrame:

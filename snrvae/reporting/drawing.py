@@ -1,52 +1,171 @@
-"""How pictures show a source: the part of space, and the lines of its shape.
+"""How pictures show a source: where its points lie in them, the part of space, and the lines of its shape.
 
-A source needs no entry here: by default a picture shows its bounds with a margin, and no lines.
+Up to three coordinates are shown as they are, in the source's own unit; of more, the first three principal
+components. Of a single one each point is a grain on a heap, so that a cloud is a histogram. Images are shown
+as images. A source needs no entry here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import pi, sqrt
+from pathlib import PurePosixPath
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from snrvae.sources.domain import Array
+from snrvae.sources.registry import SETS
 from snrvae.sources.source import Source
 
 Place = tuple[float, float, float]
+Ends = tuple[float, float]
 MARGIN = 0.1  # of the distance between the bounds, at both ends
 REACH = 3.9  # standard deviations to both sides of the mean, if there are no bounds
+TAIL = 0.001  # of a file's points, at both ends, that do not widen the picture
+THINNEST = 0.1  # an axis is shown at least as wide as this part of the widest
+BINS, PEAK, TOP = 60, 0.4, 0.7  # of a heap: its columns; its height, and the picture's, to its width
+Y_UP = ".obj"  # by custom; in other files z points upwards
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """view     both ends of each axis of space
+    """view     both ends of each axis of the picture: one for a plane's two, or space's three
+    names    of these axes
+    place    points x' [n, k] → where they lie there [n, axes]
+    ticks    of each axis
     outline  lines of the shape, each as the points that it joins
     corners  azimuth and elevation of the views from which it is looked at
     """
 
-    view: tuple[float, float]
+    view: tuple[Ends, ...]
+    names: tuple[str, ...]
+    place: Callable[[Array], NDArray[np.float64]]
+    ticks: tuple[list[float], ...]
     outline: tuple[tuple[Place, ...], ...] = ()
-    corners: tuple[tuple[float, float], ...] = ((35, 25), (215, -25))
+    corners: tuple[Ends, ...] = ((35, 25), (215, -25))
+
+    @property
+    def space(self) -> bool:
+        """Whether the picture has three axes."""
+        return len(self.view) == 3
+
+    @property
+    def widths(self) -> NDArray[np.float64]:
+        """Of the axes, in one scale."""
+        return np.ptp(np.array(self.view), axis=1)
 
 
+@lru_cache(1)
 def of(source: Source) -> Drawing:
     """How pictures show a source."""
-    corners = Drawing.corners if source.coordinates == 3 else ((-90, 90),)
-    return DRAWINGS.get(source.domain.name) or Drawing(default_view(source), corners=corners)
+    name = source.domain.name
+    if name in VIEWS:
+        view = (VIEWS[name],) * source.coordinates
+        ends = [float(round(end)) for end in VIEWS[name]]
+        return Drawing(
+            view, tuple("xyz"[: len(view)]), _own(source), (ends,) * len(view), OUTLINES.get(name, ())
+        )
+    if source.coordinates == 1:
+        return _heap(source)
+    own, named, order = _own(source), ("x", "y", "z"), [0, 1, 2]
+    if source.coordinates > 3:  # the widest across the picture
+        own, named, order = _components(source), ("component 1", "component 2", "component 3"), [1, 0, 2]
+    elif source.triangles is not None and name.lower().endswith(Y_UP):
+        order = [2, 0, 1]
+    view = default_view(source, own)
+    order = order[: len(view)]
+    view = tuple(view[axis] for axis in order)
+    names = tuple(named[axis] for axis in order)
+    return Drawing(view, names, lambda points: own(points)[:, order], tuple(_ticks(ends) for ends in view))
 
 
-def in_space(points: Array) -> Array:
-    """Points [n, k], k at most 3, as [n, 3]: a plane and a line lie in space."""
-    return np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
+def images(source: Source) -> bool:
+    """Whether points are images."""
+    return len(source.domain.shape) == 2
 
 
-def default_view(source: Source) -> tuple[float, float]:
-    """The bounds of a source with a margin; without finite bounds its mean ± 3.9 standard deviations."""
-    if source.domain.bounds is not None:
-        low, high = min(source.domain.bounds[0]), max(source.domain.bounds[1])
-        margin = MARGIN * (high - low)
-        return low - margin, high + margin
-    reach = REACH * sqrt(source.variance)
-    return min(source.domain.mean) - reach, max(source.domain.mean) + reach
+def flat(source: Source) -> bool:
+    """Whether a picture has no depth."""
+    return images(source) or not of(source).space
+
+
+def ratio(source: Source) -> float:
+    """Of a picture's height to its width; of a narrow one as much as a page has room for."""
+    if images(source):
+        return source.domain.shape[0] / source.domain.shape[1]
+    wide, high = of(source).widths[:2]
+    return 1.0 if of(source).space else float(np.clip(high / wide, 0.3, 1.6))
+
+
+def called(source: Source) -> tuple[str, str]:
+    """What a heading calls a source, and what a sentence does: a cube, the cube; a file by its name."""
+    name = PurePosixPath(source.domain.name)
+    if name.suffix:
+        return name.name, name.name
+    return ("the " if name.name in SETS else "a ") + source.noun, f"the {source.noun}"
+
+
+def directions(source: Source) -> str:
+    """In which the side of the mean gives a point its label."""
+    if source.coordinates > 3:
+        return "the first three principal components"
+    return ", ".join("xyz"[: len(source.axes)])
+
+
+def default_view(source: Source, place: Callable[[Array], NDArray[np.float64]]) -> tuple[Ends, ...]:
+    """The bounds of a source, or of nearly all known points, with a margin; else mean ± 3.9 deviations."""
+    margin = MARGIN
+    if source.domain.bounds is not None and source.coordinates <= 3:
+        low, high = place(np.array(source.domain.bounds))
+    elif source.known is not None:
+        low, high = np.quantile(place(source.known.points), (TAIL, 1 - TAIL), axis=0)
+    else:
+        reach = REACH * sqrt(source.variance) * np.array([[-1.0], [1.0]])
+        (low, high), margin = place(np.array(source.domain.mean) + reach), 0.0
+    middle, half = (low + high) / 2, (0.5 + margin) * (high - low)
+    half = np.maximum(half, THINNEST * half.max())
+    return tuple(zip((middle - half).tolist(), (middle + half).tolist(), strict=True))
+
+
+def _own(source: Source) -> Callable[[Array], NDArray[np.float64]]:
+    """Points as they are in the source's own unit."""
+    return source.domain.frame.restore
+
+
+def _components(source: Source) -> Callable[[Array], NDArray[np.float64]]:
+    """Principal components in the source's own unit, relative to the mean."""
+    return lambda points: source.domain.factor * source.in_axes(points)
+
+
+def _heap(source: Source) -> Drawing:
+    """Points of one coordinate, on a heap of those that are nearly alike."""
+    ((low, high),) = default_view(source, _own(source))
+    width = high - low
+
+    def pile(points: Array) -> NDArray[np.float64]:
+        values = _own(source)(points)[:, 0]
+        column = np.floor((values - low) / width * BINS)
+        order = np.argsort(column, kind="stable")
+        _, first, of_column = np.unique(column[order], return_index=True, return_inverse=True)
+        below = np.empty(len(values))
+        below[order] = np.arange(len(values)) - first[of_column]  # grains of the same column
+        return np.stack([values, below * BINS / len(values)], 1)  # the density, of 1/width
+
+    peak = 4.0 if source.known is None else pile(source.known.points)[:, 1].max()
+    scale = PEAK * width / peak
+
+    def place(points: Array) -> NDArray[np.float64]:
+        return pile(points) * [1, scale]
+
+    view = ((low, high), (-0.02 * width, TOP * width))
+    return Drawing(view, ("x", "how many"), place, (_ticks(view[0]), []))
+
+
+def _ticks(ends: Ends) -> list[float]:
+    """A few round numbers within both ends."""
+    return [tick for tick in map(float, MaxNLocator(3).tick_values(*ends)) if ends[0] <= tick <= ends[1]]
 
 
 def _circle(first: int, second: int) -> tuple[Place, ...]:
@@ -57,21 +176,22 @@ def _circle(first: int, second: int) -> tuple[Place, ...]:
     return tuple((x, y, z) for x, y, z in around.tolist())
 
 
-DRAWINGS = {
-    "cube": Drawing(
-        view=(-0.1, 1.1),
-        outline=(
-            ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
-             (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),
-            ((1, 0, 0), (1, 0, 1)),
-            ((1, 1, 0), (1, 1, 1)),
-            ((0, 1, 0), (0, 1, 1)),
-        ),
+VIEWS: dict[str, Ends] = {
+    "cube": (-0.1, 1.1),
+    "sphere": (-1.2, 1.2),
+    "square": (-0.1, 1.1),
+    "circle": (-1.2, 1.2),
+    "gaussian": (-1.0, 2.0),
+}
+OUTLINES: dict[str, tuple[tuple[Place, ...], ...]] = {
+    "cube": (
+        ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
+         (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),
+        ((1, 0, 0), (1, 0, 1)),
+        ((1, 1, 0), (1, 1, 1)),
+        ((0, 1, 0), (0, 1, 1)),
     ),
-    "sphere": Drawing(view=(-1.2, 1.2), outline=(_circle(0, 1), _circle(1, 2), _circle(2, 0))),
-    "square": Drawing(
-        view=(-0.1, 1.1),
-        outline=(((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)),),
-    ),
-    "gaussian": Drawing(view=(-1.0, 2.0)),
+    "sphere": (_circle(0, 1), _circle(1, 2), _circle(2, 0)),
+    "square": (((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0)),),
+    "circle": (_circle(0, 1),),
 }  # fmt: skip

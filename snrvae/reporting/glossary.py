@@ -5,7 +5,7 @@
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from snrvae.measurement.metrics import EVERY, METRICS, SUMMARY, Metric
@@ -19,16 +19,21 @@ CELL = {  # the columns that say which cell a row is about, with their unit and 
     "snr_db": ("dB", "10·log10(SNR)"),
     "repeat": ("–", "number of the repeat, from 0"),
     "source": ("–", "what points are drawn from, as in params.yaml"),
-    "conditional": ("–", "1 if encoder and decoder receive the face label, else 0"),
+    "conditional": ("–", "1 if encoder and decoder receive the label, else 0"),
     "selected": ("–", "1 for one repeat of each cell, the best on validation points, else 0"),
     "diverged": ("–", "1 if training diverged, so that the row has no numbers, else 0"),
 }
 NEEDS = {
     "": "",
-    "surface": ", if the source has a surface",
-    "faces": ", if the source has faces",
+    "surface": ", if points lie on a surface or a curve that is known",
+    "set": ", if the source is a finite set",
+    "labels": ", if the source has labels",
+    "law": ", if the exact distribution is known",
     "conditional": ", in conditional runs",
+    "faces": ", in conditional runs whose labels are faces",
+    "classes": ", in conditional runs whose labels are not faces",
 }
+REAL = {True: "the exact distribution of real points", False: "held-out real points"}  # by Source.exact
 TAKEN = {"min": "smallest", "mean": "mean", "max": "largest"}
 PAGE = """# What is measured
 
@@ -40,8 +45,9 @@ Its [symbols](../README.md#the-chain) are those of the README; why each number i
 
 `reports/cells.csv` has a row for each repeat of each cell, a setting of noise, d and SNR. Numbers have six
 significant digits. A column is empty where it does not apply. In units, *unit* is the source's unit of
-length (of the cube: its edge). *Generated points* are decoded from z ~ N(0, I). The *fitted density* is a
-mixture of 32 normal distributions, fitted to the latents of training points: z is then drawn from that.
+length (of the cube its edge, of a file the file's own). *Generated points* are decoded from z ~ N(0, I). The
+*fitted density* is a mixture of 32 normal distributions, fitted to the latents of training points: z is then
+drawn from that.
 
 {columns}
 
@@ -59,17 +65,16 @@ has:
 
 def of_run(source: Source, conditional: bool) -> dict[str, Metric]:
     """The metrics that apply in a run, by name, with its source and unit in their words."""
-    return {
-        metric.name: _worded(metric, source.title, source.unit)
-        for metric in METRICS
-        if metric.applies(source, conditional)
-    }
+    words = {"source": source.title, "unit": source.unit, "part": source.part, "law": REAL[source.exact]}
+    return {metric.name: _worded(metric, words) for metric in METRICS if metric.applies(source, conditional)}
 
 
 def page() -> str:
     """docs/metrics.md."""
     columns = [(f"`{name}`", "", unit, meaning, "every row") for name, (unit, meaning) in CELL.items()]
-    for metric in (_worded(metric, "the source", "unit") for metric in METRICS):
+    words = {"source": "the source", "unit": "unit", "part": "label"}
+    words["law"] = f"{REAL[True]} (if that is not known, {REAL[False]})"
+    for metric in (_worded(metric, words) for metric in METRICS):
         name, *stderr = (f"`{column}`" for column in metric.columns)
         columns.append((name, metric.word, metric.unit, metric.meaning, _scope(metric)))
         columns += [(e, "± s.e.", metric.unit, f"standard error of {name}", _scope(metric)) for e in stderr]
@@ -85,8 +90,10 @@ def page() -> str:
     )
 
 
-def _worded(metric: Metric, source: str, unit: str) -> Metric:
-    return replace(metric, unit=metric.unit.format(unit=unit), meaning=metric.meaning.format(source=source))
+def _worded(metric: Metric, words: Mapping[str, str]) -> Metric:
+    """The metric with words in the places that its own leave for them."""
+    word, unit, meaning = (text.format(**words) for text in (metric.word, metric.unit, metric.meaning))
+    return replace(metric, word=word, unit=unit, meaning=meaning)
 
 
 def _scope(metric: Metric) -> str:

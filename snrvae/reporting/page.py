@@ -7,6 +7,7 @@ the file.
 
 import base64
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
 from snrvae.reporting import drawing
-from snrvae.reporting.figures.style import DIMS, LABELS, Array, Arrays
+from snrvae.reporting.figures import pages
+from snrvae.reporting.figures.style import DIMS, Arrays, label_colours
+from snrvae.reporting.lines import LIMITS, SURE, Lines, most_bits
 from snrvae.reporting.report import significant, templates
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
@@ -26,9 +29,12 @@ from snrvae.sources.source import Source
 
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
+POINT = 7  # bytes of one
+IMAGES = 6  # in a row of a page of them, at most
 BINS = 60  # of a histogram
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "x")
 GLYPHS = "●■◆▲▼✚★✖"  # the same, as characters
+DASHES = {"certified": "solid", "99 %": "dash", "estimate": "dot"}  # of Shannon's limit
 CODECS = {"none": "basic AE", "isotropic": "SNR-VAE, isotropic noise", "learned": "SNR-VAE, learned noise"}
 
 
@@ -36,8 +42,7 @@ def content(
     params: Params,
     cells: pd.DataFrame,
     metrics: Mapping[str, Any],
-    limit: pd.DataFrame,
-    asymptotes: Mapping[int, tuple[Array, Array]],
+    lines: Lines,
     samples: Arrays,
     test: Split,
     source: Source,
@@ -45,56 +50,69 @@ def content(
 ) -> dict[str, Any]:
     """All that the page shows, as JSON has it.
 
-    cells       the table cells.csv;  metrics  the tree metrics.json;  limit  the table rate_distortion.csv
-    asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
-    samples       clouds and latents of the selected cells, as samples.to_bytes names them
-    test        the split whose first points were reconstructed
+    cells    the table cells.csv;  metrics  the tree metrics.json;  lines  of the rate–distortion plane
+    samples  clouds and latents of the selected cells, as samples.to_bytes names them
+    test     the split whose first points were reconstructed
     """
     selected = cells[cells.selected == 1].sort_values(["noise", "latent_dim", "snr"], key=_order)
     records = selected.astype(object).where(selected.notna(), None).to_dict("records")
     every = [{str(name): value for name, value in row.items()} for row in records]
     rows = [row for row in every if not row["diverged"]]
-    count = min(CLOUD, ALL_CLOUDS // (2 * len(rows) + 1))
-    frame = _frame(source)
+    count = _count(source, 2 * len(rows) + 1)
+    original = test.points[:count], test.label[:count]
     return {
-        **_of_run(params, metrics, versions),
-        **_of_source(source, frame),
+        **_of_run(params, metrics, len(test.points), versions),
+        **_of_source(source),
         **_of_grid(every),
         "noises": [{"noise": noise, "name": _noise(noise)} for noise in dict.fromkeys(selected.noise)],
-        "original": _cloud(test.points[:count], test.label[:count], frame),
-        "cells": [_cell(row, samples, test, source, frame, count) for row in rows],
+        "original": _cloud(*original, source),
+        "cells": [_cell(row, samples, test, source, count) for row in rows],
         "start": _first_shown(rows) if rows else None,
-        **_lines(selected, limit, asymptotes),
+        **_lines(selected, lines),
     }
 
 
-def _of_run(params: Params, metrics: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+def _of_run(
+    params: Params, metrics: Mapping[str, Any], test_points: int, versions: Mapping[str, str]
+) -> dict[str, Any]:
     """What the page says about the run."""
     return {
         "summary": metrics["summary"],
         "conditional": params.conditional,
         "settings": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
-        "test_points": params.data.test_points,
+        "test_points": test_points,
         "versions": dict(versions),
     }
 
 
-def _of_source(source: Source, frame: tuple[float, float]) -> dict[str, Any]:
-    """How the page shows the source."""
-    drawn = drawing.of(source)
+def _of_source(source: Source) -> dict[str, Any]:
+    """How the page shows the source: `images` [h, w] if points are such, or else `view` and what is in it."""
+    drawn, (heading, name) = drawing.of(source), drawing.called(source)
     return {
-        "source": {"title": source.title, "noun": source.noun, "unit": source.unit},
+        "source": {"title": source.title, "heading": heading, "name": name, "unit": source.unit},
         "apart": source.distance is not None,
-        "faces": source.faces is not None,
+        "finite": source.domain.finite,
         "part": source.part,
+        "directions": None if source.domain.labelled else drawing.directions(source),
+        "components": source.coordinates > 3,
+        "images": source.domain.shape if drawing.images(source) else None,
         "labels": [
             {"name": name, "colour": colour}
-            for name, colour in zip(source.labels, LABELS[: len(source.labels)], strict=True)
+            for name, colour in zip(source.labels, label_colours(len(source.labels)), strict=True)
         ],
-        "frame": frame,
+        "space": not drawing.flat(source),
+        "frame": _frame(source),
         "view": drawn.view,
         "outline": drawn.outline,
     }
+
+
+def _count(source: Source, clouds: int) -> int:
+    """Points of each of so many clouds; of images a square, of as many bytes."""
+    if drawing.images(source):
+        side = sqrt(ALL_CLOUDS * POINT / (clouds * source.coordinates))
+        return int(min(max(side, 2), IMAGES)) ** 2
+    return min(CLOUD, ALL_CLOUDS // clouds)
 
 
 def _of_grid(every: list[dict[str, Any]]) -> dict[str, Any]:
@@ -133,10 +151,11 @@ def _noise_order(noise: str) -> int:
     return list(CODECS).index(noise) if noise in CODECS else len(CODECS)
 
 
-def _frame(source: Source) -> tuple[float, float]:
-    """Of each coordinate; points outside it are counted, not drawn."""
-    low, high = drawing.of(source).view
-    return low - (high - low) / 6, high + (high - low) / 6
+def _frame(source: Source) -> list[tuple[float, float]]:
+    """Of each axis; points outside it are counted, not drawn. A plane lies in space, at 0."""
+    view = drawing.of(source).view
+    wide = [(low - (high - low) / 6, high + (high - low) / 6) for low, high in view]
+    return [*wide, *[(-1.0, 1.0)] * (3 - len(wide))]
 
 
 def _cell(
@@ -144,7 +163,6 @@ def _cell(
     samples: Arrays,
     test: Split,
     source: Source,
-    frame: tuple[float, float],
     count: int,
 ) -> dict[str, Any]:
     cell = Cell(row["noise"], row["latent_dim"], row["snr"], row["repeat"])
@@ -170,11 +188,12 @@ def _cell(
             "gap_db": significant(row["gap_db"]),
             "latent_kl_bits": significant(row["latent_kl_bits"]),
             "surface_distance": significant(row["generated_surface_distance"]),
+            "nearest_distance": significant(row["generated_nearest_distance"]),
             "generation_ratio": significant(row["generation_ratio"]),
             "coverage": f"{row['coverage']:.1%}",
         },
-        "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], frame),
-        "generated": _cloud(generated, _label(samples, name, generated, source), frame),
+        "reconstructed": _cloud(reconstructed, test.label[: len(reconstructed)], source),
+        "generated": _cloud(generated, _label(samples, name, generated, source), source),
         "latents": _densities(samples[f"{name}/latents"]),
     }
 
@@ -192,11 +211,19 @@ def _which(row: Mapping[str, Any]) -> dict[str, str]:
     return {"noise": _noise(row["noise"]), "latent_dim": str(row["latent_dim"]), "snr": snr}
 
 
-def _cloud(points: NDArray[np.floating], label: Labels, frame: tuple[float, float]) -> dict[str, Any]:
-    """Points [n, k] inside the frame as uint16 (all x, y, z) and their labels as uint8, both in base64."""
-    low, high = frame
-    inside = ((points >= low) & (points <= high)).all(1)
-    steps = np.rint((drawing.in_space(points[inside]).T - low) / (high - low) * 65535).astype("<u2")
+def _cloud(points: NDArray[np.floating], label: Labels, source: Source) -> dict[str, Any]:
+    """Points [n, k] inside the frame as uint16 (all x, y, z) and their labels as uint8, both in base64.
+
+    Images as uint8, from black to white.
+    """
+    if drawing.images(source):
+        steps, inside = np.rint(255 * pages.grey(points, source)).astype(np.uint8), np.ones(len(points), bool)
+    else:
+        places = drawing.of(source).place(points)
+        places = np.pad(places, ((0, 0), (0, 3 - places.shape[1])))
+        low, high = np.array(_frame(source)).T
+        inside = ((places >= low) & (places <= high)).all(1)
+        steps = np.rint(((places[inside] - low) / (high - low)).T * 65535).astype("<u2")
     return {
         "points": base64.b64encode(steps.tobytes()).decode(),
         "label": base64.b64encode(label[inside].tobytes()).decode(),
@@ -216,24 +243,23 @@ def _densities(latents: NDArray[np.floating]) -> dict[str, Any]:
     }
 
 
-def _lines(
-    selected: pd.DataFrame, limit: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]
-) -> dict[str, Any]:
-    """The lines of the rate–distortion plane, as figure 5 has them: lists of bits and mse."""
-    bits = selected.capacity_bits.fillna(selected.kl_bits)
-    most = max(2.0, bits.max() * 1.06)  # 2 where there are none, of which the maximum is NaN
-    reached = limit[limit.rate_lower_bits <= most + 1]
+def _lines(selected: pd.DataFrame, lines: Lines) -> dict[str, Any]:
+    """The lines of the rate–distortion plane, as figure 1 has them: lists of bits and mse."""
+    most = most_bits(selected)
     isotropic = selected[(selected.noise == "isotropic") & (selected.diverged == 0)]
     return {
-        "most_bits": float(most),
-        "limit": _line(reached.rate_lower_bits, reached.distortion / 3),
+        "most_bits": most,
+        "highest": float(1.44 * lines.normal[1][0]),
+        "limits": [
+            _line(*line) | {"sure": certainty in SURE, "name": LIMITS[certainty], "dash": DASHES[certainty]}
+            for certainty, line in lines.limit.items()
+        ],
+        "normal": _line(*lines.normal),
         "linear": [
             _line(rows.capacity_bits, rows.linear_mse, rows.latent_dim.iloc[0])
             for _, rows in isotropic.groupby("latent_dim")
         ],
-        "asymptotes": [
-            _line(rate, distortion / 3, latent_dim) for latent_dim, (rate, distortion) in asymptotes.items()
-        ],
+        "asymptotes": [_line(*line, latent_dim) for latent_dim, line in lines.by_point.items()],
     }
 
 

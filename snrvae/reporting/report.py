@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from snrvae.reporting import glossary
+from snrvae.measurement.metrics import Metric
+from snrvae.reporting import drawing, glossary
 from snrvae.reporting.figures.style import reference
+from snrvae.reporting.lines import Lines
 from snrvae.settings import grid
 from snrvae.settings.params import Params
 from snrvae.sources.source import Source
@@ -81,6 +84,8 @@ def markdown(
     digests: Mapping[str, str],
     kernel: str,
     figures: Sequence[str],
+    counts: Mapping[str, int],
+    lines: Lines,
 ) -> str:
     """The report's Markdown page.
 
@@ -88,23 +93,23 @@ def markdown(
     digests  sha256 of data and models, by path
     kernel   of OpenBLAS, with which the models were trained
     figures  file names of what stands in figures/, in the order in which the page shows them
+    counts   points of each split;  lines  of the rate–distortion plane
     """
     environment = templates(autoescape=False)
-    environment.filters |= {"label": "{:g}".format}
+    environment.filters |= {"label": "{:g}".format, "plain": _plain}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     noise, model = reference(cells)
+    columns = glossary.of_run(source, params.conditional)
     return environment.get_template("report.md").render(
         params=params,
         source=source,
-        unit=source.unit,
-        length="edge length" if source.unit == "edge" else source.unit,
-        surface=source.dimension == 2,
-        closed=source.domain.closed,
+        counts=counts,
+        **_words(source),
         folded=not params.conditional
         and any(folding.folds(source.domain, cell) for cell in grid.snr_vaes(params)),
-        apart=source.distance is not None,
-        column=glossary.of_run(source, params.conditional),
+        column=columns,
+        table=partial(_table, columns),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
         restarts=len(cells),
@@ -112,11 +117,74 @@ def markdown(
         **_tables(rows, noise, params.conditional),
         noise=noise,
         noisy=metrics[model],
+        limits=lines.limit,
+        by_point=lines.by_point,
+        saturated=bool((cells.limit_saturated.astype(str).str.lower() == "true").any()),
         versions={name: versions[name] for name in SHOWN_VERSIONS},
         digests=digests,
         kernel=kernel,
         figures={Path(file).stem: {"file": file, "number": i} for i, file in enumerate(figures, 1)},
     )
+
+
+def _words(source: Source) -> dict[str, Any]:
+    """What the report calls the source and its parts, and what is true of it."""
+    heading, name = map(_plain, drawing.called(source))
+    length = {"edge": "edge length", "unit": "unit of the file"}
+    squared = {"edge": "edge lengths", "radius": "radii", "unit": "units of the file"}
+    return {
+        "heading": heading,
+        "name": name,
+        "title": _plain(source.title),
+        "length": length.get(source.unit, source.unit),
+        "squared": squared.get(source.unit, f"{source.unit}s"),
+        "images": drawing.images(source),
+        "things": "images" if drawing.images(source) else "points",
+        "part": source.part,
+        "parts": "halves" if source.part == "half" else f"{source.part}s",
+        "directions": drawing.directions(source),
+        "surface": source.dimension == 2,
+        "closed": source.domain.closed,
+        "labelled": source.domain.labelled,
+    }
+
+
+def _plain(text: str) -> str:
+    """A text of a user's as Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", text)
+
+
+def _table(
+    columns: Mapping[str, Metric], rows: Sequence[Mapping[str, Any]], *names: str, **words: str
+) -> str:
+    """A table of these columns, as far as they apply to the run, with a row for each of the cells `rows`.
+
+    words  other headings, by name
+    """
+    shown = [columns[name] for name in names if name in columns]
+    noisy = any(row["snr"] is not None for row in rows)
+    mixed = len({row["noise"] for row in rows}) > 1
+    head = ["codec"] * mixed + ["d"] + ["SNR"] * noisy
+    for metric in shown:
+        unit = "" if metric.unit == "–" else f" [{metric.unit}]"
+        head += [words.get(metric.name, metric.word + unit), *["± s.e."] * (len(metric.columns) > 1)]
+    lines = []
+    for row in rows:
+        line = ["AE" if row["noise"] == "none" else "SNR-VAE"] * mixed + [str(row["latent_dim"])]
+        line += ["–" if row["snr"] is None else f"{row['snr']:g}"] * noisy
+        numbers = [text for metric in shown for text in _numbers(metric, row, columns)]
+        lines.append(line + (["diverged", *numbers[1:]] if row["diverged"] else numbers))
+    written = [f"| {' | '.join(line)} |" for line in [head, *lines]]
+    return "\n".join([written[0], f"|{'---|' * len(head)}", *written[1:]])
+
+
+def _numbers(metric: Metric, row: Mapping[str, Any], columns: Mapping[str, Metric]) -> list[str]:
+    """A cell's number, with its standard error if it has one; of information, whether it is saturated."""
+    digits = 4 if metric.unit == "bit" else 2 if metric.name.endswith("p_value") else 3
+    value = significant(row[metric.name], digits)
+    if metric.name == "information_upper_bits" and row["information_saturated"]:
+        value += f" ({columns['information_saturated'].word})"
+    return [value, *(significant(row[error], 2) for error in metric.columns[1:])]
 
 
 def _tables(rows: list[dict[Any, Any]], noise: str, conditional: bool) -> dict[str, list[dict[Any, Any]]]:

@@ -14,15 +14,17 @@ import pytest
 from conftest import draw_splits
 from matplotlib.figure import Figure
 
-from snrvae.reporting import report
+from snrvae.limit import shannon
+from snrvae.reporting import lines, report
 from snrvae.reporting.figures import clouds, curves, latents, style
 from snrvae.settings import tables
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 ROOT = Path(__file__).parents[2]
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
-LIMIT = pd.read_csv(ROOT / "reports" / "rate_distortion.csv")
+LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+LINES = lines.of(CELLS, LIMIT, cube.SOURCE, False, ())
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +133,7 @@ def test_a_slice_shows_the_latents_near_the_middle_of_one_axis_by_the_other_two(
 
 
 def test_an_svg_drawn_twice_has_the_same_bytes_and_no_date() -> None:
-    first, second = (report.svg(curves.rate_distortion(CELLS, LIMIT, {})) for _ in range(2))
+    first, second = (report.svg(curves.rate_distortion(CELLS, LINES)) for _ in range(2))
     assert first == second
     assert b"<dc:date>" not in first
     assert b"<text" not in first, "glyphs stand in the file: no font of the reader's is asked for"
@@ -156,7 +158,7 @@ SETTINGS = {
 def test_a_users_own_settings_change_no_figure(split: Split) -> None:
     def drawn() -> list[bytes]:
         with style.style():
-            curve = report.svg(curves.rate_distortion(CELLS, LIMIT, {}))
+            curve = report.svg(curves.rate_distortion(CELLS, LINES))
             return [curve, report.png(latents.codes(grid_of((1, 2)), samples(split), split, cube.SOURCE))]
 
     expected = drawn()
@@ -195,7 +197,7 @@ def test_training_curves_of_two_snrs_differ_in_more_than_colour() -> None:
 
 
 def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
-    axes = curves.rate_distortion(CELLS, LIMIT, {}).axes[0]
+    axes = curves.rate_distortion(CELLS, LINES).axes[0]
     selected = CELLS[(CELLS.selected == 1) & (CELLS.noise != "none")]
     digits = sorted(text.get_text() for text in axes.texts if text.get_text().isdigit())
     assert digits == sorted(selected.latent_dim.astype(str))
@@ -203,5 +205,5 @@ def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
 
 def test_a_codec_beyond_the_frame_leaves_the_figure_its_size() -> None:
     """A warning that the layout collapsed would be an error here."""
-    drawn = report.svg(curves.rate_distortion(CELLS.assign(mse=CELLS.mse * 1e4), LIMIT, {}))
+    drawn = report.svg(curves.rate_distortion(CELLS.assign(mse=CELLS.mse * 1e4), LINES))
     assert drawn.startswith(b"<?xml")

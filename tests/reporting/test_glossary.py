@@ -51,7 +51,8 @@ def test_the_page_has_every_key_of_the_committed_metrics() -> None:
     sentence = KEYS.split("d2-snr10):")[1].split(".\n")[0]
     named = re.findall(r"`(\w+)`", sentence)
     assert used < set(named)
-    assert set(named) - used == {name for name in named if name.startswith("requested_face")}
+    others = {name for name in named if name.startswith("requested_face")} | {"generated_nearest_distance"}
+    assert set(named) - used == others
     assert [name.strip("`") for name, _ in entries(KEYS)] == [*tree["summary"], "diverged_cells"]
 
 
@@ -60,11 +61,12 @@ def test_the_page_has_every_key_of_the_committed_metrics() -> None:
     [
         ("validation_mse", "all repeats of all cells"),
         ("kl_bits_stderr", "all repeats of cells with isotropic or learned noise"),
-        ("generated_face_error", "selected repeats of all cells, if the source has faces"),
+        ("generated_face_error", "selected repeats of all cells, if the source has labels"),
         ("requested_face_ratio", "selected repeats of all cells, in conditional runs"),
         (
             "fitted_surface_distance",
-            "selected repeats of cells with no or isotropic noise, if the source has a surface",
+            "selected repeats of cells with no or isotropic noise, "
+            "if points lie on a surface or a curve that is known",
         ),
         ("capacity_bits", "selected repeats of cells with isotropic noise"),
     ],
@@ -78,7 +80,11 @@ def test_the_page_says_which_rows_have_a_metric(name: str, applies: str) -> None
 def test_a_run_has_the_metrics_that_apply_to_its_source_in_its_words(name: str) -> None:
     source = SOURCES[name]
     plain, conditional = (glossary.of_run(source, each) for each in (False, True))
-    assert set(conditional) - set(plain) == {n for n in conditional if n.startswith("requested_face")}
+    added = {name for name in conditional if name.startswith("requested_face")} - {"requested_face_distance"}
+    added |= {"requested_face_distance"} if source.faces else {"real_face_share"}
+    assert set(conditional) - set(plain) == added
+    assert ("generation_p_value" in plain) is source.exact
+    assert glossary.REAL[source.exact] in plain["generation_ratio"].meaning
     assert ("generated_surface_distance" in plain) is (source.distance is not None)
     assert ("generated_face_error" in plain) is (source.faces is not None)
     assert plain["mse"].unit == f"{source.unit}²"

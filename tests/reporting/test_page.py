@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from snrvae.limit import shannon
 from snrvae.measurement import metrics
-from snrvae.reporting import page
+from snrvae.reporting import lines, page
 from snrvae.settings import params, tables
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
@@ -25,6 +25,8 @@ from snrvae.sources import cube
 ROOT = Path(__file__).parents[2]
 LARGEST = 6_000_000  # bytes
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+
+LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
 
 
 def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
@@ -42,8 +44,7 @@ def content(cells: pd.DataFrame, version: str = "2.0") -> dict[str, Any]:
         params.from_yaml((ROOT / "params.yaml").read_text()),
         cells,
         metrics.tree(cells),
-        tables.from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes()),
-        {latent_dim: shannon.point_by_point_curve(latent_dim, 25) for latent_dim in (1, 2, 3)},
+        lines.of(cells, LIMIT, cube.SOURCE, False, (1, 2, 3)),
         clouds,
         draw_splits(cube.SOURCE, {"test": 3000}, seed=0)["test"],
         cube.SOURCE,
@@ -125,8 +126,8 @@ def test_text_never_becomes_markup() -> None:
 
 def test_points_come_back_within_half_a_step_and_those_outside_are_counted() -> None:
     points = np.array([[0, 1, 0.5], [0.123456, 1.29, -0.29], [0, 0, 1.31], [-9, 0, 0]], np.float32)
-    low, high = page._frame(cube.SOURCE)
-    cloud = page._cloud(points, np.arange(4, dtype=np.uint8), (low, high))
+    ((low, high), *_) = page._frame(cube.SOURCE)
+    cloud = page._cloud(points, np.arange(4, dtype=np.uint8), cube.SOURCE)
     steps = np.frombuffer(base64.b64decode(cloud["points"]), "<u2").reshape(3, -1).T
     assert low + steps * (high - low) / 65535 == pytest.approx(points[:2], abs=(high - low) / 65535)
     assert base64.b64decode(cloud["label"]) == b"\x00\x01"

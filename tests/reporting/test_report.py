@@ -10,14 +10,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from snrvae.limit import shannon
 from snrvae.measurement import metrics
-from snrvae.reporting import glossary, report
+from snrvae.reporting import glossary, lines, report
 from snrvae.settings import params, tables
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
 VERSIONS = report.locked_versions((ROOT / "requirements.lock").read_bytes())
 DIGESTS = {"data/cube.npz": "0" * 64, "data/ae.safetensors": "1" * 64}
 FIGURES = ["rate_distortion.svg", "data.png", "autoencoder_latents.svg", "grid.svg", "controlled_latents.svg",
@@ -41,8 +43,18 @@ def page(
     """The page of a part of the committed grid, with every figure that such a grid has."""
     settings = SETTINGS.model_copy(update={"noise": noise, "latent_dim": dims})
     cells: pd.DataFrame = CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)]
+    known = tree or metrics.tree(cells)
+    drawn_lines = lines.of(cells, LIMIT, cube.SOURCE, False, dims)
+    provenance = VERSIONS, DIGESTS, "Haswell"
     return report.markdown(
-        settings, cells, tree or metrics.tree(cells), VERSIONS, DIGESTS, "Haswell", drawn(noise, dims)
+        settings,
+        cube.SOURCE,
+        cells,
+        known,
+        *provenance,
+        drawn(noise, dims),
+        settings.data.counts,
+        drawn_lines,
     )
 
 

@@ -1,15 +1,17 @@
-"""Figures of points in space: the data, reconstructed and generated clouds."""
+"""Figures of points: the data, reconstructed and generated clouds, or pages of images."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from snrvae.reporting import drawing
+from snrvae.reporting.figures import pages
 from snrvae.reporting.figures.style import (
     DIVERGED,
     INK,
@@ -19,42 +21,72 @@ from snrvae.reporting.figures.style import (
     Array,
     Arrays,
     drawable,
+    label_colours,
+    plain,
     reference,
     write_diverged,
 )
 from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
+LOW = 0.55  # a row of small clouds, to its width, at least: its name needs the room
 CLOUD = 2000  # points of a small cloud
+NAMED = len(LABELS)  # labels that a legend names
+LETTERS = 90  # of all names in a row of it
 
 
 def data(split: Split, source: Source) -> Figure:
     """The points, coloured by label, from two opposite corners; of faces those that a corner sees.
 
-    Points of a plane are seen from above.
+    Points of a plane are seen from above, and images as they are.
     """
+    if drawing.images(source):
+        return pages.data(split, source)
     shown = drawing.of(source)
-    figure = Figure(figsize=(5 * len(shown.corners), 5.2), dpi=150, layout="constrained")
-    opposite = ", from two opposite corners" if len(shown.corners) > 1 else ""
-    figure.suptitle(f"The data: points drawn from {source.title}{opposite}")
-    drawn = slice(CLOUD * len(source.labels))
+    corners = shown.corners if shown.space else shown.corners[:1]
+    size = (5 * len(corners), 5.2) if shown.space else (6.5, 6 * drawing.ratio(source) + 1.6)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    figure.suptitle(_title(source), wrap=True)
+    drawn = slice(CLOUD * min(len(source.labels), NAMED))
     points, labels = split.points[drawn], split.label[drawn]
-    for position, (azimuth, elevation) in enumerate(shown.corners, 1):
-        axes: Axes3D = figure.add_subplot(1, len(shown.corners), position, projection="3d")
+    for position, (azimuth, elevation) in enumerate(corners, 1):
+        axes = panel(figure, 1, len(corners), position, source)
         seen = _seen_from(azimuth, elevation, points, labels, source)
-        colours = np.array(LABELS)[labels[seen]]
-        axes.scatter(*drawing.in_space(points[seen]).T, s=5, c=colours, linewidth=0, depthshade=False)
-        _look_from(axes, azimuth, elevation, source)
-        ends = [round(end) for end in shown.view]
-        labels_of_axes = dict(zip(("xlabel", "ylabel", "zlabel"), "xyz"[: source.coordinates], strict=False))
-        axes.set(xticks=ends, yticks=ends, zticks=ends if source.coordinates == 3 else [], **labels_of_axes)
-        axes.set(xlim=shown.view, ylim=shown.view, zlim=shown.view)
+        colours = np.array(label_colours(len(source.labels)))[labels[seen]]
+        _scatter(axes, points[seen], colours, source, s=5)
+        _frame(axes, source)
+        if isinstance(axes, Axes3D):
+            axes.view_init(elev=elevation, azim=azimuth)
         if source.faces:
             axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
-        axes.set_box_aspect((1, 1, 1))
-    sides = f"side of the mean in {', '.join('xyz'[: source.components])}"
-    _legend_of_labels(figure, source, "face" if source.faces else sides)
+    _legend_of_labels(figure, source, legend_title(source))
     return figure
+
+
+def _title(source: Source) -> str:
+    more = "\nfirst three principal components" if source.coordinates > 3 else ""
+    opposite = ", from two opposite corners" if drawing.of(source).space else ""
+    drawn = "" if source.domain.finite else "points drawn from "
+    return f"The data: {drawn}{plain(source.title)}{more}{opposite}"
+
+
+def legend_title(source: Source) -> str:
+    """What the colours of points say."""
+    if source.domain.labelled:
+        return source.part
+    return f"side of the mean in {drawing.directions(source)}"
+
+
+def _frame(axes: Any, source: Source) -> None:
+    """Ticks and names of the axes, with room for long ones."""
+    shown = drawing.of(source)
+    texts = [*shown.names, *(f"{tick:g}" for ticks in shown.ticks for tick in ticks)]
+    long = shown.space and max(map(len, texts)) > 4
+    for axis, ticks, name in zip("xyz", shown.ticks, shown.names, strict=False):
+        axes.set(**{f"{axis}ticks": ticks})
+        getattr(axes, f"set_{axis}label")(name, labelpad=10 if long else None)
+    if long:
+        axes.set_box_aspect(tuple(shown.widths), zoom=0.9)
 
 
 def _seen_from(
@@ -76,12 +108,17 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
     columns = ["original", "AE", *(f"SNR {snr:g}" for snr in snrs)]
-    figure = Figure(figsize=(1.75 * len(columns), 3.6 * len(dims) + 0.6))
-    figure.suptitle("Original, reconstructed and generated points", y=1 - 0.12 / figure.get_figheight())
-    grid = figure.subplots(2 * len(dims), len(columns), squeeze=False, subplot_kw={"projection": "3d"})
+    high = max(drawing.ratio(source), LOW)
+    figure = Figure(figsize=(1.75 * len(columns), 3.6 * high * len(dims) + 0.6))
+    kind_of = "images" if drawing.images(source) else "points"
+    figure.suptitle(f"Original, reconstructed and generated {kind_of}", y=1 - 0.12 / figure.get_figheight())
+    grid = panels(figure, 2 * len(dims), len(columns), source)
     top = 0.6 / figure.get_figheight()
-    figure.subplots_adjust(left=0.035, right=0.995, bottom=0.005, top=1 - top, wspace=0, hspace=0)
-    colours = np.array(LABELS)[test.label[:CLOUD]]
+    gap = 0.08 if drawing.flat(source) else 0
+    figure.subplots_adjust(
+        left=0.035 if high > 0.9 else 0.05, right=0.995, bottom=0.005, top=1 - top, wspace=gap, hspace=gap
+    )
+    colours = np.array(label_colours(len(source.labels)))[test.label[:CLOUD]]
     for row, axes_row in enumerate(grid):
         latent_dim, kind = dims[row // 2], ("reconstructed", "generated")[row % 2]
         names = [f"ae/d{latent_dim}", *(f"{model}/d{latent_dim}-snr{snr:g}" for snr in snrs)]
@@ -90,18 +127,10 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
             points = samples.get(f"{name}/{kind}")
             cloud(axes, None if points is None else points[:CLOUD], colours if row % 2 == 0 else INK, source)
             if points is None:
-                axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
-        middle = axes_row[0].get_position()
-        figure.text(
-            0.012,
-            (middle.y0 + middle.y1) / 2,
-            f"d = {latent_dim}, {kind}",
-            rotation=90,
-            va="center",
-            ha="center",
-        )
-    for axes, title in zip(grid[0], columns, strict=True):
-        figure.text(axes.get_position().x0 + axes.get_position().width / 2, 1 - top, title, ha="center")
+                write(axes, 0.5, 0.5, DIVERGED, **NOTE)
+        name = f"d = {latent_dim}, {kind}" if high > 0.9 else f"d = {latent_dim}\n{kind}"
+        _name_row(figure, axes_row, 0.012 if high > 0.9 else 0.02, name)
+    _name_columns(figure, grid, top, columns)
     return figure
 
 
@@ -116,76 +145,141 @@ def generated(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source)
         write_diverged(figure.add_subplot())
         return figure
     best = table.sort_values("fitted_ratio").drop_duplicates("latent_dim").sort_values("latent_dim")
-    figure = Figure(figsize=(9, 3.1 * len(best) + 0.7), dpi=110)
-    grid = figure.subplots(len(best), 3, squeeze=False, subplot_kw={"projection": "3d"})
+    figure = Figure(figsize=(9, (2.7 * drawing.ratio(source) + 0.4) * len(best) + 0.7), dpi=110)
+    grid = panels(figure, len(best), 3, source)
     top = 0.7 / figure.get_figheight()
-    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.005, top=1 - top, wspace=0, hspace=0.06)
-    figure.suptitle("Real and generated points", y=1 - 0.12 / figure.get_figheight())
+    gap, below = (0.16, "top") if drawing.flat(source) else (0.06, "baseline")
+    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.02, top=1 - top, wspace=gap - 0.06, hspace=gap)
+    kind_of = "images" if drawing.images(source) else "points"
+    figure.suptitle(f"Real and generated {kind_of}", y=1 - 0.12 / figure.get_figheight())
     for axes_row, row in zip(grid, best.to_dict("records"), strict=True):
         name = f"snr_vae/d{row['latent_dim']}-snr{row['snr']:g}"
         clouds = test.points, samples[f"{name}/generated"], samples[f"{name}/fitted"]
         ratios = None, row["generation_ratio"], row["fitted_ratio"]
         for axes, points, ratio in zip(axes_row, clouds, ratios, strict=True):
-            cloud(axes, points[:CLOUD], np.array(LABELS)[source.nearest(points[:CLOUD])], source)
+            label = source.nearest(points[:CLOUD])
+            cloud(axes, points[:CLOUD], np.array(label_colours(len(source.labels)))[label], source)
             if ratio is not None:
-                axes.text2D(0.5, 0.0, f"generation ratio {ratio:.3g}", transform=axes.transAxes, ha="center")
-        middle = axes_row[0].get_position()
-        label = f"d = {row['latent_dim']}, SNR {row['snr']:g}"
-        figure.text(0.02, (middle.y0 + middle.y1) / 2, label, rotation=90, va="center", ha="center")
-    for axes, title in zip(grid[0], ("real", "z from N(0, I)", "z from a fitted density"), strict=True):
-        place = axes.get_position()
-        figure.text(place.x0 + place.width / 2, 1 - top, title, ha="center")
+                write(axes, 0.5, 0.0, f"generation ratio {ratio:.3g}", ha="center", va=below)
+        _name_row(figure, axes_row, 0.02, f"d = {row['latent_dim']}, SNR {row['snr']:g}")
+    _name_columns(figure, grid, top, ["real", "z from N(0, I)", "z from a fitted density"])
     return figure
 
 
 def requested(cells: pd.DataFrame, samples: Arrays, source: Source) -> Figure:
-    """Points coloured by the face that a conditional codec was asked for, at the highest SNR."""
+    """Points coloured by the label that a conditional codec was asked for, at the highest SNR."""
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
-    dims = sorted(table.latent_dim.unique())
-    figure = Figure(figsize=(3.2 * len(dims) + 0.4, 7.0), dpi=120, layout="constrained")
-    figure.suptitle(f"Six faces, asked for, at SNR {table.snr.max():g}")
-    colours = np.array(LABELS)
-    for row, (azimuth, elevation) in enumerate(drawing.of(source).corners):
+    dims, snr = sorted(table.latent_dim.unique()), table.snr.max()
+    names = {latent_dim: f"{model}/d{latent_dim}-snr{snr:g}" for latent_dim in dims}
+    heading = f"{'Six faces' if source.faces else 'Labels'}, asked for, at SNR {snr:g}"
+    if drawing.images(source):
+        return pages.requested(names, samples, source, heading)
+    shown = drawing.of(source)
+    corners = shown.corners if source.faces else shown.corners[:1]
+    figure = Figure(figsize=(3.2 * len(dims) + 0.4, 3.1 * len(corners) + 0.8), dpi=120, layout="constrained")
+    figure.suptitle(heading)
+    for row, (azimuth, elevation) in enumerate(corners):
         for column, latent_dim in enumerate(dims):
-            axes: Axes3D = figure.add_subplot(2, len(dims), row * len(dims) + column + 1, projection="3d")
-            name = f"{model}/d{latent_dim}-snr{table.snr.max():g}"
-            if f"{name}/generated" in samples:
-                face = samples[f"{name}/requested"].argmax(1)
-                seen = face % 2 == 1 - row  # the three faces that this corner sees
-                cloud(axes, samples[f"{name}/generated"][seen], colours[face[seen]], source)
-            else:
-                cloud(axes, None, None, source)
-                axes.text2D(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
-            axes.view_init(elev=elevation, azim=azimuth)
-            axes.set_title(f"d = {latent_dim}, the faces at {1 - row}")
-    _legend_of_labels(figure, source, "face asked for")
+            axes = panel(figure, len(corners), len(dims), row * len(dims) + column + 1, source)
+            _ask(axes, names[latent_dim], samples, source, 1 - row)
+            if isinstance(axes, Axes3D):
+                axes.view_init(elev=elevation, azim=azimuth)
+            faces = f", the faces at {1 - row}" if source.faces else ""
+            axes.set_title(f"d = {latent_dim}{faces}")
+    _legend_of_labels(figure, source, f"{source.part} asked for")
     return figure
 
 
-def _look_from(axes: Axes3D, azimuth: float, elevation: float, source: Source) -> None:
-    """Space in perspective, a plane without."""
-    axes.set_proj_type("persp" if source.coordinates == 3 else "ortho")
-    axes.view_init(elev=elevation, azim=azimuth)
+def _ask(axes: Axes, name: str, samples: Arrays, source: Source, side: int) -> None:
+    """Points that a cell generated, coloured by the label asked for; of faces those at a side."""
+    if f"{name}/generated" not in samples:
+        cloud(axes, None, None, source)
+        write(axes, 0.5, 0.5, DIVERGED, **NOTE)
+        return
+    label = samples[f"{name}/requested"].argmax(1)
+    seen = label % 2 == side if source.faces else np.ones(len(label), bool)
+    colours = np.array(label_colours(len(source.labels)))[label[seen]]
+    cloud(axes, samples[f"{name}/generated"][seen], colours, source)
 
 
-def _legend_of_labels(figure: Figure, source: Source, title: str) -> None:
-    handles = [Line2D([], [], marker="o", ls="", color=c) for c in LABELS[: len(source.labels)]]
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": len(handles), "markerscale": 1.3}
-    figure.legend(handles, source.labels, title=title, **place)
+def _name_row(figure: Figure, axes_row: Any, x: float, name: str) -> None:
+    place = axes_row[0].get_subplotspec().get_position(figure)
+    figure.text(x, (place.y0 + place.y1) / 2, name, rotation=90, va="center", ha="center")
 
 
-def outline(axes: Axes3D, source: Source) -> None:
+def _name_columns(figure: Figure, grid: Any, top: float, names: list[str]) -> None:
+    for axes, name in zip(grid[0], names, strict=True):
+        place = axes.get_subplotspec().get_position(figure)
+        figure.text(place.x0 + place.width / 2, 1 - top, name, ha="center")
+
+
+def _legend_of_labels(figure: Figure, source: Source, heading: str) -> None:
+    """The first twelve labels, in as many rows as their names need."""
+    names = [plain(name if len(name) <= 24 else f"{name[:23]}…") for name in source.labels[:NAMED]]
+    colours = label_colours(len(source.labels))
+    handles = [Line2D([], [], marker="o", ls="", color=colour) for colour in colours[: len(names)]]
+    if len(source.labels) > NAMED:
+        handles.append(Line2D([], [], ls=""))
+        names.append(f"… {len(source.labels)} in all")
+    fit = max(1, int(LETTERS * figure.get_figwidth() / 10 // (max(map(len, names)) + 4)))
+    rows = -(-len(names) // fit)
+    place: dict[str, Any] = {
+        "loc": "outside lower center",
+        "ncols": -(-len(names) // rows),
+        "markerscale": 1.3,
+    }
+    figure.legend(handles, names, title=heading, **place)
+
+
+def write(axes: Any, x: float, y: float, text: str, **look: Any) -> None:
+    """A text at a place of a panel, from 0 to 1."""
+    getattr(axes, "text2D", axes.text)(x, y, text, transform=axes.transAxes, **look)
+
+
+def panel(figure: Figure | SubFigure, rows: int, columns: int, position: int, source: Source) -> Axes:
+    """A place for points of a source: of space or of a plane, in one scale."""
+    shown = drawing.of(source)
+    if drawing.flat(source):
+        axes = figure.add_subplot(rows, columns, position)
+        axes.set_aspect("equal")
+    else:
+        axes = figure.add_subplot(rows, columns, position, projection="3d")
+        axes.set_box_aspect(tuple(shown.widths))
+    if not drawing.images(source):
+        axes.set(**{f"{axis}lim": ends for axis, ends in zip("xyz", shown.view, strict=False)})
+    return axes
+
+
+def panels(figure: Figure, rows: int, columns: int, source: Source) -> list[list[Axes]]:
+    """A grid of such places."""
+    return [
+        [panel(figure, rows, columns, row * columns + column, source) for column in range(1, columns + 1)]
+        for row in range(rows)
+    ]
+
+
+def outline(axes: Axes, source: Source) -> None:
     for line in drawing.of(source).outline:
-        axes.plot(*np.array(line).T, color=REFERENCE, lw=0.6)
+        axes.plot(*np.array(line).T[: len(drawing.of(source).view)], color=REFERENCE, lw=0.6)
 
 
-def cloud(axes: Axes3D, points: NDArray[np.floating] | None, colours: Any, source: Source) -> None:
+def _scatter(axes: Any, points: Array, colours: Any, source: Source, s: float) -> None:
+    shown = drawing.of(source)
+    deep = {"depthshade": False} if shown.space else {}
+    axes.scatter(*shown.place(points).T, s=s, c=colours, linewidth=0, **deep)
+
+
+def cloud(axes: Axes, points: NDArray[np.floating] | None, colours: Any, source: Source) -> None:
     axes.set_axis_off()
-    azimuth, elevation = (35, 22) if source.coordinates == 3 else drawing.of(source).corners[0]
-    _look_from(axes, azimuth, elevation, source)
-    axes.set(xlim=drawing.of(source).view, ylim=drawing.of(source).view, zlim=drawing.of(source).view)
-    axes.set_box_aspect((1, 1, 1), zoom=1.12)
+    if drawing.images(source):
+        if points is not None:
+            pages.show(axes, points[: pages.FEW**2], pages.FEW, source)
+        return
+    if isinstance(axes, Axes3D):
+        axes.view_init(elev=22, azim=35)
+        zoom = 1.12 if drawing.of(source).outline else 1.25  # few shapes reach into the corners of space
+        axes.set_box_aspect(tuple(drawing.of(source).widths), zoom=zoom)
     if points is not None:
         outline(axes, source)
-        axes.scatter(*drawing.in_space(points).T, s=1.6, c=colours, linewidth=0, depthshade=False)
+        _scatter(axes, points, colours, source, s=1.6)

@@ -1,6 +1,5 @@
 """Figures of curves: the rate–distortion plane, the grid, learned noise, training."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from snrvae.reporting.figures.style import (
     INK,
     LINES,
     MARKERS,
+    NOTE,
     REFERENCE,
-    Array,
     Arrays,
     curve,
     drawable,
@@ -31,64 +30,59 @@ from snrvae.reporting.figures.style import (
     snr_axis,
     write_diverged,
 )
+from snrvae.reporting.lines import LIMITS, SURE, Lines, bits, most_bits
+
+SURENESS = {"certified": "-", "99 %": "--", "estimate": ":"}  # of Shannon's limit, as a line
 
 
-def rate_distortion(
-    cells: pd.DataFrame, limit: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]
-) -> Figure:
-    """Every cell in the plane of bits and mse, with Shannon's limit.
-
-    limit       the table rate_distortion.csv
-    asymptotes  by latent_dim: bits and distortion of the best codes for one point at a time
-    """
+def rate_distortion(cells: pd.DataFrame, lines: Lines) -> Figure:
+    """Every cell in the plane of bits and mse, with Shannon's limit as far as it is known."""
     figure = Figure(figsize=(9.5, 6.2), layout="constrained")
     axes = figure.subplots()
     rows = drawable(cells[cells.noise != "none"])
-    most = max(2.0, _bits(rows).max() * 1.06)  # 2 if there are none, of which the maximum is NaN
-    _draw_limit(axes, limit[limit.rate_lower_bits <= most + 1])
-    _draw_references(axes, cells, asymptotes)
+    _draw_limit(axes, lines)
+    _draw_references(axes, cells, lines)
     _draw_markers(axes, rows)
+    highest = 1.44 * lines.normal[1][0]  # of the mean alone
     axes.set(
         yscale="log",
-        xlim=(0, most),
-        ylim=(rows.mse.min() / 6 if len(rows) else 1e-3, 0.48 * limit.distortion.max()),
+        xlim=(0, most_bits(cells)),
+        ylim=(rows.mse.min() / (6 if lines.limit else 2) if len(rows) else highest / 600, highest),
     )
     axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
     axes.set_ylabel("mse (per coordinate)")
-    axes.set_title("Every codec against Shannon's limit" + left_out(cells))
-    _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), sorted(rows.snr.unique()))
+    against = "against Shannon's limit" if lines.limit else "by bits and error"
+    axes.set_title(f"Every codec {against}{left_out(cells)}")
+    _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), sorted(rows.snr.unique()), lines)
     return figure
 
 
-def _bits(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Where cells lie on the axis of bits: at their capacity, or at E KL if the SNR sets none."""
-    return rows.capacity_bits.fillna(rows.kl_bits)
+def _draw_limit(axes: Axes, lines: Lines) -> None:
+    """Shannon's limit, and the region below it where no code can be; an estimate rules none out."""
+    for certainty, (rate, least) in lines.limit.items():
+        if certainty in SURE:
+            axes.fill_between(rate, least, 1e-300, color=GRID, alpha=0.7, lw=0)
+        axes.plot(rate, least, color=INK, lw=2.2, ls=SURENESS[certainty])
+    if set(SURE) & set(lines.limit):
+        note: dict[str, Any] = {"color": REFERENCE, "style": "italic", "ha": "left"}
+        axes.text(0.03, 0.06, "no code can be here", transform=axes.transAxes, **note)
 
 
-def _draw_limit(axes: Axes, limit: pd.DataFrame) -> None:
-    """Shannon's limit, and the region below it."""
-    least = limit.distortion / 3
-    axes.fill_between(limit.rate_lower_bits, least, 1e-12, color=GRID, alpha=0.7, lw=0)
-    axes.plot(limit.rate_lower_bits, least, color=INK, lw=2.2)
-    note: dict[str, Any] = {"color": REFERENCE, "style": "italic", "ha": "left"}
-    axes.text(0.03, 0.06, "no code can be here", transform=axes.transAxes, **note)
-
-
-def _draw_references(axes: Axes, cells: pd.DataFrame, asymptotes: Mapping[int, tuple[Array, Array]]) -> None:
-    """By latent_dim: the best linear codec, and the best codes for one point at a time."""
+def _draw_references(axes: Axes, cells: pd.DataFrame, lines: Lines) -> None:
+    """A normal distribution's limit; by latent_dim the best linear codec, and codes of single points."""
+    axes.plot(*lines.normal, color=REFERENCE, lw=0.8, alpha=0.7, zorder=1)
     for latent_dim in sorted(drawable(cells[cells.noise != "none"]).latent_dim.unique()):
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
         isotropic = curve(cells, "isotropic", latent_dim)
         axes.plot(isotropic.capacity_bits, isotropic.linear_mse, color=colour, ls="--", lw=1.1)
-        if latent_dim in asymptotes:
-            rate, distortion = asymptotes[latent_dim]
-            axes.plot(rate, distortion / 3, color=colour, ls=":", lw=1.3)
+        if latent_dim in lines.by_point:
+            axes.plot(*lines.by_point[latent_dim], color=colour, ls=":", lw=1.3)
 
 
 def _draw_markers(axes: Axes, rows: pd.DataFrame) -> None:
     """A marker for each cell, with its latent_dim in it: full with isotropic noise, hollow with another."""
     snrs = sorted(rows.snr.unique())
-    for place, row in zip(_bits(rows), records(rows), strict=True):
+    for place, row in zip(bits(rows), records(rows), strict=True):
         colour, full = DIMS[(row["latent_dim"] - 1) % len(DIMS)], row["noise"] == "isotropic"
         marker = MARKERS[snrs.index(row["snr"]) % len(MARKERS)]
         fill = colour if full else "white"
@@ -107,7 +101,7 @@ def _draw_markers(axes: Axes, rows: pd.DataFrame) -> None:
         axes.text(place, row["mse"], str(row["latent_dim"]), **text)
 
 
-def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None:
+def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float], lines: Lines) -> None:
     handles = [Line2D([], [], color=DIMS[(d - 1) % len(DIMS)], lw=5) for d in dims]
     handles += [
         Line2D([], [], ls="", marker=MARKERS[i % len(MARKERS)], color=REFERENCE, markersize=7)
@@ -115,12 +109,16 @@ def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float]) -> None
     ]
     handles += [
         Line2D([], [], ls="", marker="o", color=REFERENCE, markerfacecolor="white", markersize=7),
-        Line2D([], [], color=INK, lw=2.2),
+        *(Line2D([], [], color=INK, lw=2.2, ls=SURENESS[certainty]) for certainty in lines.limit),
+        Line2D([], [], color=REFERENCE, lw=0.8, alpha=0.7),
         Line2D([], [], color=REFERENCE, ls="--", lw=1.1),
-        Line2D([], [], color=REFERENCE, ls=":", lw=1.3),
     ]
     labels = [f"d = {d}, as in the marker" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
-    labels += ["learned noise", "Shannon's limit", "best linear codec", "point by point, SNR → ∞"]
+    labels += ["learned noise", *(LIMITS[certainty] for certainty in lines.limit)]
+    labels += ["limit of a normal distribution", "best linear codec"]
+    if lines.by_point:
+        handles.append(Line2D([], [], color=REFERENCE, ls=":", lw=1.3))
+        labels.append("point by point, SNR → ∞")
     axes.legend(handles, labels, loc="upper right", ncols=2, frameon=True, edgecolor="none", framealpha=0.9)
 
 
@@ -146,11 +144,15 @@ def grid(cells: pd.DataFrame) -> Figure:
         axes_mse.plot(rows.snr, rows.linear_mse, color=colour, ls=":", lw=1.2)
     axes_mse.set(yscale="log", ylabel="mse (per coordinate)", title="Distortion")
     axes_gap.axhline(0, color=INK, lw=1.2)
+    if cells.gap_db.isna().all():
+        axes_gap.text(0.5, 0.6, "too few points for a limit", transform=axes_gap.transAxes, **NOTE)
+        axes_gap.set_yticks([])
     axes_gap.set(ylabel="10·log10(mse / least mse of any code)  [dB]", title="Gap to Shannon's limit")
     axes_kl.set(ylabel="E KL(q(z|x) ‖ N(0, I))  [bit]", title="Rate")
     axes_latent.set(yscale="log", ylabel="KL(q(z) ‖ N(0, 1))  [bit per dim]", title="Latent distribution")
     for axes in figure.axes:
         snr_axis(axes, snrs)
+    axes_gap.set_xlim(axes_mse.get_xlim())  # gaps may be missing
     handles = [Line2D([], [], **look(d, "isotropic")) for d in dims]
     labels = [f"d = {d}" for d in dims]
     handles += [Line2D([], [], color=INK, ls=ls, lw=lw) for ls, lw in (("-", 1.8), ("--", 1.8), (":", 1.2))]

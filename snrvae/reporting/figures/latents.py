@@ -1,27 +1,31 @@
 """Figures of latents: their distributions, and what the codes look like."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
-from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from snrvae.reporting import drawing
-from snrvae.reporting.figures.clouds import cloud, outline
+from snrvae.reporting.figures import pages
+from snrvae.reporting.figures.clouds import NAMED, cloud, outline, panel
 from snrvae.reporting.figures.style import (
     DIMS,
     INK,
-    LABELS,
     LINES,
     MARKERS,
     Array,
     Arrays,
     cell_of,
+    label_colours,
+    plain,
     reference,
     selected,
     write_diverged,
@@ -30,6 +34,7 @@ from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
 LATENT = ("z₁", "z₂", "z₃")
+ALONG = 10  # images in a row along z
 SLICE = 0.15  # of a standard deviation, to both sides
 
 
@@ -81,8 +86,8 @@ def controlled_latents(cells: pd.DataFrame, samples: Arrays) -> Figure:
 def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> Figure:
     """How one, two and three numbers describe a point, at the highest SNR; no panel for a d that was not run.
 
-    d = 1: the curve that the decoder draws along z. d = 2: where each label lies in the plane of the latents.
-    d = 3: what of it is seen where the space of the latents is cut, twice.
+    d = 1: the curve that the decoder draws along z, or the images. d = 2: where each label lies in the plane
+    of the latents. d = 3: what of it is seen where the space of the latents is cut, twice.
     """
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
@@ -97,67 +102,90 @@ def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> 
             continue
         reconstructed, latents = samples[f"{name}/reconstructed"], samples[f"{name}/latents"]
         if latent_dim == 1:
-            axes = figure.add_subplot(rows, columns, position, projection="3d")
-            _curve_in_space(axes, latents[: len(reconstructed), 0], reconstructed, source)
+            axes = panel(figure, rows, columns, position, source)
+            _along_z(axes, latents[: len(reconstructed), 0], reconstructed, source)
         elif latent_dim == 2:
             axes = figure.add_subplot(rows, columns, position)
             _map_of_labels(axes, latents[: len(reconstructed)], test, source)
         else:
-            _slice_of_labels(figure.add_subplot(rows, columns, position), latents, cut, test)
+            axes = figure.add_subplot(rows, columns, position)
+            _slice_of_labels(axes, latents, cut, test, source)
     return figure
 
 
-def _curve_in_space(axes: Axes3D, latents: Array, reconstructed: Array, source: Source) -> None:
-    """The decoder's curve: reconstructions [n, 3] in the order of their latents z [n], some z marked."""
+def _along_z(axes: Any, latents: Array, reconstructed: Array, source: Source) -> None:
+    """Reconstructions [n, k] in the order of their latents z [n]: a curve with some z marked, or images."""
     order = np.argsort(latents)
-    z, curve = latents[order], drawing.in_space(reconstructed[order])
+    z, points = latents[order], reconstructed[order]
+    if drawing.images(source):
+        pages.show(axes, points[np.linspace(0, len(points) - 1, ALONG**2).astype(int)], ALONG, source)
+        axes.set_title("d = 1: along z, line by line")
+        return
+    shown = drawing.of(source)
     cloud(axes, None, None, source)
+    if source.coordinates == 1:
+        axes.set(xlim=(z[0], z[-1]), ylim=shown.view[0], aspect="auto", xlabel="latent value z", ylabel="x̂")
+        axes.set_axis_on()
+        axes.plot(z, source.domain.frame.restore(points)[:, 0], color=INK)
+        axes.set_title("d = 1: x̂ along z")
+        return
     outline(axes, source)
-    pieces = Line3DCollection(np.stack([curve[:-1], curve[1:]], 1), cmap="viridis", lw=3)
+    curve = shown.place(points)
+    kind = Line3DCollection if shown.space else LineCollection
+    pieces = kind(list(np.stack([curve[:-1], curve[1:]], 1)), cmap="viridis", lw=3)
     pieces.set_array((z[:-1] + z[1:]) / 2)
-    axes.add_collection3d(pieces)
+    axes.add_collection(pieces)
     for mark in MaxNLocator(6).tick_values(z[0], z[-1]):
         if z[0] <= mark <= z[-1]:
             point = curve[np.abs(z - mark).argmin()]
-            axes.scatter(*point, color=INK, s=18, depthshade=False)
+            axes.scatter(*point, color=INK, s=18, **({"depthshade": False} if shown.space else {"zorder": 3}))
             axes.text(*point, f"  {mark:g}".replace("-", "−"), fontsize=10, fontweight="bold")
     bar = axes.figure.colorbar(pieces, ax=axes, orientation="horizontal", shrink=0.7, pad=0)
     bar.set_label("latent value z (marked along the curve)")
-    axes.set_title(f"d = 1: the {source.noun} as one curve")
+    axes.set_title(f"d = 1: {plain(drawing.called(source)[1])} as one curve")
 
 
-def _plane_of_labels(axes: Axes, latents: Array, label: Labels, names: tuple[str, str]) -> None:
+def _plane_of_labels(
+    axes: Axes, latents: Array, label: Labels, names: tuple[str, str], source: Source
+) -> None:
     """Latents [n, 2] coloured by label [n], over rings of N(0, I)."""
     for radius in (1, 2, 3):
         axes.add_patch(Circle((0, 0), radius, fill=False, ls=":", lw=1.2, color=INK))
+    colours = label_colours(len(source.labels))
     for number in np.unique(label):
         on = latents[label == number]
-        axes.scatter(on[:, 0], on[:, 1], s=11, color=LABELS[number], marker=MARKERS[number], linewidth=0)
+        look = {"color": colours[number], "marker": MARKERS[number % len(MARKERS)]}
+        axes.scatter(on[:, 0], on[:, 1], s=11, linewidth=0, **look)
     axes.set(xlabel=f"latent value {names[0]}", ylabel=f"latent value {names[1]}", aspect="equal")
 
 
-def _slice_of_labels(axes: Axes, latents: Array, cut: int, test: Split) -> None:
+def _slice_of_labels(axes: Axes, latents: Array, cut: int, test: Split, source: Source) -> None:
     """Of latents [n, 3] those near the middle along one of their axes, coloured by label."""
     along = latents[:, cut]
     near = np.abs(along - np.median(along)) < SLICE * along.std()
     across = [axis for axis in range(3) if axis != cut]
     label = test.label[: len(latents)][near]
-    _plane_of_labels(axes, latents[near][:, across], label, (LATENT[across[0]], LATENT[across[1]]))
+    names = LATENT[across[0]], LATENT[across[1]]
+    _plane_of_labels(axes, latents[near][:, across], label, names, source)
     axes.set_title(f"d = 3: a slice, {LATENT[cut]} ≈ {round(np.median(along), 1) + 0.0:g}".replace("-", "−"))
 
 
 def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> None:
     """Latents [n, 2] coloured by label, each label named where its centre lies; rings of N(0, I)."""
     label, points = test.label[: len(latents)], test.points[: len(latents)]
-    _plane_of_labels(axes, latents, label, (LATENT[0], LATENT[1]))
-    for number in np.unique(label):
+    _plane_of_labels(axes, latents, label, (LATENT[0], LATENT[1]), source)
+    for number in np.unique(label) if len(source.labels) <= NAMED else ():
         from_centre = np.linalg.norm(points - points[label == number].mean(0), axis=1)
         place = latents[from_centre.argmin()]
         box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
-        axes.text(place[0], place[1], source.labels[number], fontsize=9, ha="center", va="center", bbox=box)
-    shape = "six faces" if source.faces else source.noun
-    flat = source.dimension == 2
-    axes.set_title(f"d = 2: the {shape}, laid out flat" if flat else f"d = 2: {source.part}s in the plane")
+        axes.text(
+            place[0], place[1], plain(source.labels[number]), fontsize=9, ha="center", va="center", bbox=box
+        )
+    if source.dimension == 2:
+        shape = "the six faces" if source.faces else plain(drawing.called(source)[1])
+        axes.set_title(f"d = 2: {shape}, laid out flat")
+    else:
+        axes.set_title(f"d = 2: {source.part if source.part != 'half' else 'halve'}s in the plane")
 
 
 def _row_of_axes(figure: Figure, count: int) -> list[Axes]:

@@ -6,25 +6,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from snrvae.reporting.figures import clouds, curves, latents
-from snrvae.reporting.figures.style import Array, Arrays
+from snrvae.reporting.figures.style import Arrays
+from snrvae.reporting.lines import Lines
 from snrvae.sources.domain import Split
 from snrvae.sources.source import Source
 
 
 def draw(
     cells: pd.DataFrame,
-    limit: pd.DataFrame,
-    asymptotes: Mapping[int, tuple[Array, Array]],
+    lines: Lines,
     samples: Arrays,
     losses: pd.DataFrame,
     splits: Mapping[str, Split],
     source: Source,
     conditional: bool,
 ) -> dict[str, Figure]:
-    """The figures by file name, for a run's tables (cells, limit, losses) and figure samples."""
+    """The figures by file name, for a run's tables (cells, losses), lines and figure samples."""
     test = splits["test"]
     drawn = {
-        "rate_distortion.svg": curves.rate_distortion(cells, limit, asymptotes),
+        "rate_distortion.svg": curves.rate_distortion(cells, lines),
         "data.png": clouds.data(splits["train"], source),
         "autoencoder_latents.svg": latents.autoencoder_latents(cells, samples),
         "grid.svg": curves.grid(cells),

@@ -24,7 +24,9 @@ Arrays = Mapping[str, Array]
 
 INK, GRID, REFERENCE = "#1b1b1f", "#dcdce0", "#6b6b76"
 # of labels; of the cube's faces a hue per axis, light at 1
-LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c4a9e", "#cc79a7")
+LABELS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#117a55", "#7fd1ae", "#8c4a9e", "#cc79a7",
+          "#7a5c3a", "#a8a83c", "#8f8f99", "#e3388f")  # fmt: skip
+GOLDEN = (5**0.5 - 1) / 2  # of a turn
 DIMS = sns.color_palette("colorblind", 10)
 MARKERS = "osD^vP*X<>"
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), "-.", (0, (8, 2, 1, 2, 1, 2)))
@@ -53,6 +55,20 @@ def style() -> Iterator[None]:
     """The one look of all figures, whatever a matplotlibrc says; drawing and saving happen within it."""
     with mpl.style.context(STYLE, after_reset=True):
         yield
+
+
+def label_colours(count: int) -> list[str]:
+    """A colour for each of so many labels: LABELS, or for more of them hues, far apart for neighbours."""
+    if count <= len(LABELS):
+        return list(LABELS[:count])
+    place = np.argsort(np.argsort(np.arange(count) * GOLDEN % 1))
+    hues = sns.color_palette("husl", count).as_hex()
+    return [str(hues[hue]) for hue in place]
+
+
+def plain(text: str) -> str:
+    """A user's text as it is: Matplotlib would read what two dollars enclose as a formula."""
+    return text.replace("$", r"\$")
 
 
 def reference(cells: pd.DataFrame) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 const page = JSON.parse(byId("page").textContent);
 const state = pick(page.cells[page.start]);
-const camera = { turn: 35, tilt: 22 }; // degrees, as in figure 4
-const clouds = {}; // what each canvas shows: x, y, z and colours of its points
+const camera = page.space ? { turn: 35, tilt: 22 } : { turn: -90, tilt: 90 }; // degrees; a plane from above
+const clouds = {}; // what each canvas shows: x, y, z of its points, or grey levels of images, and colours
 const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false };
 const CLOUDS = ["original", "reconstructed", "generated"];
 const EYE = 25 / 6; // distance from the middle of what is shown, in its widths
@@ -98,9 +98,10 @@ function writeFacts(cell) {
     mse: text.mse,
     bits_are: silent ? "capacity" : cell.bits_are,
     bits: silent ? "unbounded" : `${text.bits} bit`,
-    gap_db: silent ? "–" : `${text.gap_db} dB`,
+    gap_db: silent || text.gap_db === "–" ? "–" : `${text.gap_db} dB`,
     latent_kl_bits: `${text.latent_kl_bits} bit/dim`,
     surface_distance: text.surface_distance,
+    nearest_distance: text.nearest_distance,
     generation_ratio: text.generation_ratio,
     coverage: text.coverage,
   };
@@ -154,11 +155,10 @@ function bytes(base64) {
 }
 
 function coordinates(base64) {
-  const [low, high] = page.frame;
   const steps = new Uint16Array(bytes(base64).buffer);
-  const values = Float32Array.from(steps, step => low + step * (high - low) / 65535);
-  const count = values.length / 3;
-  return [0, 1, 2].map(k => values.subarray(k * count, (k + 1) * count));
+  const count = steps.length / 3;
+  return page.frame.map(([low, high], k) =>
+    Float32Array.from(steps.subarray(k * count, (k + 1) * count), step => low + step * (high - low) / 65535));
 }
 
 function cloud(kind, cell) {
@@ -166,8 +166,10 @@ function cloud(kind, cell) {
 }
 
 function decoded({ points, label }) {
+  const colours = Array.from(bytes(label), k => page.labels[k].colour);
+  if (page.images) return { grey: bytes(points), colours };
   const [x, y, z] = coordinates(points);
-  return { x, y, z, colours: Array.from(bytes(label), k => page.labels[k].colour) };
+  return { x, y, z, colours };
 }
 
 /**
@@ -178,32 +180,62 @@ function decoded({ points, label }) {
 function perspective(width, height) {
   const [turn, tilt] = [camera.turn * Math.PI / 180, camera.tilt * Math.PI / 180];
   const [ct, st, ce, se] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
-  const scale = Math.min(width, height) / 2 / VIEW;
-  const [low, high] = page.view;
+  const widths = page.view.map(([low, high]) => high - low);
+  const span = Math.hypot(...widths) / Math.sqrt(3); // of a cube its side
+  const across = page.space ? Math.min(width, height) / 2 / VIEW : span * Math.min(width / widths[0], height / widths[1]);
+  const middle = page.view.map(([low, high]) => (low + high) / 2);
   return (...point) => {
-    const [a, b, c] = point.map(value => (value - low) / (high - low) - 0.5);
+    const [a, b, c] = point.map((value, k) => (value - (middle[k] ?? 0)) / span);
     const size = EYE / (EYE - ce * (ct * a + st * b) - se * c);
     const right = ct * b - st * a;
     const up = ce * c - se * (ct * a + st * b);
-    return [width / 2 + scale * size * right, height / 2 - scale * size * up, size];
+    return [width / 2 + across * size * right, height / 2 - across * size * up, size];
   };
 }
 
 function drawClouds() {
   const line = themed("muted");
-  for (const kind of CLOUDS) drawCloud(byId(kind), clouds[kind], line);
+  const draw = page.images ? drawImages : drawCloud;
+  for (const kind of CLOUDS) draw(byId(kind), clouds[kind], line);
 }
 
-function drawCloud(canvas, { x, y, z, colours }, line) {
+function penOf(canvas) {
   const [width, height, sharpness] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];
   [canvas.width, canvas.height] = [width * sharpness, height * sharpness];
   const pen = canvas.getContext("2d");
   pen.scale(sharpness, sharpness);
+  return [pen, width, height];
+}
+
+/** A page of images, a frame of its label's colour around each. */
+function drawImages(canvas, { grey, colours }) {
+  const [pen, width, height] = penOf(canvas);
+  const [rows, columns] = page.images;
+  const side = Math.ceil(Math.sqrt(colours.length));
+  const pixel = Math.min((width / side - 6) / columns, (height / side - 6) / rows);
+  const [right, down] = [columns * pixel + 6, rows * pixel + 6];
+  const one = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
+  const levels = new ImageData(columns, rows);
+  pen.imageSmoothingEnabled = false;
+  pen.translate((width - side * right) / 2, (height - side * down) / 2);
+  colours.forEach((colour, k) => {
+    const own = grey.subarray(k * rows * columns, (k + 1) * rows * columns);
+    new Uint32Array(levels.data.buffer).set(Uint32Array.from(own, level => 0xff000000 + level * 0x010101));
+    one.getContext("2d").putImageData(levels, 0, 0);
+    const [x, y] = [right * (k % side), down * Math.floor(k / side)];
+    pen.fillStyle = colour;
+    pen.fillRect(x + 1, y + 1, right - 2, down - 2);
+    pen.drawImage(one, x + 3, y + 3, right - 6, down - 6);
+  });
+}
+
+function drawCloud(canvas, { x, y, z, colours }, line) {
+  const [pen, width, height] = penOf(canvas);
   const place = perspective(width, height);
   pen.strokeStyle = line;
   for (const corners of page.outline) {
     pen.beginPath();
-    for (const corner of corners) pen.lineTo(...place(...corner));
+    for (const corner of corners) pen.lineTo(...place(...corner).slice(0, 2));
     pen.stroke();
   }
   const dots = colours.map((colour, k) => [...place(x[k], y[k], z[k]), colour]);
@@ -241,12 +273,14 @@ function drawPlane(cell) {
   const floor = Math.log10(Math.min(...values) / 3);
   const curve = ({ bits, mse, colour }, dash) => (
     { x: bits, y: mse, mode: "lines", line: { color: colour, dash, width: 1.5 }, hoverinfo: "skip" });
-  const { bits, mse } = page.limit;
-  const bottom = bits.map(() => 10 ** (floor - 1));
+  const limit = ({ bits, mse, sure, dash }) => [
+    { x: bits, y: bits.map(() => 10 ** (floor - 1)), mode: "lines", line: { width: 0 }, hoverinfo: "skip" },
+    { x: bits, y: mse, mode: "lines", fill: sure ? "tonexty" : "none", fillcolor: themed("forbidden"),
+      line: { color: themed("ink"), dash, width: 2.5 }, hoverinfo: "skip" },
+  ];
   const traces = [
-    { x: bits, y: bottom, mode: "lines", line: { width: 0 }, hoverinfo: "skip" },
-    { x: bits, y: mse, mode: "lines", fill: "tonexty", fillcolor: themed("forbidden"),
-      line: { color: themed("ink"), width: 2.5 }, hoverinfo: "skip" },
+    ...page.limits.flatMap(limit),
+    { ...curve(page.normal, "solid"), line: { color: themed("muted"), width: 0.8 } },
     ...page.linear.map(line => curve(line, "dash")),
     ...page.asymptotes.map(line => curve(line, "dot")),
     ...ring(cell),
@@ -257,10 +291,10 @@ function drawPlane(cell) {
                  xanchor: "left", font: { color: themed("muted") } };
   return Plotly.react(byId("plane"), traces, layout({
     hovermode: "closest",
-    annotations: [note],
+    annotations: page.limits.some(({ sure }) => sure) ? [note] : [],
     xaxis: axis("bits", { range: [0, most], domain: [0, 0.88] }),
     xaxis2: axis("", { range: [-1, 1], domain: [0.91, 1], tickvals: [0], ticktext: ["AE"], showgrid: false }),
-    yaxis: axis("mse", { type: "log", range: [floor, Math.log10(1.44 * page.limit.mse[0])], exponentformat: "power", dtick: 1 }),
+    yaxis: axis("mse", { type: "log", range: [floor, Math.log10(page.highest)], exponentformat: "power", dtick: 1 }),
   }), CONFIG);
 }
 
@@ -323,9 +357,11 @@ function listen() {
     const cell = page.cells[target.closest("tr").dataset.index];
     if (cell) chooseCell(cell);
   });
-  byId("turn").addEventListener("input", ({ target }) => turnTo(Number(target.value), camera.tilt));
-  byId("tilt").addEventListener("input", ({ target }) => turnTo(camera.turn, Number(target.value)));
-  CLOUDS.map(byId).forEach(followHand);
+  if (page.space) {
+    byId("turn").addEventListener("input", ({ target }) => turnTo(Number(target.value), camera.tilt));
+    byId("tilt").addEventListener("input", ({ target }) => turnTo(camera.turn, Number(target.value)));
+    CLOUDS.map(byId).forEach(followHand);
+  }
   addEventListener("resize", drawClouds);
   byId("theme").addEventListener("click", () => setTheme(!isDark()));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -353,7 +389,7 @@ function markTheme() {
 
 async function start() {
   markTheme();
-  [byId("turn").value, byId("tilt").value] = [camera.turn, camera.tilt];
+  if (page.space) [byId("turn").value, byId("tilt").value] = [camera.turn, camera.tilt];
   byId("undrawn").hidden = true;
   listen();
   await render();
