@@ -19,8 +19,8 @@ EDITS = {  # a file, what stands in it, what replaces that, and the stages that 
         ["evaluate", "render"],
     ),
     "column": (MEASUREMENT / "metrics.py", 'Metric("coverage"', 'Metric("covered"', ["evaluate", "render"]),
-    "figure": (REPORTING / "figures" / "curves.py", "Every codec against", "All codecs against", ["render"]),
-    "outline": (REPORTING / "drawing.py", "view=(-0.1, 1.1)", "view=(-0.2, 1.2)", ["render"]),
+    "figure": (REPORTING / "figures" / "curves.py", 'title="Distortion"', 'title="The mse"', ["render"]),
+    "outline": (REPORTING / "drawing.py", '"cube": (-0.1, 1.1)', '"cube": (-0.2, 1.2)', ["render"]),
     "caption": (REPORTING / "templates" / "report.md", "**Training.**", "**The training.**", ["render"]),
 }
 
