@@ -25,7 +25,7 @@ import torch
 from benchmarks.tables import machine, table
 from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import evaluation, generation
 from snrvae.measurement.metrics import METRICS
 from snrvae.measurement.records import Measured
@@ -34,8 +34,8 @@ from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import cube, dataset
-from snrvae.sources.source import Points, Split
+from snrvae.sources import cube, origin
+from snrvae.sources.domain import Points, Split
 from snrvae.training.autograd import Autograd
 from snrvae.training.config import TrainConfig
 from stages import files
@@ -68,7 +68,7 @@ class Model:
         """How it is trained."""
         weights = {name: 0.0 for name, _ in settings.train if name.endswith("_weight")}
         train = settings.train.model_copy(update=weights | {self.weight: value, "engine": "torch"})
-        return TrainConfig(settings.network, train, settings.seed, "cube")
+        return TrainConfig(settings.network, train, settings.seed, cube.SOURCE.domain)
 
 
 MODELS = (
@@ -88,29 +88,33 @@ def measure(
     codecs: Sequence[Codec],
     splits: Mapping[str, Split],
     reference: generation.Reference,
-    tangents: Tangents,
+    limits: RateDistortionTable,
     seed: int,
 ) -> dict[str, Any]:
     """The best of a model's repeats on held-out points: the columns of cells.csv.
 
     The gap is to the limit at the model's own E KL; without noise nothing bounds what passes.
     """
-    validation, test = splits["validation"], splits["test"]
-    (best,) = evaluation.select(evaluation.measure(codec, validation, test, seed) for codec in codecs)
+    source, validation, test = cube.SOURCE, splits["validation"], splits["test"]
+    measured = (evaluation.measure(codec, source, validation, test, seed) for codec in codecs)
+    (best,) = evaluation.select(measured)
     codec = codecs[best.cell.repeat]
-    limit = None if best.kl_bits is None else evaluation.limit(codec, best, test, tangents, seed)
-    measured = Measured(best, evaluation.generate(codec, reference, seed), None, limit)
-    return {name: entry for metric in METRICS for name, entry in metric.entries(measured).items()}
+    limit = None if best.kl_bits is None else evaluation.limit(codec, best, test, source, limits, seed)
+    found = Measured(best, evaluation.generate(codec, reference, seed), None, limit)
+    return {name: entry for metric in METRICS for name, entry in metric.entries(found, 1.0).items()}
 
 
-def rows(settings: Params, splits: Mapping[str, Split], tangents: Tangents) -> Iterator[dict[str, Any]]:
+def rows(
+    settings: Params, splits: Mapping[str, Split], limits: RateDistortionTable
+) -> Iterator[dict[str, Any]]:
     """The best repeat of every model, latent_dim and weight."""
-    ideal = numpy_stream(settings.seed, "ideal samples")
-    reference = generation.reference(cube.SOURCE, splits["test"].points, ideal)
+    source, test = cube.SOURCE, splits["test"]
+    compared = generation.compared(source, test, numpy_stream(settings.seed, "ideal samples"))
+    reference = generation.reference(source, test, *compared)
     for model, latent_dim in itertools.product(MODELS, settings.latent_dim):
         for value in model.tried:
             codecs = train(model, value, latent_dim, splits["train"].points, settings)
-            found = measure(codecs, splits, reference, tangents, settings.seed)
+            found = measure(codecs, splits, reference, limits, settings.seed)
             named = {"model": model.name, "setting": f"{model.symbol} = {value:g}"}
             yield named | {"latent_dim": latent_dim} | found
 
@@ -160,9 +164,10 @@ def main() -> None:
     torch.set_num_threads(1)  # blocks this small are slower on two
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
     settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
-    splits = dataset.draw(cube.SOURCE, settings.data.counts, partial(numpy_stream, settings.seed, "data"))
-    tangents = shannon.tangents_from_csv(Path("reports/rate_distortion.csv").read_bytes())
-    found = [*committed(pd.read_csv("reports/cells.csv")), *rows(settings, splits, tangents)]
+    stream = partial(numpy_stream, settings.seed, "data")
+    _, splits = origin.draw("cube", settings.data.counts, stream, Path("data/raw"))
+    limits = shannon.table_from_csv(Path("reports/rate_distortion.csv").read_bytes())
+    found = [*committed(pd.read_csv("reports/cells.csv")), *rows(settings, splits, limits)]
     text = markdown(found, settings)
     files.show(text)
     files.write(Path("benchmarks/MODELS.md"), text)

@@ -14,7 +14,6 @@ import torch
 from snrvae.codecs.channels import CHANNELS
 from snrvae.codecs.networks.mlp import widths
 from snrvae.settings.grid import Cell
-from snrvae.sources.registry import SOURCES
 from snrvae.training.config import TrainConfig
 
 # c products of [o, i] with [i, b]: two of a step of ours, then larger ones
@@ -35,7 +34,7 @@ def step_flops(cell: Cell, config: TrainConfig) -> int:
     Forward, weight gradients and input gradients; nobody needs the gradient at the points.
     """
     outputs = CHANNELS[cell.noise].outputs * cell.latent_dim
-    coordinates = SOURCES[config.source].coordinates
+    coordinates = config.source.coordinates
     encoder = widths(coordinates, outputs, config.network)
     decoder = widths(cell.latent_dim, coordinates, config.network)
     products = 3 * sum(i * o for network in (encoder, decoder) for i, o in pairwise(network))

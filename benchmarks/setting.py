@@ -55,5 +55,5 @@ def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
     settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
-    config = TrainConfig(settings.network, train, settings.seed, "cube")
+    config = TrainConfig(settings.network, train, settings.seed, cube.SOURCE.domain)
     return Setting(grid(repeats), points, config)

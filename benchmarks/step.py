@@ -100,7 +100,7 @@ def _of_network(net: Perceptron) -> None:
 @njit(nogil=True)
 def _penalty(cell: TrainState, noise: Floats) -> None:
     for one in range(len(noise)):
-        gaussianity(noise[one], cell.kind, 0, np.float32(0.01), cell.root, cell.kernel)
+        gaussianity(noise[one], cell.kind, 0, cell.rarity, np.float32(0.01), cell.root, cell.kernel)
 
 
 @njit(nogil=True)

@@ -98,7 +98,7 @@ def _kernel(model: BinaryIO) -> str:
     """The kernel of OpenBLAS that a model file names. Raises ValueError if it names none."""
     try:
         header = json.loads(model.read(int.from_bytes(model.read(8), "little")))
-        codecs = json.loads(header["__metadata__"]["codecs"])
+        codecs = json.loads(header["__metadata__"]["model"])["codecs"]
         return ", ".join(sorted({codec["kernel"] for codec in codecs.values()}))
     except (LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError, ValueError):
         raise ValueError("does not say how it was trained: not a model file of this pipeline") from None

@@ -15,15 +15,19 @@ from snrvae.training.compiled.step import TrainState
 from snrvae.training.config import TrainConfig
 
 
-def gaussianity(z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """T of latents z [n, d] with one-hot labels [n, l], and dT/dz, both compiled."""
+def gaussianity(
+    z: Tensor, label: Tensor | None = None, shares: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """T of latents z [n, d] with one-hot labels [n, l] of these shares, and dT/dz, both compiled."""
     kind = torch.zeros(len(z)).long() if label is None else label.argmax(1)
-    size = losses.group_size(len(z))
+    size, classes = losses.group_size(len(z)), 1 if label is None else label.shape[1]
+    rarity = torch.ones(classes) if shares is None else 1 / (classes * shares)
     gradient = np.zeros(z.T.shape, np.float32)
     value = penalty.gaussianity(
         np.ascontiguousarray(z.detach().float().numpy().T),
         kind.numpy(),
-        0 if label is None else label.shape[1],
+        0 if label is None else classes,
+        rarity.float().numpy(),
         np.float32(1),
         gradient,
         np.empty((size + 5, size), np.float32),
@@ -53,7 +57,7 @@ def without_moving(
     gaussianity_weight: float,
     pull: tuple[Tensor, float] | None = None,
 ) -> list[float]:
-    """The losses of a step on these inputs [b, 3 + l] with ε [d, b]; `made` then has its gradients.
+    """The losses of a step on these inputs [b, k + l] with ε [d, b]; `made` then has its gradients.
 
     pull  target [d, b] and weight
     """

@@ -5,20 +5,24 @@ from tests import apart  # noqa: F401 - before Numba is loaded
 # isort: split
 import signal
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 from snrvae.codecs.codec import Codec
 from snrvae.limit import shannon
 from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit.shannon import RateDistortionTable
+from snrvae.measurement import generation
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import cube, dataset
-from snrvae.sources.source import Source, Split
+from snrvae.sources import cube
+from snrvae.sources.domain import Domain, Split
+from snrvae.sources.registry import SOURCES
+from snrvae.sources.source import Source
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 
@@ -66,14 +70,44 @@ def config() -> MakeConfig:
         network = {"kind": kind, "activation": activation}
         sizes = {"hidden_units": hidden_units, "hidden_layers": hidden_layers}
         train = Train.model_validate(standard | settings)
-        return TrainConfig(Network.model_validate(network | sizes), train, seed, source)
+        return TrainConfig(Network.model_validate(network | sizes), train, seed, SOURCES[source].domain)
 
     return make
 
 
+def reference_of(source: Source, test: Split, seed: int = 0) -> generation.Reference:
+    """What generated points of a source are compared with."""
+    compared = generation.compared(source, test, np.random.default_rng(seed))
+    return generation.reference(source, test, *compared)
+
+
 def draw_splits(source: Source, counts: Mapping[str, int], seed: int = 0) -> dict[str, Split]:
     """The splits that generate writes for a seed."""
-    return dataset.draw(source, counts, partial(numpy_stream, seed, "data"))
+    return {name: source.split(count, numpy_stream(seed, "data", name)) for name, count in counts.items()}
+
+
+def box(coordinates: int, rng: np.random.Generator) -> Domain:
+    """Points with bounds of their own in each coordinate, some of which every answer is beyond."""
+    low = rng.uniform(-3, 1, coordinates)
+    high = low + rng.uniform(0.1, 2, coordinates)
+    bounds = tuple(low.tolist()), tuple(high.tolist())
+    shares = (0.5, 0.25, 0.15, 0.1)
+    return Domain(
+        name="box",
+        title="a box",
+        noun="box",
+        unit="unit",
+        centre=(0.0,) * coordinates,
+        factor=1.0,
+        shape=(coordinates,),
+        mean=tuple(((low + high) / 2).tolist()),
+        bounds=bounds,
+        spread=1.0,
+        left_open=1.0,
+        labels=("a", "b", "c", "d"),
+        shares=shares,
+        labelled=True,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +136,12 @@ def codecs(cells: list[Cell], splits: dict[str, Split], config: MakeConfig) -> d
 
 
 @pytest.fixture(scope="session")
-def lines() -> Tangents:
-    """The certified lines below R(D) as the repository holds them."""
-    return shannon.tangents_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+def limits() -> RateDistortionTable:
+    """The table of R(D) as the repository holds it."""
+    return shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def lines(limits: RateDistortionTable) -> Tangents:
+    """Its certified lines below R(D)."""
+    return limits.tangents

@@ -52,7 +52,7 @@ class Repository:
             str(file.relative_to(self.path)): file.read_bytes()
             for folder in folders
             for file in sorted(folder.rglob("*"))
-            if file.is_file() and file.name != ".gitignore"
+            if file.is_file() and file.name != ".gitignore" and file.parent.name != "raw"
         }
 
 
@@ -67,6 +67,9 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("snrvae", "stages"):
         shutil.copytree(ROOT / folder, path / folder, ignore=ignored)
+    raw = Path("data", "raw")
+    (path / raw).mkdir(parents=True)
+    shutil.copy(ROOT / raw / "README.md", path / raw)
     configure(path, settings)
     made = Repository(path)
     made.run("git", "init", "-q")

@@ -22,7 +22,8 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.params import NETWORKS, Network
 from snrvae.sources.domain import Domain, from_json, to_json
 
-METADATA, SOURCES = "codecs", "sources"  # a source once, whatever the number of its codecs
+METADATA = "model"  # one entry, since safetensors writes several in any order
+CODECS, SOURCES = "codecs", "sources"  # in it: a source once, whatever the number of its codecs
 
 
 def load(path: str | Path) -> dict[str, Codec]:
@@ -49,7 +50,7 @@ def to_bytes(codecs: Mapping[str, Codec]) -> bytes:
     described = {name: _described(codec.architecture) for name, codec in codecs.items()}
     sources = {codec.architecture.source.name: codec.architecture.source for codec in codecs.values()}
     written = {name: json.loads(to_json(source)) for name, source in sources.items()}
-    return safetensors.torch.save(tensors, {METADATA: json.dumps(described), SOURCES: json.dumps(written)})
+    return safetensors.torch.save(tensors, {METADATA: json.dumps({CODECS: described, SOURCES: written})})
 
 
 def from_bytes(data: bytes) -> dict[str, Codec]:
@@ -57,10 +58,14 @@ def from_bytes(data: bytes) -> dict[str, Codec]:
     try:
         tensors = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described, sources = (json.loads(header["__metadata__"][name]) for name in (METADATA, SOURCES))
-        domains = {name: from_json(json.dumps(entry)) for name, entry in sources.items()}
+        metadata = header["__metadata__"]
+        if CODECS in metadata:
+            raise ValueError("a model file of an earlier version; train again")
+        model = json.loads(metadata[METADATA])
+        domains = {name: from_json(json.dumps(entry)) for name, entry in model[SOURCES].items()}
         architectures = {
-            str(name): _architecture(name, entry, domains, len(tensors)) for name, entry in described.items()
+            str(name): _architecture(name, entry, domains, len(tensors))
+            for name, entry in model[CODECS].items()
         }
     except (
         safetensors.SafetensorError,
@@ -120,10 +125,6 @@ def _described(architecture: Architecture) -> dict[str, Any]:
 
 def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors: int) -> Architecture:
     """Inverse of _described. Raises ValueError, naming the codec, for what this version does not know."""
-    if "cells" in entry:
-        raise ValueError(
-            f"{name}: a model file of an earlier version, which names no architecture; train again"
-        )
     network, source = entry["network"], sources[entry["source"]]
     for what, value, known in (
         ("network.kind", network["kind"], NETWORKS),

@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from snrvae.sources import npz
 from snrvae.sources.normalisation import Frame
@@ -53,6 +53,8 @@ class Domain:
     finite    whether there is a finite set of points
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     name: str
     title: str
     noun: str
@@ -77,6 +79,8 @@ class Domain:
         numbers = [self.factor, self.spread, *(value for row in rows for value in row)]
         if len(sizes) != 1 or not all(map(math.isfinite, numbers)) or not self.factor > 0 or not self.labels:
             raise ValueError("sizes that differ, or numbers that are not finite")
+        if not all(map(str.isprintable, [self.name, self.title, self.noun, self.unit, *self.labels])):
+            raise ValueError("words that no line can hold")
 
     @property
     def coordinates(self) -> int:

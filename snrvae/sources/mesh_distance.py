@@ -74,7 +74,7 @@ def _boxes(pieces: Array) -> tuple[Array, Array]:
     return low, high
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _search(points: Array, low: Array, high: Array, triangles: Array) -> Array:
     leaves = len(triangles)
     found = np.empty(len(points))

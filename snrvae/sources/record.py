@@ -28,9 +28,9 @@ def from_bytes(data: bytes) -> Source:
     match sorted(set(arrays) - {"domain"}):
         case [] if found.name in SOURCES and SOURCES[found.name].domain == found:
             return SOURCES[found.name]
-        case ["triangles"] if _is(arrays["triangles"], np.float64, (3, 3)):
+        case ["triangles"] if not found.finite and _is(arrays["triangles"], np.float64, (3, 3)):
             return mesh.source(found, arrays["triangles"])
-        case ["label", "points"] if _is(arrays["points"], np.float32, (found.coordinates,)):
+        case ["label", "points"] if found.finite and _is(arrays["points"], np.float32, (found.coordinates,)):
             known = Split(arrays["points"], arrays["label"])
             labelled = known.label.dtype == np.uint8 and known.label.shape == known.points.shape[:1]
             if labelled and found.contains(known):

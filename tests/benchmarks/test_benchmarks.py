@@ -16,7 +16,7 @@ from benchmarks.peers import Timing, rows_against_ours
 from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training import schedule
 from snrvae.training.pool import Pool
 

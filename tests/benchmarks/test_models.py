@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import reference_of
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
@@ -15,12 +16,11 @@ from snrvae.codecs import search
 from snrvae.codecs.channels import Latents
 from snrvae.codecs.codec import Transmission
 from snrvae.codecs.losses import Weights, loss, mmd
-from snrvae.limit.rate_distortion import Tangents
-from snrvae.measurement import generation
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.settings import params
 from snrvae.settings.params import Params
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,8 +39,8 @@ def settings() -> Params:
 
 
 @pytest.fixture(scope="module")
-def found(settings: Params, splits: dict[str, Split], lines: Tangents) -> list[dict[str, float]]:
-    return list(models.rows(settings, splits, lines))
+def found(settings: Params, splits: dict[str, Split], limits: RateDistortionTable) -> list[dict[str, float]]:
+    return list(models.rows(settings, splits, limits))
 
 
 def _loss(
@@ -97,11 +97,11 @@ def test_the_table_has_a_line_for_every_model_in_its_order(
 
 @pytest.mark.slow
 def test_a_model_is_measured_as_a_codec_is(
-    settings: Params, splits: dict[str, Split], lines: Tangents
+    settings: Params, splits: dict[str, Split], limits: RateDistortionTable
 ) -> None:
-    reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
+    reference = reference_of(cube.SOURCE, splits["test"])
     codecs = models.train(MODELS[1], 1e-2, 2, splits["train"].points, settings)
-    row = models.measure(codecs, splits, reference, lines, 0)
+    row = models.measure(codecs, splits, reference, limits, 0)
 
     def error(split: Split, encoder: torch.nn.Module, decoder: torch.nn.Module) -> float:
         x = torch.from_numpy(split.points)
@@ -120,10 +120,10 @@ def test_a_model_is_measured_as_a_codec_is(
 
 @pytest.mark.slow
 def test_the_gap_of_a_beta_vae_is_to_the_limit_at_its_own_kl(
-    found: list[dict[str, float]], lines: Tangents
+    found: list[dict[str, float]], limits: RateDistortionTable
 ) -> None:
     for row in found[:3]:
-        least = float(models.shannon.distortion_at_rate(lines, row["kl_bits"])) / 3
+        least = float(models.shannon.distortion_at_rate(limits.tangents, row["kl_bits"])) / 3
         assert row["shannon_mse"] == pytest.approx(least)
         assert row["gap_db"] == pytest.approx(10 * math.log10(row["mse"] / least))
         assert row["capacity_bits"] is None

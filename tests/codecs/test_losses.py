@@ -101,32 +101,44 @@ def test_the_smallest_mean_kl_is_the_capacity_of_the_channel(snr: float, dim: in
 # Gaussianity
 
 
-def both(z: Tensor, label: Tensor | None = None) -> list[Tensor]:
+def both(z: Tensor, label: Tensor | None = None, shares: Tensor | None = None) -> list[Tensor]:
     """T of latents z [n, d] by the definition, and as compiled."""
-    return [losses.gaussianity(z, label), compiled.gaussianity(z, label)[0]]
+    return [losses.gaussianity(z, label, shares), compiled.gaussianity(z, label, shares)[0]]
 
 
-def labels(count: int, num_classes: int) -> Tensor | None:
-    """One-hot labels [n, l] drawn at random; None for no classes."""
+def labels(count: int, num_classes: int, shares: Tensor | None = None) -> Tensor | None:
+    """One-hot labels [n, l] drawn at random, by shares [l] if they differ; None for no classes."""
     if num_classes == 0:
         return None
-    kind = torch.randint(num_classes, (count,), generator=torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    if shares is None:
+        kind = torch.randint(num_classes, (count,), generator=generator)
+    else:
+        kind = torch.multinomial(shares, count, replacement=True, generator=generator)
     return torch.nn.functional.one_hot(kind, num_classes).double()
 
 
-def pair_by_pair(z: Tensor, label: Tensor | None) -> float:
+def unequal(num_classes: int) -> Tensor:
+    """Shares of labels, each twice the one before."""
+    weight = 2.0 ** torch.arange(num_classes, dtype=torch.float64)
+    return weight / weight.sum()
+
+
+def pair_by_pair(z: Tensor, label: Tensor | None, shares: Tensor | None = None) -> float:
     """T of latents z [n, d], a pair of different points after the other, in groups of at most 128."""
     count, dim = z.shape
     group = max((size for size in range(16, 129, 16) if count % size == 0), default=count)
     points, kinds = z.tolist(), [0] * count if label is None else label.argmax(1).tolist()
     classes = 1 if label is None else label.shape[1]
+    share = [1 / classes] * classes if shares is None else shares.tolist()
     total = 0.0
     for i, j in product(range(count), repeat=2):
         if i != j and i // group == j // group and kinds[i] == kinds[j]:
-            total += math.exp(-(math.dist(points[i], points[j]) ** 2) / 2) + 3 ** (-dim / 2)
+            pair = math.exp(-(math.dist(points[i], points[j]) ** 2) / 2) + 3 ** (-dim / 2)
             for at in (i, j):
-                total -= 2 ** (-dim / 2) * math.exp(-(math.hypot(*points[at]) ** 2) / 4)
-    return total * classes / (count * (group - 1))
+                pair -= 2 ** (-dim / 2) * math.exp(-(math.hypot(*points[at]) ** 2) / 4)
+            total += pair / share[kinds[i]]
+    return total / (count * (group - 1))
 
 
 @pytest.mark.parametrize("num_classes", [0, 1, 2, 6])
@@ -138,15 +150,58 @@ def test_the_value_is_the_mean_over_pairs_of_one_group_and_one_label(
     assert float(losses.gaussianity(z, label)) == pytest.approx(pair_by_pair(z, label), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("num_classes", [1, 2, 6])
+@pytest.mark.parametrize(("batch", "dim"), [(20, 2), (64, 1), (256, 2)])
+def test_a_pair_counts_by_the_reciprocal_of_its_labels_share(batch: int, dim: int, num_classes: int) -> None:
+    shares = unequal(num_classes)
+    z, label = 1.5 * normal(batch, dim) + 0.4, labels(batch, num_classes, shares)
+    expected = pair_by_pair(z, label, shares)
+    assert float(losses.gaussianity(z, label, shares)) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    if num_classes > 1:
+        assert float(losses.gaussianity(z, label)) != pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 6])
+def test_equal_shares_are_no_shares(num_classes: int) -> None:
+    z, label = normal(256, 3), labels(256, num_classes)
+    equal = torch.full((num_classes,), 1 / num_classes, dtype=torch.float64)
+    for one, other in zip(both(z, label), both(z, label, equal), strict=True):
+        assert float(one) == pytest.approx(float(other), rel=1e-6, abs=SINGLE)
+
+
+def test_with_unequal_shares_the_mean_over_batches_is_that_over_labels_by_their_shares() -> None:
+    """Σ w·T, with T of a label's normal latents N(m, v) in closed form."""
+    shares = torch.tensor([0.1, 0.3, 0.6], dtype=torch.float64)
+    mean = torch.tensor([2.0, 0.0, -0.5], dtype=torch.float64)
+    variance = torch.tensor([0.2, 2.5, 1.0], dtype=torch.float64)
+    within = (1 + 2 * variance) ** -0.5
+    across = (2 + variance) ** -0.5 * torch.exp(-mean.square() / (2 * (2 + variance)))
+    each = within - 2 * across + 3**-0.5
+    count, batch = 4000, 16
+    label = labels(count * batch, 3, shares)
+    assert label is not None
+    z = label @ mean + (label @ variance).sqrt() * normal(count * batch, seed=3)
+    batches = zip(z.view(-1, batch, 1), label.view(-1, batch, 3), strict=True)
+    values = [both(*one, shares) for one in batches]
+    for found in map(torch.stack, zip(*values, strict=True)):
+        error = float(found.std()) / math.sqrt(count)
+        assert abs(float(found.mean()) - float(shares @ each)) < 4 * error
+        assert abs(float(found.mean()) - float(each.mean())) > 10 * error
+        assert error < float(shares @ each) / 40
+
+
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("num_classes", [0, 2, 6])
 @pytest.mark.parametrize("dim", [1, 2, 3, 7])
 @pytest.mark.parametrize("batch", [16, 64, 80, 160, 256, 272])
 def test_compiled_value_and_gradient_are_those_of_the_definition_under_autograd(
-    batch: int, dim: int, num_classes: int
+    batch: int, dim: int, num_classes: int, shared: bool
 ) -> None:
-    z, label = 1.5 * normal(batch, dim) + 0.4, labels(batch, num_classes)
-    found, gradient = compiled.gaussianity(z, label)
-    expected = losses.gaussianity(z.requires_grad_(), label)
+    """Without shares, and with those of labels that are not equally frequent."""
+    shares = unequal(num_classes) if shared and num_classes else None
+    z, label = 1.5 * normal(batch, dim) + 0.4, labels(batch, num_classes, shares)
+    found, gradient = compiled.gaussianity(z, label, shares)
+    expected = losses.gaussianity(z.requires_grad_(), label, shares)
     (autograd,) = torch.autograd.grad(expected, z)
     assert torch.allclose(found, expected, rtol=1e-5, atol=SINGLE)
     assert torch.allclose(gradient, autograd, rtol=1e-5, atol=SINGLE)
@@ -227,9 +282,9 @@ def test_the_value_ignores_the_order_of_points_and_a_rotation() -> None:
 def test_the_gradient_is_added_with_its_weight() -> None:
     z = normal(DIM, 32).float().numpy()
     space = np.empty((37, 32), np.float32)
-    once, twice = np.zeros_like(z), np.ones_like(z)
-    penalty.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(1), once, space)
-    penalty.gaussianity(z, np.zeros(32, np.int64), 0, np.float32(3), twice, space)
+    once, twice, rarity = np.zeros_like(z), np.ones_like(z), np.ones(1, np.float32)
+    penalty.gaussianity(z, np.zeros(32, np.int64), 0, rarity, np.float32(1), once, space)
+    penalty.gaussianity(z, np.zeros(32, np.int64), 0, rarity, np.float32(3), twice, space)
     assert twice == pytest.approx(1 + 3 * once, rel=1e-5)
 
 

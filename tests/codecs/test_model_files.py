@@ -3,6 +3,8 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,8 +19,8 @@ from snrvae.codecs.codec import Architecture, Codec
 from snrvae.codecs.networks import mlp
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
-from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources import cube, sphere
+from snrvae.sources.domain import Split
 
 Change = Callable[[dict[str, Tensor], dict[str, Any]], object]
 
@@ -32,7 +34,9 @@ def points_of(splits: dict[str, Split], count: int = 64) -> Tensor:
 
 
 def untrained(cell: Cell, **network: Any) -> Codec:
-    return Codec(Architecture(cell, Network.model_validate(NETWORK | network), 0, "cube", "torch"))
+    return Codec(
+        Architecture(cell, Network.model_validate(NETWORK | network), 0, cube.SOURCE.domain, "torch")
+    )
 
 
 def copy(one: Codec) -> Codec:
@@ -47,9 +51,18 @@ def same(one: Codec, other: Codec) -> bool:
 
 def described_in(data: bytes) -> dict[str, Any]:
     """What a model file says of its codecs, read without this project's code."""
+    return model_in(data)[files.CODECS]
+
+
+def model_in(data: bytes) -> dict[str, Any]:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    (described,) = header["__metadata__"].values()
-    return json.loads(described)
+    (model,) = header["__metadata__"].values()  # of several, safetensors would choose the order
+    return json.loads(model)
+
+
+def saying(tensors: dict[str, Tensor], model: object) -> bytes:
+    """A file of these tensors with this metadata."""
+    return safetensors.torch.save(tensors, {files.METADATA: json.dumps(model)})
 
 
 def test_the_file_gives_back_every_cell_and_every_bit(codecs: dict[str, Codec]) -> None:
@@ -120,6 +133,9 @@ def test_the_file_says_which_cells_it_holds_without_this_code(codecs: dict[str, 
         "engine": "compiled",
         "kernel": processor.kernel(),
     }
+    (source,) = model_in(data)[files.SOURCES].values()
+    assert (source["name"], source["bounds"]) == ("cube", [[0, 0, 0], [1, 1, 1]])
+    assert source["labels"] == list(cube.FACE_NAMES)
     assert {name.rpartition("/")[0] for name in safetensors.torch.load(data)} == set(codecs)
     assert f"{VAE}/encoder.0.weight" in safetensors.torch.load(data)
 
@@ -131,7 +147,14 @@ def changed(data: bytes, change: Change) -> bytes:
     """The model file with its tensors and what it says of its codecs changed."""
     loaded, described = safetensors.torch.load(data), described_in(data)
     change(loaded, described)
-    return safetensors.torch.save(loaded, {files.METADATA: json.dumps(described)})
+    return saying(loaded, model_in(data) | {files.CODECS: described})
+
+
+def of_source(data: bytes, **fields: object) -> bytes:
+    """The model file with what it says of its source changed."""
+    model = model_in(data)
+    model[files.SOURCES]["cube"] |= fields
+    return saying(safetensors.torch.load(data), model)
 
 
 def put(name: str, tensor: Tensor) -> Change:
@@ -247,7 +270,6 @@ def test_a_model_that_does_not_fit_its_cells_is_refused_in_one_line(
         (network(kind="transformer"), "network.kind 'transformer'", "mlp, residual"),
         (network(activation="gelu"), "network.activation 'gelu'", "relu, silu, tanh"),
         (cell(noise="pink"), "noise 'pink'", "none, isotropic, learned, free"),
-        (says(source="torus"), "source 'torus'", "cube, sphere, square, gaussian, circle"),
     ],
 )
 def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_knows(
@@ -257,14 +279,64 @@ def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_kno
     assert line == f"{VAE}: {what} is not known here, which knows {known}"
 
 
-def test_a_file_of_an_earlier_version_is_refused_by_name() -> None:
+def test_a_source_that_the_file_does_not_describe_is_named(codecs: dict[str, Codec]) -> None:
+    line = refusal(changed(files.to_bytes(codecs), says(source="torus")))
+    assert line == "not a model file of this pipeline ('torus')"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": None},
+        {"bounds": [[0.0, 0.0], [1.0, 1.0]]},
+        {"bounds": [[0.0, 0.0, 0.0], [1.0, 1.0, math.inf]]},
+        {"bounds": [[0.0, 0.0, 0.0]]},
+        {"mean": [0.5, 0.5]},
+        {"mean": [0.5, 0.5, "z"]},
+        {"shape": [2, 2]},
+        {"factor": 0.0},
+        {"factor": math.nan},
+        {"spread": math.nan},
+        {"labels": []},
+        {"labels": "faces"},
+        {"mean": [0.5] * 4, "centre": [0.0] * 4, "shape": [4], "bounds": None},
+    ],
+    ids=repr,
+)
+def test_a_source_that_is_none_is_refused_in_one_line(
+    codecs: dict[str, Codec], fields: dict[str, object]
+) -> None:
+    refusal(of_source(files.to_bytes(codecs), **fields))
+
+
+@pytest.mark.parametrize("said", [None, "", "cube", [], [1], {}, {"cube": 1}, {"cube": {}}], ids=repr)
+def test_sources_that_are_none_are_refused_in_one_line(codecs: dict[str, Codec], said: object) -> None:
+    data = files.to_bytes(codecs)
+    refusal(saying(safetensors.torch.load(data), model_in(data) | {files.SOURCES: said}))
+
+
+def test_a_codec_answers_within_the_bounds_in_its_file_for_each_coordinate() -> None:
+    low, high = (-1.5, 0.25, 3.0), (-1.0, 0.5, 7.0)
+    domain = replace(cube.SOURCE.domain, name="box", bounds=(low, high))
+    made = Architecture(Cell("none", 2, None, 0), Network.model_validate(NETWORK), 0, domain, "torch")
+    one = copy(Codec(made))
+    assert one.architecture == made
+    assert (one.lower.tolist(), one.upper.tolist()) == (list(low), list(high))
+    answered = one.decode(1000 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0)))
+    assert (answered.amin(0).tolist(), answered.amax(0).tolist()) == (list(low), list(high))
+
+
+def test_a_file_of_an_earlier_version_is_refused_as_such(codecs: dict[str, Codec]) -> None:
+    data = files.to_bytes(codecs)
     cells = [{"noise": "isotropic", "latent_dim": 2, "snr": 4.0, "repeat": 0}]
     group = {"cells": cells, "hidden": [16, 16], "labels": 0, "source": "cube"}
     tensors = {"snr_vae/d2/encoder/0/weight": torch.zeros(1, 16, 3), "snr_vae/d2/signal_power": torch.ones(1)}
-    old = safetensors.torch.save(tensors, {files.METADATA: json.dumps({"snr_vae/d2": group})})
-    line = refusal(old)
-    assert line.startswith("snr_vae/d2: a model file of an earlier version")
-    assert line.endswith("train again")
+    for loaded, described in (
+        (tensors, {"snr_vae/d2": group}),
+        (safetensors.torch.load(data), described_in(data)),  # with names of sources alone
+    ):
+        line = refusal(safetensors.torch.save(loaded, {"codecs": json.dumps(described)}))
+        assert line == "a model file of an earlier version; train again"
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(codecs: dict[str, Codec]) -> None:
@@ -294,19 +366,19 @@ def test_a_foreign_file_is_refused_in_one_line(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("noises", "source", "num_classes", "words"),
     [
-        (("none", "isotropic"), "cube", 0, f"holds {LEARNED}, but expected noise: none or isotropic"),
-        (("none", "isotropic", "learned"), "sphere", 0, "of cube, but params.yaml says sphere"),
-        (("none", "isotropic", "learned"), "cube", 6, "trained with 0 labels, but expected 6"),
+        (("none", "isotropic"), cube, 0, f"holds {LEARNED}, but expected noise: none or isotropic"),
+        (("none", "isotropic", "learned"), sphere, 0, "of cube, but params.yaml and the data are of sphere"),
+        (("none", "isotropic", "learned"), cube, 6, "trained with 0 labels, but expected 6"),
     ],
 )
 def test_codecs_of_another_run_are_refused_by_name_in_one_line(
-    codecs: dict[str, Codec], noises: tuple[str, ...], source: str, num_classes: int, words: str
+    codecs: dict[str, Codec], noises: tuple[str, ...], source: ModuleType, num_classes: int, words: str
 ) -> None:
     data = files.to_bytes(codecs)
-    read = files.of_run(data, ("none", "isotropic", "learned"), "cube", 0)
+    read = files.of_run(data, ("none", "isotropic", "learned"), cube.SOURCE.domain, 0)
     assert [one.architecture.cell.name for one in read] == list(codecs)
     with pytest.raises(ValueError) as caught:
-        files.of_run(data, noises, source, num_classes)
+        files.of_run(data, noises, source.SOURCE.domain, num_classes)
     (line,) = str(caught.value).splitlines()
     assert words in line
 
@@ -342,11 +414,13 @@ def test_latents_and_reconstructions_have_the_shapes_that_the_docstrings_say(
 
 def test_a_projected_point_is_no_farther_from_any_point_of_the_source(splits: dict[str, Split]) -> None:
     said = 3 * torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-    answered = codec.project(said.clone(), cube.SOURCE.bounds)
+    assert cube.SOURCE.domain.bounds is not None
+    low, high = map(torch.tensor, cube.SOURCE.domain.bounds)
+    answered = codec.project(said.clone(), low, high)
     points = points_of(splits)
     assert (torch.cdist(answered, points) <= torch.cdist(said, points) + 1e-6).all()
-    assert torch.equal(codec.project(answered.clone(), cube.SOURCE.bounds), answered)
-    assert torch.equal(codec.project(points.clone(), cube.SOURCE.bounds), points)
+    assert torch.equal(codec.project(answered.clone(), low, high), answered)
+    assert torch.equal(codec.project(points.clone(), low, high), points)
     assert (answered != said).any(1).float().mean() > 0.9
 
 

@@ -1,5 +1,7 @@
 """What an encoder sends: its network's answer for a point, or for a neighbour where that is better."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, gaussian, square
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training.compiled import engine
 
 NEIGHBOURS = torch.cat([torch.eye(3), -torch.eye(3)]) * 0.05
@@ -23,7 +25,7 @@ NEIGHBOURS = torch.cat([torch.eye(3), -torch.eye(3)]) * 0.05
 def untrained(noise: str, snr: float | None, labels: int = 0, seed: int = 0) -> Codec:
     """A codec as training starts with it, for points of the cube."""
     network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=2)
-    codec = Codec(Architecture(Cell(noise, 2, snr, 0), network, labels, "cube", "compiled"))
+    codec = Codec(Architecture(Cell(noise, 2, snr, 0), network, labels, cube.SOURCE.domain, "compiled"))
     for place, (net, width) in enumerate(((codec.encoder, 3 + labels), (codec.decoder, 2 + labels))):
         seen = torch.from_numpy(np.random.default_rng(0).random((width, 256), np.float32)).T
         net.initialise(seen, numpy_stream(seed + place, "search"))
@@ -49,8 +51,8 @@ def test_a_point_keeps_its_own_answer_unless_a_neighbours_is_better_by_the_margi
         for away in (torch.zeros(3), *NEIGHBOURS)
     ]
     error = torch.stack([errors(codec, output, points, label) for output in outputs])  # [7, n]
-    law = cube.SOURCE.conditional_source(labels > 0)
-    error[1:] += search.margin(law, codec.architecture.cell)
+    spread = 2 / 12 if labels else 3 * 5 / 36
+    error[1:] += search.margin(spread, codec.architecture.cell)
     mean = codec.encode(points, label).mean
     for point, place in enumerate(error.argmin(0).tolist()):
         best, second = error[:, point].sort().values[:2]
@@ -103,10 +105,19 @@ def test_the_margin_is_the_error_of_the_linear_codec_of_all_that_varies() -> Non
         for snr in (0.5, 10.0, 1000.0):
             gain = snr / (1 + snr)
             each = source.variance * ((1 - gain) ** 2 + gain**2 / snr)
-            assert search.margin(source, Cell("isotropic", 2, snr, 0)) == pytest.approx(
-                source.components * each
-            )
-    assert search.margin(cube.SOURCE, Cell("none", 2, None, 0)) == 0
+            found = search.margin(source.domain.spread, Cell("isotropic", 2, snr, 0))
+            assert found == pytest.approx(source.components * each)
+    assert search.margin(cube.SOURCE.domain.spread, Cell("none", 2, None, 0)) == 0
+
+
+def test_a_source_that_is_not_searched_is_sent_as_the_encoder_says(splits: dict[str, Split]) -> None:
+    points = torch.from_numpy(splits["test"].points)
+    codec = untrained("isotropic", 1000.0)
+    own = codec.encoder(points)
+    assert not torch.equal(codec.encode(points).mean, own)
+    unsearched = replace(codec.architecture.source, searched=False)
+    codec.architecture = replace(codec.architecture, source=unsearched)
+    assert torch.equal(codec.encode(points).mean, own)
 
 
 @pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])

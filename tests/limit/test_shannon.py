@@ -527,7 +527,10 @@ def test_the_committed_search_ended_within_its_tolerance_of_the_computed_one(
         assert (above - other["intercept"]).max() < log2(1 + 2e-4) + 2e-6
 
 
-HEADER = "slope,intercept,distortion,rate_lower_bits,rate_upper_bits,method,certainty,confident_intercept,saturated\n"
+HEADER = (
+    "slope,intercept,distortion,rate_lower_bits,rate_upper_bits,"
+    "method,certainty,confident_intercept,saturated\n"
+)
 ROW = "5.184,2.16,0.4166666667,0,0,mean,certified,,0\n"
 
 

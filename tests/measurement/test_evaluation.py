@@ -8,18 +8,19 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from conftest import reference_of
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from snrvae.codecs.codec import Architecture, Codec
 from snrvae.limit import shannon
-from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import evaluation, generation, information, measures
 from snrvae.measurement.records import CodecMetrics, Estimate, Limit
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources import cube
-from snrvae.sources.source import Source, Split
+from snrvae.sources.domain import Split
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 
@@ -38,11 +39,11 @@ def results(alone: list[Codec], splits: dict[str, Split]) -> list[CodecMetrics]:
 
 @pytest.fixture(scope="module")
 def reference(splits: dict[str, Split]) -> generation.Reference:
-    return generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
+    return reference_of(cube.SOURCE, splits["test"])
 
 
 def measured(codec: Codec, splits: dict[str, Split], seed: int = SEED) -> CodecMetrics:
-    return evaluation.measure(codec, splits["validation"], splits["test"], seed)
+    return evaluation.measure(codec, cube.SOURCE, splits["validation"], splits["test"], seed)
 
 
 def of(codecs: Sequence[Codec], noise: str) -> Codec:
@@ -158,7 +159,7 @@ def test_learned_noise_has_a_mean_share_of_one_over_the_training_set(
     alone: list[Codec], splits: dict[str, Split]
 ) -> None:
     train = splits["train"]
-    result = evaluation.measure(of(alone, "learned"), train, train, SEED)
+    result = evaluation.measure(of(alone, "learned"), cube.SOURCE, train, train, SEED)
     assert result.noise_share is not None
     assert result.noise_share.shape == (len(train.points), 2)
     assert result.noise_share.mean() == pytest.approx(1, abs=1e-3)
@@ -172,7 +173,7 @@ def test_only_learned_noise_has_shares(results: list[CodecMetrics]) -> None:
 
 def test_the_linear_reference_is_that_of_the_cell(results: list[CodecMetrics]) -> None:
     for result in results:
-        assert result.linear_mse == measures.linear_mse(result.cell, cube.SOURCE)
+        assert result.linear_mse == measures.linear_mse(result.cell, cube.SOURCE, False)
 
 
 def test_a_cell_is_measured_the_same_whatever_was_measured_before(
@@ -189,7 +190,7 @@ def test_another_seed_gives_other_noise(alone: list[Codec], splits: dict[str, Sp
 
 def test_validation_and_test_points_get_different_noise(alone: list[Codec], splits: dict[str, Split]) -> None:
     test, codec = splits["test"], of(alone, "isotropic")
-    result = evaluation.measure(codec, test, test, SEED)
+    result = evaluation.measure(codec, cube.SOURCE, test, test, SEED)
     first = ((result.reconstructed - test.points) ** 2).mean()
     assert result.validation_mse != pytest.approx(float(first), rel=1e-4)
     assert result.mse.value != pytest.approx(float(first), rel=1e-4), "the mse averages several transmissions"
@@ -201,9 +202,9 @@ def test_validation_points_are_transmitted_as_often_as_test_points(
     validation, test = splits["validation"], splits["test"]
     for noise, moves in (("isotropic", True), ("none", False)):
         monkeypatch.setattr(evaluation, "NOISE_DRAWS", 4)
-        often = evaluation.measure(of(alone, noise), validation, test, SEED)
+        often = evaluation.measure(of(alone, noise), cube.SOURCE, validation, test, SEED)
         monkeypatch.setattr(evaluation, "NOISE_DRAWS", 1)
-        once = evaluation.measure(of(alone, noise), validation, test, SEED)
+        once = evaluation.measure(of(alone, noise), cube.SOURCE, validation, test, SEED)
         assert (often.validation_mse != once.validation_mse) == moves
         assert (often.mse.value != once.mse.value) == moves
 
@@ -265,7 +266,7 @@ def constant(point: tuple[float, float, float]) -> Codec:
     """A codec whose decoder says the same point whatever it gets."""
     network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=1)
     cell = Cell("isotropic", 2, 10.0, 0)
-    codec = Codec(Architecture(cell, network, 0, "cube", "compiled")).eval().requires_grad_(False)
+    codec = Codec(Architecture(cell, network, 0, cube.SOURCE.domain, "compiled")).eval().requires_grad_(False)
     for parameter in codec.parameters():
         parameter.zero_()
     codec.decoder[-1].bias.copy_(torch.tensor(point))
@@ -304,7 +305,7 @@ def test_what_is_generated_is_decoded_from_standard_normal_latents(
     assert found.face_error == pytest.approx(measures.face_error(points, cube.SOURCE), abs=0.15)
     assert found.points.shape == test.points.shape
     count = len(test.points)
-    excess = [generation.excess(part, cube.SOURCE) for part in np.split(points, 20)]
+    excess = [generation.excess(part, reference.law) for part in np.split(points, 20)]
     ratios = [generation.generation_ratio(each, count) for each in excess]
     spread = np.std(ratios) * math.sqrt(1 / evaluation.GENERATIONS + 1 / 20)
     assert abs(found.ratio.value - np.mean(ratios)) < 5 * spread
@@ -330,8 +331,8 @@ def test_a_fitted_density_generates_what_the_codec_reconstructs(
 ) -> None:
     """The latents of training points, decoded, are its ideal: no density of them can do better."""
     codec, train = of(alone, "none"), splits["train"]
-    reconstructed = evaluation.measure(codec, train, train, SEED).reconstructed
-    ideal = generation.generation_ratio(generation.excess(reconstructed, cube.SOURCE), len(reconstructed))
+    reconstructed = evaluation.measure(codec, cube.SOURCE, train, train, SEED).reconstructed
+    ideal = generation.generation_ratio(generation.excess(reconstructed, reference.law), len(reconstructed))
     prior, fitted = (
         evaluation.generate(codec, reference, SEED),
         evaluation.generate_fitted(codec, train, reference, SEED),
@@ -357,7 +358,7 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 ) -> None:
     draws: list[np.ndarray] = []
 
-    def excess(points: np.ndarray, _: Source) -> float:
+    def excess(points: np.ndarray, _: generation.Law) -> float:
         draws.append(points)
         return float(len(draws))
 
@@ -373,9 +374,13 @@ def test_the_ratio_is_the_mean_of_eight_draws_of_as_many_points_as_the_test_set_
 
 
 def held(
-    codec: Codec, result: CodecMetrics, splits: dict[str, Split], lines: Tangents, seed: int = SEED
+    codec: Codec,
+    result: CodecMetrics,
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
+    seed: int = SEED,
 ) -> Limit:
-    return evaluation.limit(codec, result, splits["test"], lines, seed)
+    return evaluation.limit(codec, result, splits["test"], cube.SOURCE, limits, seed)
 
 
 def noisy(
@@ -387,17 +392,19 @@ def noisy(
 
 
 def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     for codec, result in noisy(alone, results, "isotropic"):
-        found, snr = held(codec, result, splits, lines), cell_of(codec).snr
+        found, snr = held(codec, result, splits, limits), cell_of(codec).snr
         assert snr is not None
         assert found.capacity_bits == pytest.approx(math.log2(1 + snr), rel=1e-12), (
             "two uses, half of it each"
         )
-        distortion = max(
-            (b - found.capacity_bits) / a for a, b in zip(lines.slope, lines.intercept, strict=True)
-        )
+        lines = zip(limits.slope, limits.intercept, strict=True)
+        distortion = max((b - found.capacity_bits) / a for a, b in lines)
         assert 3 * found.shannon_mse == pytest.approx(distortion, rel=1e-12)
         assert found.gap_db.value == pytest.approx(
             10 * math.log10(3 * result.mse.value / distortion), abs=1e-9
@@ -406,14 +413,17 @@ def test_an_isotropic_cell_is_held_against_the_limit_at_its_capacity(
 
 
 def test_learned_noise_is_held_against_the_limit_at_its_own_e_kl(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     for codec, result in noisy(alone, results, "learned"):
-        found = held(codec, result, splits, lines)
+        found = held(codec, result, splits, limits)
         assert found.capacity_bits is None
         assert found.gaussian_information_bits is None
         assert result.kl_bits is not None
-        distortion = float(shannon.distortion_at_rate(lines, result.kl_bits.value))
+        distortion = float(shannon.distortion_at_rate(limits.tangents, result.kl_bits.value))
         assert 3 * found.shannon_mse == pytest.approx(distortion, rel=1e-12)
         assert found.gap_db.value == pytest.approx(
             10 * math.log10(3 * result.mse.value / distortion), abs=1e-9
@@ -427,43 +437,53 @@ def test_only_under_learned_noise_the_limit_moves_with_the_e_kl(
     alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
     assert result.kl_bits is not None
     more = replace(result, kl_bits=Estimate(result.kl_bits.value + 1, result.kl_bits.stderr))
-    before, after = held(codec, result, splits, lines), held(codec, more, splits, lines)
+    before, after = held(codec, result, splits, limits), held(codec, more, splits, limits)
     assert (after.shannon_mse < before.shannon_mse) is moves
     assert (after.gap_db.value > before.gap_db.value) is moves
 
 
 def test_the_standard_error_of_the_mse_is_carried_over_to_the_gap(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     small = replace(result, mse=Estimate(result.mse.value, result.mse.value * 1e-4))
     up = replace(result, mse=Estimate(result.mse.value * (1 + 1e-4), 0.0))
-    gap, moved = (held(codec, r, splits, lines).gap_db for r in (small, up))
+    gap, moved = (held(codec, r, splits, limits).gap_db for r in (small, up))
     assert gap.stderr == pytest.approx(moved.value - gap.value, rel=1e-3)
     assert moved.stderr == 0
 
 
 def test_twice_the_mse_is_three_decibels_more(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
     double = replace(result, mse=Estimate(result.mse.value * 2, result.mse.stderr * 2))
-    one, two = (held(codec, r, splits, lines).gap_db for r in (result, double))
+    one, two = (held(codec, r, splits, limits).gap_db for r in (result, double))
     assert two.value - one.value == pytest.approx(3.0103, abs=1e-4)
     assert two.stderr == pytest.approx(one.stderr, rel=1e-12)
 
 
 @pytest.mark.parametrize("noise", ["isotropic", "learned"])
 def test_what_passes_is_that_of_other_latents_of_the_same_points(
-    noise: str, alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    noise: str,
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     codec, result = noisy(alone, results, noise)[0]
-    found = held(codec, result, splits, lines)
+    found = held(codec, result, splits, limits)
     latents = codec.encode(torch.from_numpy(splits["test"].points))
     assert latents.log_noise_power is not None
     generator = torch.Generator().manual_seed(0)
@@ -487,10 +507,13 @@ def test_what_passes_is_that_of_other_latents_of_the_same_points(
 
 
 def test_the_limit_repeats_itself_and_only_what_passes_moves_with_the_seed(
-    alone: list[Codec], results: list[CodecMetrics], splits: dict[str, Split], lines: Tangents
+    alone: list[Codec],
+    results: list[CodecMetrics],
+    splits: dict[str, Split],
+    limits: RateDistortionTable,
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
-    once, twice, other = (held(codec, result, splits, lines, seed) for seed in (1, 1, 2))
+    once, twice, other = (held(codec, result, splits, limits, seed) for seed in (1, 1, 2))
     assert once == twice
     assert other.information_bits != once.information_bits
     assert (other.gap_db, other.capacity_bits) == (once.gap_db, once.capacity_bits)
@@ -500,13 +523,13 @@ def test_as_many_test_points_are_asked_as_said_whatever_their_number(
     alone: list[Codec],
     results: list[CodecMetrics],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codec, result = noisy(alone, results, "isotropic")[0]
-    whole = held(codec, result, splits, lines).information_bits.stderr
+    whole = held(codec, result, splits, limits).information_bits.stderr
     monkeypatch.setattr(evaluation, "QUERIES", 100)
-    assert held(codec, result, splits, lines).information_bits.stderr == pytest.approx(3 * whole, rel=0.3)
+    assert held(codec, result, splits, limits).information_bits.stderr == pytest.approx(3 * whole, rel=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -517,11 +540,11 @@ def honest(splits: dict[str, Split], config: Callable[..., TrainConfig]) -> Code
 
 
 def test_an_honest_codec_stays_above_the_limit_and_one_with_too_little_noise_is_found_out(
-    honest: Codec, splits: dict[str, Split], lines: Tangents
+    honest: Codec, splits: dict[str, Split], limits: RateDistortionTable
 ) -> None:
     cheat = deepcopy(honest)
     cheat.channel.signal_power /= 100
-    true, false = (held(codec, measured(codec, splits), splits, lines) for codec in (honest, cheat))
+    true, false = (held(codec, measured(codec, splits), splits, limits) for codec in (honest, cheat))
     assert true.capacity_bits == false.capacity_bits == pytest.approx(1.5)
     assert 0 < true.gap_db.value < 2
     assert true.information_bits.value < 1.5 + 3 * true.information_bits.stderr

@@ -10,12 +10,12 @@ import safetensors.numpy
 import yaml
 
 from snrvae.codecs.codec import Codec
-from snrvae.limit.rate_distortion import Tangents
+from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import evaluation, store
 from snrvae.settings import cache, fingerprint
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, sphere
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 SEED = 3
 
@@ -44,13 +44,13 @@ class Counted(dict[str, bytes]):
 def evaluate(
     codecs: dict[Cell, Codec],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
     entries: dict[str, bytes],
     seed: int = SEED,
 ) -> tuple[Counted, bytes]:
     """What happened to the entries, and all that was found, as bytes."""
     counted = Counted(entries)
-    found = evaluation.evaluate(codecs, splits, cube.SOURCE, lines, seed, 1, counted)
+    found = evaluation.evaluate(codecs, splits, cube.SOURCE, limits, seed, 1, counted)
     records = [*found.results, *found.selected]
     for each in (found.generated, found.fitted, found.limits):
         records += [record for _, record in sorted(each.items(), key=lambda item: item[0].name)]
@@ -58,15 +58,17 @@ def evaluate(
 
 
 @pytest.fixture(scope="module")
-def full(some: dict[Cell, Codec], splits: dict[str, Split], lines: Tangents) -> tuple[Counted, bytes]:
-    return evaluate(some, splits, lines, {})
+def full(
+    some: dict[Cell, Codec], splits: dict[str, Split], limits: RateDistortionTable
+) -> tuple[Counted, bytes]:
+    return evaluate(some, splits, limits, {})
 
 
 def test_what_is_kept_is_found_to_the_bit_and_nothing_is_measured_again(
     full: tuple[Counted, bytes],
     some: dict[Cell, Codec],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entries, expected = full
@@ -76,7 +78,7 @@ def test_what_is_kept_is_found_to_the_bit_and_nothing_is_measured_again(
     )  # reference, codecs, fitted, generated, limits
     for name in ("measure", "generate", "generate_fitted", "limit", "_compared"):
         monkeypatch.setattr(evaluation, name, lambda *_: pytest.fail("measured again"))
-    counted, found = evaluate(some, splits, lines, entries)
+    counted, found = evaluate(some, splits, limits, entries)
     assert (counted.found, counted.written) == (12, 0)
     assert found == expected
 
@@ -86,17 +88,17 @@ def test_a_longer_grid_measures_what_is_new(
     some: dict[Cell, Codec],
     codecs: dict[str, Codec],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
 ) -> None:
     new = codecs["snr_vae/d2-snr100/0"]
-    counted, _ = evaluate(some | {new.architecture.cell: new}, splits, lines, full[0])
+    counted, _ = evaluate(some | {new.architecture.cell: new}, splits, limits, full[0])
     assert counted.written == 4
 
 
 def test_what_measures_follow_from_is_in_the_name(
     some: dict[Cell, Codec],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     codec, other, *_ = some.values()
@@ -105,12 +107,12 @@ def test_what_measures_follow_from_is_in_the_name(
         codec: Codec = codec,
         splits: dict[str, Split] = splits,
         source: Any = cube.SOURCE,
-        lines: Tangents = lines,
+        limits: RateDistortionTable = limits,
         seed: int = SEED,
         what: str = "codec",
     ) -> str:
         entries: dict[str, bytes] = {}
-        kept = store.Kept(entries, splits, source, lines, seed)
+        kept = store.Kept(entries, splits, source, limits, seed)
         kept.find(what, codec, evaluation._Compared, lambda: evaluation._Compared(np.ones(2), np.ones(2)))
         return next(iter(entries))
 
@@ -124,7 +126,7 @@ def test_what_measures_follow_from_is_in_the_name(
         name(splits=splits | {"test": relabelled}),
         name(splits=splits | {"test": splits["validation"], "validation": test}),
         name(source=sphere.SOURCE),
-        name(lines=replace(lines, slope=lines.slope * 2)),
+        name(limits=replace(limits, slope=limits.slope * 2)),
         name(seed=4),
         name(what="limit"),
     ]
@@ -141,7 +143,7 @@ def test_a_damaged_record_is_told_in_one_line_and_measured_again(
     full: tuple[Counted, bytes],
     some: dict[Cell, Codec],
     splits: dict[str, Split],
-    lines: Tangents,
+    limits: RateDistortionTable,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     entries, expected = dict(full[0]), full[1]
@@ -156,7 +158,7 @@ def test_a_damaged_record_is_told_in_one_line_and_measured_again(
             "fields": cache.seal(name, safetensors.numpy.save(arrays, {"record": '{"value": 1}'})),
             "arrays": cache.seal(name, safetensors.numpy.save(arrays, {})),
         }[kind]
-    counted, found = evaluate(some, splits, lines, entries)
+    counted, found = evaluate(some, splits, limits, entries)
     assert (found, counted.written) == (expected, 3)
     assert len(caplog.messages) == 3
     assert all("dropped, and measured again" in line and "\n" not in line for line in caplog.messages)

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 
 def linear_mse(latent_dim: int, snr: float | None) -> float:
-    return measures.linear_mse(Cell("none" if snr is None else "isotropic", latent_dim, snr, 0), cube.SOURCE)
+    cell = Cell("none" if snr is None else "isotropic", latent_dim, snr, 0)
+    return measures.linear_mse(cell, cube.SOURCE, False)
 
 
 def rng(seed: int = 0) -> np.random.Generator:

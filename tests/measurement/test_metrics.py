@@ -9,15 +9,16 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import reference_of
 
 from snrvae.codecs.codec import Codec
-from snrvae.limit.rate_distortion import Tangents
-from snrvae.measurement import evaluation, generation, metrics
+from snrvae.limit.shannon import RateDistortionTable
+from snrvae.measurement import evaluation, metrics
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
 from snrvae.settings import tables
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 COLUMNS = {
     *("model", "noise", "latent_dim", "snr", "snr_db", "repeat", "source", "selected", "diverged"),
@@ -30,27 +31,28 @@ OF_ISOTROPIC = {"capacity_bits", "gaussian_information_bits"}
 OF_LIMIT = OF_ISOTROPIC | {
     *("information_bits", "information_bits_stderr"),
     *("information_upper_bits", "information_upper_bits_stderr", "information_saturated"),
-    *("shannon_mse", "gap_db", "gap_db_stderr"),
+    *("shannon_mse", "gap_db", "gap_db_stderr", "gaussian_mse", "limit", "limit_saturated"),
 }
 OF_NOISE = {"snr", "snr_db", "kl_bits", "kl_bits_stderr"}
 OF_CONDITIONAL = {
     *("requested_face_distance", "requested_face_share", "requested_face_worst_ratio"),
     *("requested_face_ratio", "requested_face_ratio_stderr"),
 }
+OF_FILES = {"generated_nearest_distance", "real_face_share"}
 OF_FITTED = {name for name in COLUMNS if name.startswith("fitted")}
 OF_SELECTED = {name for name in COLUMNS if name.startswith("generat")} | {"coverage"} | OF_FITTED
-TEXTS = {"model", "noise", "source", "information_saturated"}
+TEXTS = {"model", "noise", "source", "information_saturated", "limit", "limit_saturated"}
 
 Generations = dict[Cell, Generation]
 Measured = tuple[dict[Cell, CodecMetrics | None], Generations, Generations, dict[Cell, Limit]]
 
 
 @pytest.fixture(scope="module")
-def measured(codecs: dict[str, Codec], splits: dict[str, Split], lines: Tangents) -> Measured:
+def measured(codecs: dict[str, Codec], splits: dict[str, Split], limits: RateDistortionTable) -> Measured:
     test, validation = splits["test"], splits["validation"]
     alone = {codec.architecture.cell: codec for codec in codecs.values()}
-    results = [evaluation.measure(codec, validation, test, 0) for codec in alone.values()]
-    reference = generation.reference(cube.SOURCE, test.points, np.random.default_rng(0))
+    results = [evaluation.measure(codec, cube.SOURCE, validation, test, 0) for codec in alone.values()]
+    reference = reference_of(cube.SOURCE, test)
     chosen = evaluation.select(results)
     return (
         {result.cell: result for result in results},
@@ -60,13 +62,21 @@ def measured(codecs: dict[str, Codec], splits: dict[str, Split], lines: Tangents
             for r in chosen
             if r.cell.noise != "learned"
         },
-        {r.cell: evaluation.limit(alone[r.cell], r, test, lines, 0) for r in chosen if r.kl_bits},
+        {
+            r.cell: evaluation.limit(alone[r.cell], r, test, cube.SOURCE, limits, 0)
+            for r in chosen
+            if r.kl_bits
+        },
     )
+
+
+def cells_of(measured: Measured) -> pd.DataFrame:
+    return metrics.cells(*measured, cube.SOURCE.domain)
 
 
 @pytest.fixture(scope="module")
 def table(measured: Measured) -> pd.DataFrame:
-    return metrics.cells(*measured)
+    return cells_of(measured)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,7 @@ def test_exactly_what_does_not_apply_is_empty(rows: list[dict[str, str]]) -> Non
     for row in rows:
         empty = {name for name, text in row.items() if not text}
         expected = OF_SELECTED | OF_LIMIT if row["selected"] == "0" else set()
-        expected = expected | OF_CONDITIONAL
+        expected = expected | OF_CONDITIONAL | OF_FILES
         match row["noise"]:
             case "none":
                 expected = expected | OF_NOISE | OF_LIMIT
@@ -122,6 +132,11 @@ def test_whether_the_sample_carries_the_rate_is_true_or_false(
     assert set(said) <= {"true", "false"}
     assert said.count("true") == sum(limit.information_saturated for limit in limits.values())
     assert len(said) == len(limits) == 4
+
+
+def test_the_limit_of_a_known_law_is_certified_at_every_rate(rows: list[dict[str, str]]) -> None:
+    said = [(row["limit"], row["limit_saturated"]) for row in rows if row["shannon_mse"]]
+    assert said == [("certified", "false")] * 4
 
 
 def test_one_repeat_of_each_cell_is_selected_the_best_on_validation_points(table: pd.DataFrame) -> None:
@@ -166,6 +181,7 @@ def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataF
                 limit.information_upper_bits.stderr,
             )
             assert row["shannon_mse"] == limit.shannon_mse
+            assert row["gaussian_mse"] == limit.gaussian_mse
             assert (row["gap_db"], row["gap_db_stderr"]) == (limit.gap_db.value, limit.gap_db.stderr)
             if result.cell.noise == "isotropic":
                 assert row["capacity_bits"] == limit.capacity_bits
@@ -225,10 +241,10 @@ def test_a_number_that_is_none_never_reaches_the_file(
     results, generations, fitted, limits = measured
     broken = {cell: replace(one, mse=Estimate(float("inf"), 0.0)) for cell, one in results.items()}
     with pytest.raises(ValueError):
-        metrics.to_json(metrics.tree(metrics.cells(broken, generations, fitted, limits)))
+        metrics.to_json(metrics.tree(cells_of((broken, generations, fitted, limits))))
     endless = {cell: replace(limit, gap_db=Estimate(float("inf"), 0.0)) for cell, limit in limits.items()}
     with pytest.raises(ValueError):
-        metrics.to_json(metrics.tree(metrics.cells(results, generations, fitted, endless)))
+        metrics.to_json(metrics.tree(cells_of((results, generations, fitted, endless))))
 
 
 # Cells that diverged
@@ -249,13 +265,13 @@ def test_a_repeat_that_diverged_has_an_empty_row_and_is_not_selected_beside_anot
     measured: Measured, cells: list[Cell]
 ) -> None:
     bad = next(cell for cell in cells if cell not in measured[1])
-    table = metrics.cells(*without(measured, {bad}))
+    table = cells_of(without(measured, {bad}))
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(table))))
     assert [row["diverged"] for row in rows] == [str(int(cell == bad)) for cell in cells]
     row = rows[cells.index(bad)]
     assert row["selected"] == "0"
     assert not any(row[name] for name in [*metrics.NUMBERS, "information_saturated"])
-    before = metrics.tree(metrics.cells(*measured))
+    before = metrics.tree(cells_of(measured))
     before["summary"]["diverged_cells"] = 1
     assert metrics.tree(table) == before
 
@@ -264,25 +280,25 @@ def test_a_cell_of_which_every_repeat_diverged_is_marked_and_counted(
     measured: Measured, cells: list[Cell]
 ) -> None:
     lost = {cell for cell in cells if cell.noise == "isotropic" and cell.snr == 4.0}
-    table = metrics.cells(*without(measured, lost))
+    table = cells_of(without(measured, lost))
     assert set(table[(table.diverged == 1) & (table.selected == 1)].repeat) == {0}
     tree = strictly(metrics.to_json(metrics.tree(table)))
-    other = metrics.tree(metrics.cells(*measured))
+    other = metrics.tree(cells_of(measured))
     assert tree["snr_vae"] == {"d2-snr4": {"diverged": 1}, "d2-snr100": other["snr_vae"]["d2-snr100"]}
     assert tree["snr_vae_learned"] == other["snr_vae_learned"]
     assert tree["summary"]["mean_gap_db"] == tree["snr_vae"]["d2-snr100"]["gap_db"]
     assert tree["summary"]["diverged_cells"] == len(lost) == 2
-    read = metrics.from_csv(tables.to_csv(table).encode(), cells)
+    read = metrics.from_csv(tables.to_csv(table).encode(), cells, cube.SOURCE)
     assert metrics.from_json(json.dumps(tree).encode(), read) == tree
 
 
 def test_a_grid_of_which_every_cell_diverged_still_has_its_table(
     measured: Measured, cells: list[Cell]
 ) -> None:
-    table = metrics.cells(*without(measured, set(cells)))
+    table = cells_of(without(measured, set(cells)))
     assert set(table) >= COLUMNS | OF_LIMIT
     assert metrics.tree(table)["summary"] == {"diverged_cells": len(cells)}
-    assert len(metrics.from_csv(tables.to_csv(table).encode(), cells)) == len(cells)
+    assert len(metrics.from_csv(tables.to_csv(table).encode(), cells, cube.SOURCE)) == len(cells)
 
 
 @pytest.mark.parametrize(
@@ -296,22 +312,22 @@ def test_a_grid_of_which_every_cell_diverged_still_has_its_table(
 def test_a_row_that_diverged_has_no_numbers_and_another_has(
     measured: Measured, cells: list[Cell], change: dict[str, float], what: str
 ) -> None:
-    table = metrics.cells(*without(measured, {cell for cell in cells if cell.noise == "none"}))
+    table = cells_of(without(measured, {cell for cell in cells if cell.noise == "none"}))
     for name, value in change.items():
         table.loc[0, name] = value
     with pytest.raises(ValueError, match=what):
-        metrics.from_csv(tables.to_csv(table).encode(), cells)
+        metrics.from_csv(tables.to_csv(table).encode(), cells, cube.SOURCE)
 
 
 def test_a_repeat_that_diverged_is_not_to_be_selected_beside_another(
     measured: Measured, cells: list[Cell]
 ) -> None:
     bad = next(cell for cell in cells if cell not in measured[1])
-    table = metrics.cells(*without(measured, {bad}))
+    table = cells_of(without(measured, {bad}))
     pair = [place for place, cell in enumerate(cells) if (cell.model, cell.key) == (bad.model, bad.key)]
     table.loc[pair, "selected"] = [int(cells[place] == bad) for place in pair]
     with pytest.raises(ValueError, match="another did not"):
-        metrics.from_csv(tables.to_csv(table).encode(), cells)
+        metrics.from_csv(tables.to_csv(table).encode(), cells, cube.SOURCE)
 
 
 # Each metric is stated once
@@ -325,8 +341,8 @@ def test_the_columns_are_those_of_the_metrics_whatever_diverged(
     assert len(set(table)) == len(list(table))
     for noise in ("none", "isotropic", "learned"):
         lost = {cell for cell in cells if cell.noise == noise}
-        assert list(metrics.cells(*without(measured, lost))) == list(table)
-    assert list(metrics.cells(*without(measured, set(cells)))) == list(table)
+        assert list(cells_of(without(measured, lost))) == list(table)
+    assert list(cells_of(without(measured, set(cells)))) == list(table)
 
 
 def test_only_an_estimate_has_a_second_column_its_standard_error(rows: list[dict[str, str]]) -> None:
@@ -350,7 +366,7 @@ def test_one_entry_is_enough_for_a_new_metric(measured: Measured, monkeypatch: p
         "upper_bits", "upper", "bit", "limit.information_upper_bits", metrics.NOISY, "a test", in_json=True
     )
     monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, new))
-    table = metrics.cells(*measured)
+    table = cells_of(measured)
     assert list(table)[-2:] == ["upper_bits", "upper_bits_stderr"]
     for name in new.columns:
         old = name.replace("upper", "information_upper")
@@ -387,5 +403,5 @@ def test_a_table_with_a_wrong_number_is_refused_in_words_that_name_its_column(
     changed[name] = changed[name].astype(float)
     changed.loc[place, name] = value
     with pytest.raises(ValueError) as caught:
-        metrics.from_csv(tables.to_csv(changed).encode(), cells)
+        metrics.from_csv(tables.to_csv(changed).encode(), cells, cube.SOURCE)
     assert str(caught.value) == what

@@ -22,8 +22,8 @@ def records(cell: Cell) -> tuple[CodecMetrics, Generation]:
     latents, reconstructed, generated = (rng.random((COUNT, n), np.float32) for n in (2, 3, 3))
     share = latents + 1 if cell.noise == "learned" else None
     return (
-        CodecMetrics(cell, 0.0, nothing, None, 0.0, 0.0, 0.0, latents, reconstructed, share),
-        Generation(0.0, 0.0, 0.0, nothing, 1.0, 0.0, generated),
+        CodecMetrics(cell, 0.0, nothing, 0.0, None, 0.0, 0.0, latents, reconstructed, share),
+        Generation(0.0, 0.0, None, 0.0, nothing, 1.0, 0.0, generated),
     )
 
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from snrvae.settings import machine
+from snrvae.sources import cube, record
 from tests.repository import ROOT
 
 TREES: dict[str, dict[str, str]] = {  # files of a machine, below its root
@@ -153,12 +154,14 @@ def run_python(code: str, **variables: str) -> str:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v is Linux's")
 @pytest.mark.parametrize("stage", ["check", "generate", "train_ae"])
-def test_a_stage_is_refused_in_one_line_under_a_tight_ulimit(stage: str) -> None:
+def test_a_stage_is_refused_in_one_line_under_a_tight_ulimit(stage: str, tmp_path: Path) -> None:
+    source = tmp_path / "source.npz"
+    source.write_bytes(record.to_bytes(cube.SOURCE))
     done = subprocess.run(
         [
             "sh",
             "-c",
-            f"ulimit -v 1200000; exec {sys.executable} -m stages.{stage} cube.npz a.safetensors a.csv",
+            f"ulimit -v 1200000; exec {sys.executable} -m stages.{stage} {source} c.npz a.safetensors a.csv",
         ],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -4,26 +4,26 @@ import os
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from conftest import draw_splits
 
 from snrvae.codecs import codec, losses
 from snrvae.measurement import density
 from snrvae.settings import memory, params
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
-from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import cube, dataset
+from snrvae.sources import cube, dataset, record
 from snrvae.training import batches
 from tests.repository import ROOT
 
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
 MACHINE = 32e9
+FILES = ["source.npz", "cube.npz", "ae.safetensors", "training.csv"]
 TORCH = {"train": {"engine": "torch"}}
 
 
@@ -99,9 +99,26 @@ def test_the_torch_engine_holds_all_cells_of_a_shape_and_the_compiled_one_a_cell
 @pytest.mark.parametrize(("noise", "heads"), [("isotropic", 1), ("learned", 2)])
 def test_the_parameters_are_those_of_a_codec(kind: str, noise: str, heads: int) -> None:
     chosen = settings(network={"kind": kind}, train={"engine": "torch"})
-    made = codec.Architecture(Cell(noise, 2, 4.0, 0), chosen.network, 0, "cube", "torch")
-    count = sum(parameter.numel() for parameter in codec.Codec(made).parameters())
-    assert memory._parameters(chosen, 2, heads) == pytest.approx(count, rel=0.01)
+    for labels, size in ((0, memory.Size()), (6, memory.Size(3, 6))):
+        made = codec.Architecture(Cell(noise, 2, 4.0, 0), chosen.network, labels, cube.SOURCE.domain, "torch")
+        count = sum(parameter.numel() for parameter in codec.Codec(made).parameters())
+        assert memory._parameters(chosen, size, 2, heads) == pytest.approx(count, rel=0.01)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_more_coordinates_and_labels_need_more(engine: str) -> None:
+    chosen = settings(data={"train_points": 10**6}, train={"engine": engine})
+    for stage in ("train_ae", "train_vae", "evaluate"):
+        small, wide, told = (
+            memory.estimate(chosen, stage, 2, memory.Size(*size)) for size in ((3, 0), (64, 0), (64, 10))
+        )
+        assert wide - small > 4 * 61 * 10**6
+        assert told - wide > 4 * 10 * 10**6
+    many = memory.Size(64), memory.Size(64, 10)
+    assert len({memory.estimate(chosen, "generate", 2, size) for size in many}) == 1
+    with pytest.raises(ValueError, match=r"^params.yaml: data.train_points: the run needs about "):
+        memory.check(chosen, "train_ae", 2, 2e9, size=memory.Size(1024))
+    memory.check(chosen, "train_ae", 2, 2e9)
 
 
 def test_a_stage_asks_for_itself_alone_and_the_check_for_all() -> None:
@@ -120,7 +137,8 @@ def test_the_numbers_of_other_modules_are_theirs() -> None:
 def test_a_stage_refuses_before_it_reads_or_writes(tmp_path: Path) -> None:
     tree = TREE | {"network": TREE["network"] | {"hidden_units": 2**29}}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    for stage, *paths in (["check"], ["train_ae", "cube.npz", "ae.safetensors", "training.csv"]):
+    (tmp_path / "source.npz").write_bytes(record.to_bytes(cube.SOURCE))
+    for stage, *paths in (["check"], ["train_ae", *FILES]):
         done = subprocess.run(
             [sys.executable, "-m", f"stages.{stage}", *paths],
             cwd=tmp_path,
@@ -132,7 +150,7 @@ def test_a_stage_refuses_before_it_reads_or_writes(tmp_path: Path) -> None:
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"{stage}: params.yaml: network.hidden_units: the run needs about ")
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "source.npz"}
 
 
 def peak(command: list[str], folder: Path) -> int:
@@ -181,14 +199,13 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_a_process_holds(
     few = {"steps": 2, "repeats": 1, "batch_size": 16}
     chosen = settings(latent_dim=[1], **(changed | {"train": few | changed.get("train", {})}))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
-    paths = ["cube.npz", "ae.safetensors", "training.csv"]
+    paths = ["raw", "cube.npz", "source.npz"] if stage == "generate" else FILES
     if stage != "generate":
-        splits = dataset.draw(cube.SOURCE, chosen.data.counts, partial(numpy_stream, 0, "data"))
+        splits = draw_splits(cube.SOURCE, chosen.data.counts)
         (tmp_path / "cube.npz").write_bytes(dataset.to_bytes(splits))
+        (tmp_path / "source.npz").write_bytes(record.to_bytes(cube.SOURCE))
         del splits
-    seen = peak(
-        [sys.executable, "-m", f"stages.{stage}", *paths[: 1 if stage == "generate" else 3]], tmp_path
-    )
+    seen = peak([sys.executable, "-m", f"stages.{stage}", *paths], tmp_path)
     estimated = memory.estimate(chosen, stage, 1)
     print(f"{stage}: estimated {estimated / 1e6:.0f} MB, seen {seen / 1e6:.0f} MB")
     assert seen / 2 < estimated < seen * 2

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial import cKDTree
 
+from snrvae.settings import params
 from snrvae.sources import cube, dataset
 from snrvae.sources.cube import FACES
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 
 COUNT = 60_000
 SIGMAS = 5  # a tolerance in standard errors
+COUNTS = {"train": 48, "validation": 12, "test": 24}
 GRID = 81  # nodes along each edge of the brute-force surface
 
 
@@ -32,7 +34,7 @@ def sample() -> Split:
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, Split]:
-    return draw_splits(cube.SOURCE, {"train": 48, "validation": 12, "test": 24}, seed=3)
+    return draw_splits(cube.SOURCE, COUNTS, seed=3)
 
 
 def on_face(face: int, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,7 +108,7 @@ def test_the_size_of_one_split_never_moves_another() -> None:
 
 
 def test_no_two_splits_share_a_point() -> None:
-    counts = dict.fromkeys(dataset.SPLITS, 600)
+    counts = dict.fromkeys(params.SPLITS, 600)
     splits = draw_splits(cube.SOURCE, counts, seed=0)
     together = np.concatenate([split.points for split in splits.values()])
     assert len(np.unique(together, axis=0)) == sum(counts.values())
@@ -167,8 +169,8 @@ def test_where_faces_tie_the_lowest_number_is_the_nearest() -> None:
 
 
 def test_the_file_gives_back_what_was_put_in(splits: dict[str, Split]) -> None:
-    read = dataset.from_bytes(cube.SOURCE, dataset.to_bytes(splits))
-    assert list(read) == list(dataset.SPLITS)
+    read = dataset.from_bytes(cube.SOURCE.domain, dataset.to_bytes(splits), COUNTS)
+    assert list(read) == list(params.SPLITS)
     for name, split in splits.items():
         assert read[name].points.dtype == np.float32
         assert read[name].label.dtype == np.uint8
@@ -178,7 +180,7 @@ def test_the_file_gives_back_what_was_put_in(splits: dict[str, Split]) -> None:
 
 def refusal(data: bytes) -> str:
     with pytest.raises(ValueError) as caught:
-        dataset.from_bytes(cube.SOURCE, data)
+        dataset.from_bytes(cube.SOURCE.domain, data, COUNTS)
     (line,) = str(caught.value).splitlines()
     return line
 
@@ -195,7 +197,7 @@ def test_a_damaged_byte_is_refused_or_harmless(splits: dict[str, Split]) -> None
         damaged = bytearray(data)
         damaged[place] ^= 0xFF
         try:
-            read = dataset.from_bytes(cube.SOURCE, bytes(damaged))
+            read = dataset.from_bytes(cube.SOURCE.domain, bytes(damaged), COUNTS)
         except ValueError:
             continue
         assert all(np.array_equal(read[name].points, split.points) for name, split in splits.items())
@@ -224,8 +226,8 @@ def zipped(members: dict[str, bytes]) -> bytes:
         npy(np.zeros((6, 3), np.float32)),
         zipped({}),
         zipped({"other.npy": npy(np.zeros(3))}),
-        zipped({f"{name}{part}": b"text" for name, part in product(dataset.SPLITS, ("", "_face"))}),
-        zipped({f"{name}{part}.npy": b"text" for name, part in product(dataset.SPLITS, ("", "_face"))}),
+        zipped({f"{name}{part}": b"text" for name, part in product(params.SPLITS, ("", "_face"))}),
+        zipped({f"{name}{part}.npy": b"text" for name, part in product(params.SPLITS, ("", "_face"))}),
     ],
     ids=[
         "empty",

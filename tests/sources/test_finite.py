@@ -20,7 +20,9 @@ def test_a_smaller_set_is_split_in_the_same_proportions() -> None:
     assert finite.counts(84, WANTED) == {"train": 48, "validation": 12, "test": 24}
 
 
-@given(available=st.integers(0, 10**5), wanted=st.lists(st.integers(finite.LEAST, 10**5), min_size=3, max_size=3))
+@given(
+    available=st.integers(0, 10**5), wanted=st.lists(st.integers(finite.LEAST, 10**5), min_size=3, max_size=3)
+)
 def test_counts_use_every_point_and_are_nearest_to_the_proportions(available: int, wanted: list[int]) -> None:
     by_name = dict(zip(WANTED, wanted, strict=True))
     try:

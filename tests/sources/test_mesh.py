@@ -81,7 +81,7 @@ def test_the_same_generator_gives_the_same_points() -> None:
 
 def test_a_cube_as_a_mesh_has_the_moments_of_the_cube() -> None:
     mean, covariance = mesh.moments(BOX)
-    assert mean == pytest.approx(np.array(cube.SOURCE.mean), abs=1e-15)
+    assert mean == pytest.approx(np.array(cube.SOURCE.domain.mean), abs=1e-15)
     assert covariance == pytest.approx(cube.SOURCE.variance * np.eye(3), abs=1e-15)
 
 

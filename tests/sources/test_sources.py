@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from snrvae.codecs.codec import Codec
-from snrvae.codecs.files import from_bytes
 from snrvae.codecs.files import of_run as models_of
 from snrvae.limit import shannon
 from snrvae.measurement import evaluation, measures, metrics
 from snrvae.settings import grid, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import circle, dataset, gaussian, sphere, square
+from snrvae.sources.domain import Split
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Source, Split
+from snrvae.sources.source import Source
 from snrvae.training.config import of_params
 from snrvae.training.pool import Pool
-from stages import files
+from stages import files, sources
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -59,7 +59,7 @@ def law(name: str) -> shannon.RateDistortion:
 @pytest.mark.parametrize("name", SOURCES)
 def test_coordinates_have_the_mean_and_the_variance_that_the_source_says(name: str) -> None:
     source, points = SOURCES[name], drawn(name)
-    centred = points - np.array(source.mean)
+    centred = points - np.array(source.domain.mean)
     products = centred[:, :, None] * centred[:, None, :]  # [n, k, k]
     varies = np.arange(source.coordinates) < source.components
     assert not centred[:, ~varies].any()
@@ -76,8 +76,8 @@ def test_a_sample_is_where_the_source_lives_with_every_label_equally_often(name:
     assert split.points.shape == (60_000, source.coordinates)
     assert split.label.dtype == np.uint8
     assert source.contains(split)
-    low, high = source.bounds
-    assert ((split.points >= low - 1e-6) & (split.points <= high + 1e-6)).all()
+    low, high = source.domain.bounds or (-np.inf, np.inf)
+    assert ((split.points >= low) & (split.points <= high)).all()
     shares = np.bincount(split.label, minlength=len(source.labels))
     assert len(shares) == len(source.labels)
     assert stats.chisquare(shares).pvalue > 1e-4
@@ -93,7 +93,7 @@ def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
         assert not source.contains(Split(damaged, split.label))
     moved = split.points.copy()
     away = np.float32([0.001, 0.002, 0.003])[: source.coordinates]
-    moved[-1] += np.sign(moved[-1] - np.float32(source.mean)) * away
+    moved[-1] += np.sign(moved[-1] - np.float32(source.domain.mean)) * away
     moved[-1, source.components :] += np.float32(0.003)
     assert source.contains(Split(moved, split.label)) is (source.distance is None)
     labels = (split.label + 1) % len(source.labels)
@@ -105,16 +105,20 @@ def test_points_elsewhere_are_not_held_to_be_of_the_source(name: str) -> None:
     ("name", "other"),
     [pair for pair in permutations(SOURCES, 2) if pair != ("gaussian", "square")],  # which might be drawn
 )
-def test_points_of_another_source_are_refused_in_a_line(name: str, other: str) -> None:
-    splits = draw_splits(SOURCES[other], dict.fromkeys(dataset.SPLITS, 600), seed=0)
+def test_points_of_another_source_are_refused_in_a_line(name: str, other: str, tmp_path: Path) -> None:
+    settings, path = settings_of(name), tmp_path / "cube.npz"
+    path.write_bytes(dataset.to_bytes(draw_splits(SOURCES[other], settings.data.counts)))
     with pytest.raises(ValueError) as caught:
-        dataset.from_bytes(SOURCES[name], dataset.to_bytes(splits))
+        sources.read_cube(path, SOURCES[name], settings)
     given, expected = SOURCES[other].coordinates, SOURCES[name].coordinates
     if given != expected:
-        assert str(caught.value) == f"train: expected float32 [n, {expected}], found float32 [600, {given}]"
+        what = f"train: expected float32 [n, {expected}], found float32 [1200, {given}]"
+        assert str(caught.value) == f"{path}: {what}"
         return
     right = f"{SOURCES[name].title}, which params.yaml says"
-    assert str(caught.value) == f"train: points or labels that are not those of {right}"
+    assert str(caught.value) == f"{path}: train: points or labels that are not those of {right}"
+    path.write_bytes(dataset.to_bytes(draw_splits(SOURCES[name], settings.data.counts)))
+    assert list(sources.read_cube(path, SOURCES[name], settings)) == ["train", "validation", "test"]
 
 
 @pytest.mark.parametrize(
@@ -141,12 +145,12 @@ def test_the_distance_to_a_surface_is_exact_where_it_is_known(
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_mean_distance_to_the_law_is_that_to_its_points(name: str) -> None:
     source, points = SOURCES[name], drawn(name)
-    places = np.random.default_rng(3).normal(source.mean, 0.8, (6, source.coordinates))
+    places = np.random.default_rng(3).normal(source.domain.mean, 0.8, (6, source.coordinates))
     for place, found in zip(places, source.mean_distance(places), strict=True):
         distances = np.linalg.norm(points - place, axis=1)
         assert abs(found - distances.mean()) < SIGMAS * distances.std() / math.sqrt(COUNT)
-    assert source.mean_distance(np.array([source.mean])) == pytest.approx(
-        np.linalg.norm(points - np.array(source.mean), axis=1).mean(), rel=0.01
+    assert source.mean_distance(np.array([source.domain.mean])) == pytest.approx(
+        np.linalg.norm(points - np.array(source.domain.mean), axis=1).mean(), rel=0.01
     )
 
 
@@ -253,7 +257,8 @@ def test_the_limit_of_a_square_is_that_of_a_known_face() -> None:
 
 
 def test_a_source_of_which_no_rate_is_known_is_refused_by_name() -> None:
-    unknown = replace(sphere.SOURCE, title="a torus", tangent=None)
+    torus = replace(sphere.SOURCE.domain, name="torus", title="a torus")
+    unknown = replace(sphere.SOURCE, domain=torus, tangent=None)
     with pytest.raises(ValueError, match=r"no R\(D\) is known of a torus"):
         shannon.law(unknown)
 
@@ -263,11 +268,11 @@ def test_a_linear_code_of_a_normal_source_reaches_the_limit_at_every_snr() -> No
     for snr in (0.1, 1.0, 30.0, 1e4):
         rate = shannon.capacity_bits(3, snr)
         least = float(shannon.distortion_at_rate(lines, rate, law("gaussian")))
-        linear = 3 * measures.linear_mse(Cell("isotropic", 3, float(snr), 0), gaussian.SOURCE)
+        linear = 3 * measures.linear_mse(Cell("isotropic", 3, float(snr), 0), gaussian.SOURCE, False)
         assert 0 <= linear / least - 1 < 1e-3
     asymptote = shannon.point_by_point_distortion(3, 1e6, law("gaussian"))
     assert asymptote == pytest.approx(
-        3 * measures.linear_mse(Cell("isotropic", 3, 1e6, 0), gaussian.SOURCE), rel=1e-5
+        3 * measures.linear_mse(Cell("isotropic", 3, 1e6, 0), gaussian.SOURCE, False), rel=1e-5
     )
 
 
@@ -279,14 +284,14 @@ def test_training_reaches_the_limit_of_a_normal_source() -> None:
     tree["network"]["hidden_layers"] = 1
     settings = params.from_yaml(yaml.safe_dump(tree))
     splits = draw_splits(gaussian.SOURCE, settings.data.counts, settings.seed)
-    pool = Pool(splits["train"].points, of_params(settings), 2)
+    pool = Pool(splits["train"].points, of_params(settings, gaussian.SOURCE.domain), 2)
     trained = pool.fit(grid.snr_vaes(settings), lambda *_: None)
     alone = {codec.architecture.cell: codec for codec, _ in trained}
     validation, test = splits["validation"], splits["test"]
-    measured = [evaluation.measure(each, validation, test, 0) for each in alone.values()]
-    lines = shannon.rate_distortion_table(law("gaussian")).tangents
+    source, table = gaussian.SOURCE, shannon.rate_distortion_table(law("gaussian"))
+    measured = [evaluation.measure(each, source, validation, test, 0) for each in alone.values()]
     for result in evaluation.select(measured):
-        gap = evaluation.limit(alone[result.cell], result, test, lines, 0).gap_db
+        gap = evaluation.limit(alone[result.cell], result, test, source, table, 0).gap_db
         assert -3 * gap.stderr < gap.value < 0.1 + 2 * gap.stderr, result.cell.name
 
 
@@ -367,29 +372,34 @@ def test_the_report_of_a_run_is_about_its_source(name: str, runs: dict[str, Path
 def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) -> None:
     folder, every = runs["sphere"], settings_of("sphere")
     models = (folder / "data" / "ae.safetensors").read_bytes()
-    assert {each.architecture.source for each in models_of(models, ("none",), "sphere", 0)} == {"sphere"}
-    with pytest.raises(ValueError, match=r"holds ae/d1/0 of sphere, but params.yaml says cube"):
-        models_of(models, ("none",), "cube", 0)
-    with pytest.raises(ValueError, match=r"ae/d1/0: source 'sphera' is not known here"):
-        from_bytes(models.replace(b"sphere", b"sphera"))
+    of_sphere, of_cube = sphere.SOURCE.domain, SOURCES["cube"].domain
+    read = models_of(models, ("none",), of_sphere, 0)
+    assert {each.architecture.source for each in read} == {of_sphere}
+    with pytest.raises(
+        ValueError, match=r"holds ae/d1/0 of sphere, but params.yaml and the data are of cube"
+    ):
+        models_of(models, ("none",), of_cube, 0)
+    moved = replace(of_sphere, factor=2.0)
+    with pytest.raises(ValueError, match=r"holds ae/d1/0 of sphere, but .* are of sphere"):
+        models_of(models, ("none",), moved, 0)
     cells = grid.autoencoders(every) + grid.snr_vaes(every)
     table = (folder / "reports" / "cells.csv").read_bytes()
-    assert len(metrics.from_csv(table, cells, "sphere")) == len(cells)
+    assert len(metrics.from_csv(table, cells, sphere.SOURCE)) == len(cells)
     with pytest.raises(ValueError, match=r"source: params.yaml says cube, and a row another"):
-        metrics.from_csv(table, cells)
+        metrics.from_csv(table, cells, SOURCES["cube"])
     header, first, *rest = table.decode().splitlines()
     shares = first.split(",")
     shares[header.split(",").index("generated_face_error")] = "0.5"
     meaningless = "\n".join([header, ",".join(shares), *rest, ""]).encode()
     with pytest.raises(ValueError, match="generated_face_error: numbers that have no meaning here"):
-        metrics.from_csv(meaningless, cells, "sphere")
+        metrics.from_csv(meaningless, cells, sphere.SOURCE)
 
 
 def test_a_codec_answers_within_the_bounds_of_its_source(codecs: dict[str, Codec]) -> None:
     codec, far = codecs["ae/d1/0"], torch.full((4, 1), 1e4)
     assert codec.decode(far).min() >= 0
     assert codec.decode(far).max() <= 1
-    free = Codec(replace(codec.architecture, source="gaussian")).eval()
+    free = Codec(replace(codec.architecture, source=gaussian.SOURCE.domain)).eval()
     free.load_state_dict(codec.state_dict())
     assert free.decode(far).abs().max() > 10
 
@@ -402,6 +412,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ellipe, i0e, i1e
 
+from snrvae.sources import domain
 from snrvae.sources.source import Source
 
 
@@ -434,15 +445,20 @@ def tangent(slope):
 
 
 SOURCE = Source(
-    title="a ring",
-    noun="ring",
-    unit="radius",
+    domain=domain.law(
+        name="ring",
+        title="a ring",
+        noun="ring",
+        unit="radius",
+        mean=(0.0, 0.0, 0.0),
+        bounds=(-1.0, 1.0),
+        spread=1.0,
+        labels=domain.sides(2),
+    ),
+    variances=(0.5, 0.5, 0.0),
+    axes=np.eye(2, 3),
     dimension=1,
     volume=2 * pi,
-    bounds=(-1.0, 1.0),
-    mean=(0.0, 0.0, 0.0),
-    components=2,
-    variance=0.5,
     sample=sample,
     mean_distance=mean_distance,
     mean_pair_distance=4 / pi,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import MakeConfig
+from conftest import MakeConfig, reference_of
 from scipy.special import erf
 from torch import Tensor
 
@@ -24,7 +24,8 @@ from snrvae.reporting import glossary
 from snrvae.settings import memory, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset, square
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
 from snrvae.training import schedule
 from snrvae.training.compiled import engine
 from stages import files
@@ -113,10 +114,10 @@ def test_models_of_the_other_kind_are_refused(trained: dict[str, Codec], codecs:
     conditional = models.to_bytes({"one": trained["none"]})
     plain = models.to_bytes({"one": codecs["ae/d2/0"]})
     with pytest.raises(ValueError, match=r"trained with 6 labels, but expected 0.*differ in conditional"):
-        models.of_run(conditional, ("none",), "cube", 0)
+        models.of_run(conditional, ("none",), cube.SOURCE.domain, 0)
     with pytest.raises(ValueError, match=r"trained with 0 labels, but expected 6.*differ in conditional"):
-        models.of_run(plain, ("none",), "cube", 6)
-    assert len(models.of_run(conditional, ("none",), "cube", 6)) == 1
+        models.of_run(plain, ("none",), cube.SOURCE.domain, 6)
+    assert len(models.of_run(conditional, ("none",), cube.SOURCE.domain, 6)) == 1
 
 
 def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(
@@ -250,10 +251,18 @@ def test_the_linear_codec_of_a_known_face_is_that_of_two_uniform_coordinates(
 ) -> None:
     on_face = splits["train"].points[splits["train"].label == 4][:, :2].astype(np.float64)
     assert np.cov(on_face.T) == pytest.approx(np.eye(2) / 12, abs=0.02)
-    assert measures.linear_mse(Cell("none", 3, None, 0), square.SOURCE) == 0
-    assert measures.linear_mse(Cell("none", 1, None, 0), square.SOURCE) == pytest.approx(1 / 36)
-    assert measures.linear_mse(Cell("isotropic", 2, 10.0, 0), square.SOURCE) == pytest.approx(2 / 36 / 11)
-    assert measures.linear_mse(Cell("isotropic", 3, 10.0, 0), square.SOURCE) == pytest.approx(2 / 36 / 16)
+    for source, conditional in ((square.SOURCE, False), (cube.SOURCE, True)):
+
+        def linear_mse(
+            latent_dim: int, snr: float | None, known: tuple[Source, bool] = (source, conditional)
+        ) -> float:
+            cell = Cell("none" if snr is None else "isotropic", latent_dim, snr, 0)
+            return measures.linear_mse(cell, *known)
+
+        assert linear_mse(3, None) == 0
+        assert linear_mse(1, None) == pytest.approx(1 / 36)
+        assert linear_mse(2, 10.0) == pytest.approx(2 / 36 / 11)
+        assert linear_mse(3, 10.0) == pytest.approx(2 / 36 / 16)
 
 
 # Measures
@@ -297,24 +306,29 @@ def test_the_mean_distance_to_a_face_is_that_of_its_points() -> None:
 
 def test_points_on_the_faces_asked_for_have_a_ratio_of_one_and_others_more() -> None:
     rng, ratios = np.random.default_rng(0), []
+    parts = generation.parts(cube.SOURCE, cube.SOURCE.split(600, rng))
     for _ in range(40):
         split = cube.SOURCE.split(1200, rng)
-        ratios.append(generation.face_ratios(split.points, split.label, FACES))
+        ratios.append(generation.part_ratios(split.points, split.label, parts))
     means = np.array(ratios).mean(1)
     assert abs(means.mean() - 1) < 4 * means.std() / math.sqrt(len(means))
     split = cube.SOURCE.split(1200, rng)
     inward = 0.5 + 0.8 * (split.points - 0.5)
-    assert generation.face_ratios(inward, split.label, FACES).min() > 3
+    assert generation.part_ratios(inward, split.label, parts).min() > 3
 
 
 def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
     split = cube.SOURCE.split(6000, np.random.default_rng(0))
-    found = evaluation.conditional([split.points] * 2, [split.label] * 2, FACES)
+    reference = reference_of(cube.SOURCE, split)
+    found = evaluation.conditional([split.points] * 2, [split.label] * 2, reference)
     assert found.distance == pytest.approx(0, abs=1e-7)
     assert found.share == 1
+    assert found.real_share is None
     assert found.ratio.value == pytest.approx(1, abs=0.6)
     assert found.worst_ratio >= found.ratio.value
-    wrong = evaluation.conditional([split.points] * 2, [(split.label + 1) % 6] * 2, FACES)
+    asked = (split.label + 1) % 6
+    wrong = evaluation.conditional([split.points] * 2, [asked] * 2, reference)
+    assert np.array_equal(wrong.label, asked)
     assert wrong.distance > 0.4
     assert wrong.share < 0.01
     assert wrong.ratio.value > 100
@@ -323,15 +337,15 @@ def test_points_are_held_against_the_faces_that_were_asked_for() -> None:
 def test_a_codec_that_knows_the_faces_generates_on_demand(
     trained: dict[str, Codec], splits: dict[str, Split]
 ) -> None:
-    reference = generation.reference(cube.SOURCE, splits["test"].points, np.random.default_rng(0))
+    reference = reference_of(cube.SOURCE, splits["test"])
     found = evaluation.generate(trained["isotropic"], reference, 0)
     assert found.conditional is not None
     assert found.conditional.share > 0.9
     assert found.conditional.distance < 0.05
-    assert found.conditional.face.shape == (len(found.points),)
-    assert len(np.unique(found.conditional.face)) == 6
+    assert found.conditional.label.shape == (len(found.points),)
+    assert len(np.unique(found.conditional.label)) == 6
     nearest = cube.SOURCE.nearest(found.points)
-    assert (nearest == found.conditional.face).mean() > 0.85
+    assert (nearest == found.conditional.label).mean() > 0.85
     again = evaluation.generate(trained["isotropic"], reference, 0)
     assert np.array_equal(again.points, found.points)
 
@@ -341,9 +355,10 @@ def test_a_conditional_codec_is_held_against_the_limit_of_a_face(
 ) -> None:
     validation, test = splits["validation"], splits["test"]
     for name in ("isotropic", "learned"):
-        result = evaluation.measure(trained[name], validation, test, 0)
-        limit = evaluation.limit(trained[name], result, test, table.tangents, 0)
-        assert result.linear_mse == measures.linear_mse(Cell("isotropic", 2, 100.0, 0), square.SOURCE)
+        result = evaluation.measure(trained[name], cube.SOURCE, validation, test, 0)
+        limit = evaluation.limit(trained[name], result, test, cube.SOURCE, table, 0)
+        linear = measures.linear_mse(Cell("isotropic", 2, 100.0, 0), square.SOURCE, False)
+        assert result.linear_mse == pytest.approx(linear, rel=1e-12)
         assert limit.gap_db.value > 0
         assert limit.information_bits.value < result.kl_bits.value + 0.05
         rate = limit.capacity_bits if name == "isotropic" else result.kl_bits.value
@@ -433,10 +448,11 @@ def test_a_conditional_run_needs_more_memory_for_its_inputs() -> None:
     plain = params.from_yaml((ROOT / "params.yaml").read_text())
     many = plain.model_copy(update={"data": plain.data.model_copy(update={"train_points": 6 * 10**7})})
     told = many.model_copy(update={"conditional": True})
+    size = memory.Size(3, 6)
     for stage in ("train_ae", "train_vae", "evaluate"):
-        more = memory.estimate(told, stage, 2) - memory.estimate(many, stage, 2)
+        more = memory.estimate(told, stage, 2, size) - memory.estimate(many, stage, 2)
         assert 24 * 6e7 <= more < 3 * 24 * 6e7
-    assert memory.estimate(told, "generate", 2) == memory.estimate(many, "generate", 2)
+    assert memory.estimate(told, "generate", 2, size) == memory.estimate(many, "generate", 2)
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", "true", None, [True], "on demand"])

@@ -27,7 +27,7 @@ from snrvae.measurement import metrics, samples
 from snrvae.reporting import report
 from snrvae.settings import grid, params
 from snrvae.settings.params import Params
-from snrvae.sources import cube, dataset, npz
+from snrvae.sources import cube, dataset, npz, record
 from snrvae.training import history
 from stages import files
 from tests.repository import ROOT, TINY
@@ -39,7 +39,8 @@ SETTINGS |= {key: SETTINGS[key] | value if isinstance(value, dict) else value fo
 SETTINGS |= {"latent_dim": [1, 2], "snr": [1, 10], "train": SETTINGS["train"] | {"steps": 10, "repeats": 1}}
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ARGUMENTS = {name: entry["cmd"].split()[3:] for name, entry in STAGES.items()}
-CUBE, AE, VAE, CLOUDS = (
+SOURCE, CUBE, AE, VAE, CLOUDS = (
+    "data/source.npz",
     "data/cube.npz",
     "data/ae.safetensors",
     "data/snr_vae.safetensors",
@@ -48,10 +49,11 @@ CUBE, AE, VAE, CLOUDS = (
 CELLS, METRICS, LIMIT = "reports/cells.csv", "reports/metrics.json", "reports/rate_distortion.csv"
 TRAINING_AE, TRAINING_VAE, LOCK = "reports/training_ae.csv", "reports/training_vae.csv", "requirements.lock"
 READS = {
-    "train_ae": [CUBE],
-    "train_vae": [CUBE],
-    "evaluate": [CUBE, AE, VAE, LIMIT],
-    "render": [CUBE, CLOUDS, CELLS, METRICS, LIMIT, TRAINING_AE, TRAINING_VAE, LOCK],
+    "train_ae": [SOURCE, CUBE],
+    "train_vae": [SOURCE, CUBE],
+    "rate_distortion": [SOURCE],
+    "evaluate": [SOURCE, CUBE, AE, VAE, LIMIT],
+    "render": [SOURCE, CUBE, CLOUDS, CELLS, METRICS, LIMIT, TRAINING_AE, TRAINING_VAE, LOCK],
 }
 READERS = {
     name: stage for stage, names in READS.items() for name in names
@@ -209,8 +211,29 @@ def at(place: Any, value: object) -> Callable[[Any], Any]:
     return change
 
 
+def domain(**fields: object) -> Callable[[Arrays], object]:
+    """What a source.npz says of its source, changed."""
+
+    def change(arrays: Arrays) -> None:
+        said = json.loads(arrays["domain"].tobytes()) | fields
+        arrays["domain"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
+
+    return change
+
+
 LATENTS = "snr_vae/d2-snr10/latents"
 ARRAYS: dict[tuple[str, str], Callable[[Arrays], object]] = {
+    (SOURCE, "no domain"): lambda a: a.clear(),
+    (SOURCE, "an array more"): lambda a: a.update(extra=np.zeros(3)),
+    (SOURCE, "points"): lambda a: a.update(points=np.zeros((9, 3), np.float32), label=np.zeros(9, np.uint8)),
+    (SOURCE, "text"): put("domain", lambda _: np.frombuffer(b"hello", np.uint8)),
+    (SOURCE, "float64"): put("domain", lambda x: x.astype(np.float64)),
+    (SOURCE, "another source"): domain(name="sphere"),
+    (SOURCE, "a hostile name"): domain(name="<script>\n"),
+    (SOURCE, "another spread"): domain(spread=1.0),
+    (SOURCE, "nan"): domain(factor=float("nan")),
+    (SOURCE, "a coordinate less"): domain(mean=[0.5, 0.5]),
+    (SOURCE, "a field more"): domain(colour="red"),
     (CUBE, "fewer points"): lambda a: a.update(train=a["train"][:-6], train_face=a["train_face"][:-6]),
     (CUBE, "two coordinates"): put("test", lambda x: x[:, :2]),
     (CUBE, "float64"): put("test", lambda x: x.astype(np.float64)),
@@ -284,9 +307,9 @@ def test_a_model_that_is_wrong_is_refused_by_name(
 ) -> None:
     data = (folder / AE).read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    tensors, described = safetensors.torch.load(data), json.loads(header["__metadata__"][models.METADATA])
-    MODELS[fault](tensors, described)
-    (folder / AE).write_bytes(safetensors.torch.save(tensors, {models.METADATA: json.dumps(described)}))
+    tensors, model = safetensors.torch.load(data), json.loads(header["__metadata__"][models.METADATA])
+    MODELS[fault](tensors, model[models.CODECS])
+    (folder / AE).write_bytes(safetensors.torch.save(tensors, {models.METADATA: json.dumps(model)}))
     (_,) = refused("evaluate", AE, folder, monkeypatch)
 
 
@@ -452,11 +475,12 @@ def decoders(settings: Params) -> dict[str, Decode]:
     every = grid.autoencoders(settings) + grid.snr_vaes(settings)
     count = settings.data.test_points
     return {
-        CUBE: lambda data: dataset.of_counts(cube.SOURCE, data, settings.data.counts),
-        AE: lambda data: models.of_run(data, ("none",), settings.source, 0),
-        VAE: lambda data: models.of_run(data, params.NOISES, settings.source, 0),
+        SOURCE: record.from_bytes,
+        CUBE: lambda data: dataset.from_bytes(cube.SOURCE.domain, data, settings.data.counts),
+        AE: lambda data: models.of_run(data, ("none",), cube.SOURCE.domain, 0),
+        VAE: lambda data: models.of_run(data, params.NOISES, cube.SOURCE.domain, 0),
         CLOUDS: lambda data: samples.from_bytes(data, every, (count, 3)),
-        CELLS: lambda data: metrics.from_csv(data, every),
+        CELLS: lambda data: metrics.from_csv(data, every, cube.SOURCE),
         LIMIT: shannon.table_from_csv,
         TRAINING_AE: lambda data: history.from_csv(data, grid.autoencoders(settings)),
         TRAINING_VAE: lambda data: history.from_csv(data, grid.snr_vaes(settings)),
@@ -477,7 +501,8 @@ def test_a_flipped_bit_or_a_cut_is_refused_in_lines_or_harmless(
     if cut:
         del data[position:]
     valid = params.from_yaml((whole / "params.yaml").read_text())
-    table = metrics.from_csv((whole / CELLS).read_bytes(), grid.autoencoders(valid) + grid.snr_vaes(valid))
+    every = grid.autoencoders(valid) + grid.snr_vaes(valid)
+    table = metrics.from_csv((whole / CELLS).read_bytes(), every, cube.SOURCE)
     decode: Decode = (decoders(valid) | {METRICS: lambda found: metrics.from_json(found, table)})[name]
     try:
         decode(bytes(data))

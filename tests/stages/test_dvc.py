@@ -56,7 +56,7 @@ KEYS: dict[str, tuple[Any, list[str]]] = {  # another value, and the stages that
     "train.engine": ("torch", ["train_ae", "train_vae", "render"]),
     "train.on_divergence": ("keep", ["train_ae", "train_vae", "render"]),
     "source": ("sphere", ["generate", "train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
-    "conditional": (True, ["train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
+    "conditional": (True, ["generate", "train_ae", "train_vae", "rate_distortion", "evaluate", "render"]),
     "noise": (["learned"], ["train_vae", "render"]),
     "latent_dim": ([2], ["train_ae", "train_vae", "render"]),
     "snr": ([2], ["train_vae", "render"]),

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -19,8 +20,8 @@ from conftest import draw_splits
 from snrvae.codecs import files as models
 from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import Network, Train
-from snrvae.sources import cube, dataset
+from snrvae.settings.params import SPLITS, Network, Train
+from snrvae.sources import cube, dataset, npz, record
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig
 from stages import files
@@ -47,16 +48,17 @@ TREE: dict[str, Any] = {
     "latent_dim": 1,
     "snr": 10,
 }
+RAW, SOURCE = "data/raw", "data/source.npz"
 CUBE, AE, VAE = "data/cube.npz", "data/ae.safetensors", "data/snr_vae.safetensors"
 LIMIT = "reports/rate_distortion.csv"
 ARGUMENTS = {
     "check": [],
-    "generate": [CUBE],
-    "train_ae": [CUBE, AE, "reports/training_ae.csv"],
-    "train_vae": [CUBE, VAE, "reports/training_vae.csv"],
-    "rate_distortion": [LIMIT],
+    "generate": [RAW, CUBE, SOURCE],
+    "train_ae": [SOURCE, CUBE, AE, "reports/training_ae.csv"],
+    "train_vae": [SOURCE, CUBE, VAE, "reports/training_vae.csv"],
+    "rate_distortion": [SOURCE, LIMIT],
     "evaluate": [
-        *(CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"),
+        *(SOURCE, CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"),
         "data/codecs.safetensors",
     ],
 }
@@ -73,8 +75,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def filled(folder: Path, codecs: dict[str, Codec]) -> Path:
     """The folder with a cube, models and the table of the limit too."""
-    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    counts = {name: TREE["data"][f"{name}_points"] for name in SPLITS}
     files.write(folder / CUBE, dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=0)))
+    files.write(folder / SOURCE, record.to_bytes(cube.SOURCE))
     silent = {name: codec for name, codec in codecs.items() if codec.architecture.cell.noise == "none"}
     noisy = {name: codec for name, codec in codecs.items() if name not in silent}
     files.write(folder / AE, models.to_bytes(silent))
@@ -167,7 +170,7 @@ def test_a_file_is_never_seen_half_written(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_missing_file_is_named_with_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dvc repro") as caught:
-        files.read(tmp_path / "cube.npz", partial(dataset.from_bytes, cube.SOURCE))
+        files.read(tmp_path / "cube.npz", partial(dataset.from_bytes, cube.SOURCE.domain, counts={}))
     assert str(caught.value).startswith(f"{tmp_path / 'cube.npz'}: No such file")
 
 
@@ -188,11 +191,12 @@ def test_every_line_of_a_fault_names_the_file(tmp_path: Path) -> None:
 def test_generate_writes_the_cube_and_says_nothing(folder: Path) -> None:
     first = run("generate")
     data = (folder / CUBE).read_bytes()
+    assert (folder / SOURCE).read_bytes() == record.to_bytes(cube.SOURCE)
     (folder / CUBE).unlink()
     second = run("generate")
     assert (first.returncode, first.stdout, first.stderr) == (second.returncode, "", "") == (0, "", "")
     assert (folder / CUBE).read_bytes() == data
-    counts = {name: TREE["data"][f"{name}_points"] for name in dataset.SPLITS}
+    counts = {name: TREE["data"][f"{name}_points"] for name in SPLITS}
     assert data == dataset.to_bytes(draw_splits(cube.SOURCE, counts, seed=5))
 
 
@@ -201,9 +205,9 @@ def test_train_ae_writes_the_models_and_says_nothing_where_the_output_is_no_term
     (filled / AE).unlink()
     done = run("train_ae")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    points = dataset.from_bytes(cube.SOURCE, (filled / CUBE).read_bytes())["train"].points
+    points = draw_splits(cube.SOURCE, {"train": TREE["data"]["train_points"]}, seed=0)["train"].points
     train, network = Train.model_validate(TREE["train"]), Network.model_validate(TREE["network"])
-    config = TrainConfig(network, train, seed=5, source="cube")
+    config = TrainConfig(network, train, seed=5, source=cube.SOURCE.domain)
     expected, _ = engine.fit(Cell("none", 1, None, 0), points, config, lambda *_: None)
     assert (filled / AE).read_bytes() == models.to_bytes({"ae/d1/0": expected})
     assert (filled / "reports" / "training_ae.csv").read_text().count("\n") == 1 + TREE["train"]["steps"]
@@ -279,9 +283,9 @@ FOREIGN = safetensors.torch.save({"weight": torch.zeros(2)})
 @pytest.mark.parametrize(
     ("stage", "name"),
     [
-        ("train_ae", CUBE),
-        ("train_vae", CUBE),
-        *(("evaluate", name) for name in (CUBE, AE, VAE, LIMIT)),
+        *((stage, name) for stage in ("train_ae", "train_vae") for name in (SOURCE, CUBE)),
+        ("rate_distortion", SOURCE),
+        *(("evaluate", name) for name in (SOURCE, CUBE, AE, VAE, LIMIT)),
     ],
 )
 def test_an_input_that_cannot_be_had_is_told_in_one_line_and_the_outputs_stay(
@@ -313,6 +317,58 @@ def test_an_input_that_cannot_be_had_is_told_in_one_line_and_the_outputs_stay(
     (line,) = fails(stage, monkeypatch)
     assert name in line
     assert contents(filled) == before
+
+
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown source": ({"source": "torus"}, "source: torus is wrong; expected cube, "),
+    "missing file": ({"source": "cow.ply"}, "cow.ply: No such file or directory; name a file below raw"),
+    "no labels": ({"source": "sphere", "conditional": True}, "conditional: source sphere has no labels; "),
+    "training": ({"data": TREE["data"] | {"train_points": 61}}, "data.train_points: 61 points do not divide"),
+    "validation": ({"data": TREE["data"] | {"validation_points": 61}}, "data.validation_points: 61 points "),
+    "test": ({"data": TREE["data"] | {"test_points": 601}}, "data.test_points: 601 points do not divide"),
+    "few": ({"data": TREE["data"] | {"test_points": 594}}, "data.test_points: 594 is wrong; expected at le"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_the_source_is_not_fit_for_is_told_by_generate_in_one_line_and_the_outputs_stay(
+    what: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed, says = UNFIT[what]
+    (filled / "params.yaml").write_text(yaml.safe_dump(TREE | changed))
+    before = contents(filled)
+    (line,) = fails("generate", monkeypatch)
+    place = "" if what == "missing file" else "params.yaml: "
+    assert line.startswith(f"stages.generate: {place}{says}")
+    assert contents(filled) == before
+
+
+@pytest.mark.parametrize("stage", ["train_ae", "train_vae", "rate_distortion", "evaluate"])
+def test_a_source_that_is_not_the_settings_is_told_in_one_line(
+    stage: str, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (filled / "params.yaml").write_text(yaml.safe_dump(TREE | {"source": "sphere"}))
+    before = contents(filled)
+    (line,) = fails(stage, monkeypatch)
+    assert line == (
+        f"stages.{stage}: {SOURCE}: of cube, but params.yaml says sphere; `dvc repro` makes it again"
+    )
+    assert contents(filled) == before
+
+
+def test_points_beside_the_surface_are_refused_by_evaluate(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the bounds: training, which knows no surface, takes them."""
+    with np.load(filled / CUBE) as archive:
+        arrays = dict(archive)
+    arrays["test"][7] = 0.5
+    (filled / CUBE).write_bytes(npz.to_bytes(arrays))
+    (line,) = fails("evaluate", monkeypatch)
+    assert line == (
+        f"stages.evaluate: {CUBE}: test: points or labels that are not those of "
+        "the surface of the unit cube, which params.yaml says"
+    )
 
 
 def test_training_that_diverges_ends_with_one_line_and_writes_nothing(

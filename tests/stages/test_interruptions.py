@@ -172,7 +172,7 @@ def test_an_interrupt_of_a_stage_in_a_terminal_is_one_line_and_exit_code_130(fol
     settings.unlink()
     os.mkfifo(settings)
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.rate_distortion", str(LIMIT)],
+        [sys.executable, "-m", "stages.rate_distortion", "data/source.npz", str(LIMIT)],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
@@ -227,7 +227,7 @@ def test_a_full_disk_and_a_read_only_folder_are_told_in_one_line(
         pytest.skip("there is no unshare")
     if subprocess.run([*ours, MOUNTS[state]], cwd=folder, capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount")
-    stage = f"{sys.executable} -m stages.generate data/cube.npz; echo $?; ls -A data"
+    stage = f"{sys.executable} -m stages.generate data/raw data/cube.npz data/source.npz; echo $?; ls -A data"
     done = subprocess.run(
         [*ours, f"{MOUNTS[state]} && {stage}"], cwd=folder, capture_output=True, text=True, check=True
     )

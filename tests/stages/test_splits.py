@@ -12,7 +12,7 @@ import yaml
 
 from snrvae.settings import params
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from stages import files
 from tests.repository import LIMIT, ROOT
 
@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], ..
         files.write(Path(LIMIT), (ROOT / LIMIT).read_bytes())
         run(["generate"])
         data = Path("data/cube.npz")
-        splits = dataset.from_bytes(cube.SOURCE, data.read_bytes())
+        splits = dataset.from_bytes(cube.SOURCE.domain, data.read_bytes(), settings().data.counts)
         corner = Split(splits["test"].points * np.float32([0, 0.1, 0.1]), np.zeros_like(splits["test"].label))
         found = []
         for each in (splits, splits | {"test": corner}):

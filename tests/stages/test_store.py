@@ -25,7 +25,8 @@ from stages.train_vae import train_vae
 from tests import apart
 from tests.repository import ROOT, TINY, Repository, configure, create
 
-TRAIN = ("python", "-m", "stages.train_vae", "data/cube.npz")
+INPUTS = ("data/source.npz", "data/cube.npz")
+TRAIN = ("python", "-m", "stages.train_vae", *INPUTS)
 OUTPUTS = ("data/snr_vae.safetensors", "reports/training_vae.csv")
 
 
@@ -164,7 +165,7 @@ def test_a_command_shows_what_is_kept_and_removes_that_only(
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository with data and trained cells, without a store."""
     made = create(tmp_path_factory.mktemp("whole"), TINY)
-    made.run("python", "-m", "stages.generate", "data/cube.npz")
+    made.run("python", "-m", "stages.generate", "data/raw", "data/cube.npz", "data/source.npz")
     train(made, "off")
     return made
 
@@ -226,7 +227,7 @@ def train_here(made: Repository, settings: Mapping[str, object]) -> None:
     """The stage in this process."""
     configure(made.path, TINY | settings)
     params = from_yaml((made.path / "params.yaml").read_text())
-    train_vae(params, made.path / "data/cube.npz", *(made.path / name for name in OUTPUTS))
+    train_vae(params, *(made.path / name for name in (*INPUTS, *OUTPUTS)))
 
 
 def begin(made: Repository, folder: Path) -> subprocess.Popen[str]:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from snrvae.codecs import files
 from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training import batches
 from snrvae.training.compiled import engine
 from snrvae.training.config import TrainConfig

@@ -1,12 +1,13 @@
 """The engines torch and cuda: many cells in one program, equal to a plain loop and to the compiled engine."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import MakeConfig
+from conftest import MakeConfig, box, draw_splits
 from numpy.typing import NDArray
 
 from snrvae.codecs import files
@@ -14,9 +15,8 @@ from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Weights, loss, mmd
 from snrvae.settings import grid
 from snrvae.settings.grid import Cell
-from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Points, Split
+from snrvae.sources.domain import Points, Split
 from snrvae.training import autograd, batches
 from snrvae.training.autograd import Autograd
 from snrvae.training.batches import BatchSampler, FoldedTargets
@@ -49,7 +49,7 @@ def labelled(splits: dict[str, Split]) -> Points:
 @pytest.fixture(scope="module")
 def many() -> Split:
     """As many points as a run has: a kink that starts at one of them seldom meets it in a batch."""
-    return dataset.draw(cube.SOURCE, {"train": 24_000}, partial(numpy_stream, 0, "data"))["train"]
+    return draw_splits(cube.SOURCE, {"train": 24_000})["train"]
 
 
 def fit(cells: list[Cell], inputs: Points, config: TrainConfig, device: str = "cpu") -> dict[Cell, Trained]:
@@ -71,7 +71,8 @@ def furthest(one: Codec, other: Codec) -> float:
 
 def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDArray[np.float32]]:
     """A cell trained by a loop as one writes it with PyTorch; its losses [step, 3]."""
-    train, conditional = config.train, inputs.shape[1] > 3
+    train, k, shares = config.train, config.source.coordinates, config.source.shares
+    conditional, shared = inputs.shape[1] > k, torch.tensor(shares) if shares else None
     codec, steps = batches.start(cell, inputs, config), range(config.train.steps)
     choice, noise = BatchSampler(cell, len(inputs), config).draw(train.steps)
     targets = FoldedTargets(cell, inputs, config).draw(steps, choice.numpy())
@@ -79,17 +80,17 @@ def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDA
     adam, losses = torch.optim.Adam(codec.parameters()), []
     for n in steps:
         x = torch.from_numpy(inputs[choice[n].numpy()])
-        x, label = x[:, :3], x[:, 3:] if conditional else None
+        x, label = x[:, :k], x[:, k:] if conditional else None
         weights = Weights(train.kl_weight, float(gaussianity[n]), train.mmd_weight, float(pulls[n]))
         target = torch.from_numpy(targets[n]).T if n < len(targets) else None
         adam.zero_grad()
-        total, found = loss(codec(x, noise[n].T, label), x, noise[n].T, weights, label, target)
+        total, found = loss(codec(x, noise[n].T, label), x, noise[n].T, weights, label, target, shared)
         total.backward()
         adam.param_groups[0]["lr"] = float(rates[n])
         adam.step()
         losses.append(torch.stack(found).detach())
     x = torch.from_numpy(inputs)
-    codec.measure_power(x[:, :3], x[:, 3:] if conditional else None)
+    codec.measure_power(x[:, :k], x[:, k:] if conditional else None)
     return codec, torch.stack(losses).numpy()
 
 
@@ -126,6 +127,27 @@ def test_a_cell_is_what_a_plain_loop_makes_of_it(
     assert (FoldedTargets(cell, inputs, made).steps > 0) == (cell == FOLDED)
     assert history.losses == pytest.approx(losses, rel=1e-4, abs=1e-6)
     assert furthest(codec, expected) < 1e-4
+
+
+@pytest.mark.parametrize("coordinates", [1, 16])
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+def test_so_is_one_of_other_coordinates_whose_labels_are_not_equally_frequent(
+    noise: str, coordinates: int, config: MakeConfig
+) -> None:
+    rng = np.random.default_rng(0)
+    domain = box(coordinates, rng)
+    points = rng.uniform(*domain.bounds, (6000, coordinates)).astype(np.float32)
+    label = rng.choice(4, len(points), p=domain.shares)
+    inputs = np.concatenate([points, dataset.one_hot(label, 4)], 1)
+    cell = Cell(noise, 2, None if noise == "none" else 10.0, 0)  # type: ignore[arg-type]
+    made = replace(config(engine="torch", gaussianity_weight=0.3), source=domain)
+    codec, history = fit([cell], inputs, made)[cell]
+    expected, losses = plainly(cell, inputs, made)
+    assert history.losses == pytest.approx(losses, rel=1e-4, abs=1e-6)
+    assert furthest(codec, expected) < 1e-4
+    if noise != "none":
+        equally = replace(made, source=replace(domain, shares=()))
+        assert furthest(fit([cell], inputs, equally)[cell][0], expected) > 1e-3
 
 
 class Kept(Recorder):

@@ -17,20 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import MakeConfig
+from conftest import MakeConfig, draw_splits
 from distributed import Client
 
 from snrvae.codecs import files
-from snrvae.settings import fingerprint
+from snrvae.settings import fingerprint, params
 from snrvae.settings.grid import Cell
-from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources import cube, dataset, record
+from snrvae.sources.domain import Split
 from snrvae.training import cluster
 from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
@@ -155,12 +153,13 @@ def stage_folder(folder: Path, steps: int) -> dict[str, str]:
         settings[key] = settings[key] | value if isinstance(value, dict) else value
     settings["train"]["steps"] = steps
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
-    splits = dataset.draw(cube.SOURCE, dict.fromkeys(dataset.SPLITS, 600), partial(numpy_stream, 0, "data"))
+    splits = draw_splits(cube.SOURCE, dict.fromkeys(params.SPLITS, 600))
     (folder / "cube.npz").write_bytes(dataset.to_bytes(splits))
+    (folder / "source.npz").write_bytes(record.to_bytes(cube.SOURCE))
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-STAGE = ["-m", "stages.train_ae", "cube.npz", "ae.safetensors", "training_ae.csv"]
+STAGE = ["-m", "stages.train_ae", "source.npz", "cube.npz", "ae.safetensors", "training_ae.csv"]
 
 
 def test_the_stage_trains_on_the_cluster_that_the_environment_names(address: str, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The compiled engine against the definition under autograd."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from conftest import MakeConfig
+from conftest import MakeConfig, box
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from snrvae.codecs.losses import Losses, Weights, loss
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
+from snrvae.sources.domain import Domain
 from snrvae.training import batches
 from snrvae.training.compiled import state
 from snrvae.training.config import TrainConfig
@@ -35,7 +37,7 @@ def defined(
     weights: Weights,
     target: Tensor | None,
 ) -> tuple[Losses, list[Tensor]]:
-    """Losses and gradients by the definition, in float64, of a batch [b, 3 + l] with ε [d, b]."""
+    """Losses and gradients by the definition, in float64, of a batch [b, k + l] with ε [d, b]."""
     codec = batches.start(cell, inputs.numpy(), config).train().double()
     own = list(codec.parameters())
     for parameter, value in zip(own, moved, strict=True):
@@ -44,11 +46,29 @@ def defined(
     for module in codec.modules():
         if isinstance(module, nn.ReLU):
             module.register_forward_hook(away_from_the_kink)
-    x, label = inputs[:, :3], inputs[:, 3:] if inputs.shape[1] > 3 else None
-    total, found = loss(
-        codec(x, noise.T, label), x, noise.T, weights, label, None if target is None else target.T
-    )
+    k, shares = config.source.coordinates, config.source.shares
+    x, label = inputs[:, :k], inputs[:, k:] if inputs.shape[1] > k else None
+    to = None if target is None else target.T
+    shared = torch.tensor(shares, dtype=torch.float64) if shares else None
+    total, found = loss(codec(x, noise.T, label), x, noise.T, weights, label, to, shared)
     return found, list(torch.autograd.grad(total, own))
+
+
+def cube_batch(batch: int, seed: int, labelled: bool) -> tuple[Domain, Tensor]:
+    """The cube, and inputs [b, 3] or [b, 3 + 6] of it."""
+    points = torch.from_numpy(cube.SOURCE.split(288, np.random.default_rng(seed)).points[:batch])
+    labels = torch.eye(6).repeat(batch // 6 + 1, 1)[:batch]
+    return cube.SOURCE.domain, torch.cat([points, labels], 1) if labelled else points
+
+
+def box_batch(coordinates: int, batch: int, seed: int, labelled: bool) -> tuple[Domain, Tensor]:
+    """A box, and inputs [b, k] or [b, k + 4] of it, whose labels are not equally frequent."""
+    rng = np.random.default_rng(seed)
+    domain = box(coordinates, rng)
+    assert domain.bounds is not None
+    points = torch.from_numpy(rng.uniform(*domain.bounds, (batch, coordinates)).astype(np.float32))
+    labels = torch.eye(4)[rng.choice(4, batch, p=domain.shares)]
+    return domain, torch.cat([points, labels], 1) if labelled else points
 
 
 @pytest.mark.parametrize("labelled", [False, True])
@@ -91,9 +111,45 @@ def test_losses_and_gradients_are_those_of_the_definition_under_autograd(
         gaussianity_weight=gaussianity_weight,
     )
     cell = Cell(noise, latent_dim, None if noise == "none" else snr, 0)  # type: ignore[arg-type]
-    points = torch.from_numpy(cube.SOURCE.split(288, np.random.default_rng(seed)).points[:batch])
-    labels = torch.eye(6).repeat(batch // 6 + 1, 1)[:batch]
-    inputs = torch.cat([points, labels], 1) if labelled else points
+    equals_the_definition(cell, *cube_batch(batch, seed, labelled), made, pull)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("coordinates", [1, 2, 16])
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    activation=st.sampled_from(["relu", "silu", "tanh"]),
+    batch=st.integers(1, 18).map(lambda rows: 16 * rows),
+    latent_dim=st.integers(1, 4),
+    weights=st.tuples(weights_of, weights_of),
+    seed=st.integers(0, 2**20),
+)
+def test_so_they_are_of_any_coordinates_with_bounds_and_shares_of_their_own(
+    noise: str,
+    coordinates: int,
+    labelled: bool,
+    activation: str,
+    batch: int,
+    latent_dim: int,
+    weights: tuple[float, float],
+    seed: int,
+    config: MakeConfig,
+) -> None:
+    kl, gaussianity = weights
+    settings = {"batch_size": batch, "kl_weight": kl, "gaussianity_weight": gaussianity}
+    made = config(16, 2, activation=activation, seed=seed, **settings)
+    cell = Cell(noise, latent_dim, None if noise == "none" else 10.0, 0)  # type: ignore[arg-type]
+    equals_the_definition(cell, *box_batch(coordinates, batch, seed, labelled), made, None)
+
+
+def equals_the_definition(
+    cell: Cell, domain: Domain, inputs: Tensor, config: TrainConfig, pull: float | None
+) -> None:
+    """A step on inputs [b, k + l] has the losses and gradients of the definition."""
+    made, train = replace(config, source=domain), config.train
+    batch, latent_dim, seed = len(inputs), cell.latent_dim, config.seed
+    kl_weight, gaussianity_weight = train.kl_weight, train.gaussianity_weight
     generator = torch.Generator().manual_seed(seed)
     epsilon, target = (torch.randn(latent_dim, batch, generator=generator) for _ in "12")
     codec = batches.start(cell, inputs.numpy(), made)

@@ -7,7 +7,7 @@ from conftest import MakeConfig
 
 from snrvae.settings import params
 from snrvae.settings.params import Params
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training import engines
 from snrvae.training.autograd import Autograd
 from snrvae.training.pool import Pool

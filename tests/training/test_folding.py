@@ -7,8 +7,8 @@ from conftest import MakeConfig
 from scipy.spatial import cKDTree
 
 from snrvae.settings.grid import Cell
+from snrvae.sources.domain import Points
 from snrvae.sources.registry import SOURCES
-from snrvae.sources.source import Points
 from snrvae.training import batches, folding, schedule
 from snrvae.training.batches import BatchSampler, FoldedTargets
 from snrvae.training.compiled import engine
@@ -24,7 +24,7 @@ def sample(source: str, count: int = 12_000) -> Points:
 
 def folded(source: str, points: Points) -> np.ndarray:
     """Latents [n, 3]."""
-    return folding.folded(points, SOURCES[source]).T
+    return folding.folded(points, SOURCES[source].domain).T
 
 
 @pytest.mark.parametrize("source", CLOSED)
@@ -101,7 +101,7 @@ def test_what_folds(
     if folds:
         assert weights[:10] == pytest.approx(1 - np.arange(10) / 10)
         assert not weights[10:].any()
-        expected = folding.folded(inputs[choice[7]], SOURCES[source])
+        expected = folding.folded(inputs[choice[7]], SOURCES[source].domain)
         assert np.array_equal(targets[7], expected)
 
 

@@ -16,10 +16,10 @@ from conftest import MakeConfig
 
 from snrvae.codecs import files as models
 from snrvae.codecs.codec import Codec
-from snrvae.settings import grid
+from snrvae.settings import grid, params
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube, dataset
-from snrvae.sources.source import Split
+from snrvae.sources.domain import Split
 from snrvae.training.compiled import engine
 from snrvae.training.config import DivergedError
 from snrvae.training.pool import Pool
@@ -122,9 +122,11 @@ SIZE = POINTS * 3 * 4  # bytes
 
 def test_the_training_points_are_read_into_memory_once(tmp_path: Path) -> None:
     points, face = np.full((POINTS, 3), [0, 0.5, 0.5], np.float32), np.zeros(POINTS, np.uint8)
-    files.write(tmp_path / "cube.npz", dataset.to_bytes(dict.fromkeys(dataset.SPLITS, Split(points, face))))
+    files.write(tmp_path / "cube.npz", dataset.to_bytes(dict.fromkeys(params.SPLITS, Split(points, face))))
     tracemalloc.start()
-    read = files.stream(tmp_path / "cube.npz", partial(dataset.training_inputs, cube.SOURCE, POINTS, 0))
+    read = files.stream(
+        tmp_path / "cube.npz", partial(dataset.training_inputs, cube.SOURCE.domain, 0, POINTS)
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.array_equal(read, points)
@@ -136,6 +138,7 @@ import numpy as np
 import sys
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network, Train
+from snrvae.sources import cube
 from snrvae.training.config import TrainConfig
 from snrvae.training.pool import Pool
 
@@ -143,7 +146,7 @@ weights = dict(kl_weight=0, gaussianity_weight=0, mmd_weight=0)
 rest = dict(repeats=1, engine="compiled", on_divergence="fail")
 train = Train(steps=10**9, batch_size=16, learning_rate=0.01, **weights, **rest)
 network = Network(kind="mlp", activation="relu", hidden_units=16, hidden_layers=1)
-pool = Pool(np.eye(3, dtype=np.float32), TrainConfig(network, train, 0, "cube"), 2)
+pool = Pool(np.eye(3, dtype=np.float32), TrainConfig(network, train, 0, cube.SOURCE.domain), 2)
 try:
     print("ready", flush=True)
     pool.fit([Cell("none", 1, None, 0), Cell("none", 2, None, 0)], lambda *_: None)

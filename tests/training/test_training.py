@@ -16,7 +16,7 @@ from snrvae.codecs.codec import Codec
 from snrvae.codecs.losses import Weights, loss
 from snrvae.settings.grid import Cell
 from snrvae.sources import cube
-from snrvae.sources.source import Points, Split
+from snrvae.sources.domain import Points, Split
 from snrvae.training import batches, history, schedule
 from snrvae.training.batches import BatchSampler
 from snrvae.training.compiled import adam, engine, state
