@@ -19,7 +19,8 @@ from snrvae.sources.domain import Array
 from snrvae.sources.registry import SETS
 from snrvae.sources.source import Source
 
-Place = tuple[float, float, float]
+Corner = tuple[float, float, float]
+Place = Callable[[Array], NDArray[np.float64]]
 Ends = tuple[float, float]
 MARGIN = 0.1  # of the distance between the bounds, at both ends
 REACH = 3.9  # standard deviations to both sides of the mean, if there are no bounds
@@ -41,9 +42,9 @@ class Drawing:
 
     view: tuple[Ends, ...]
     names: tuple[str, ...]
-    place: Callable[[Array], NDArray[np.float64]]
-    ticks: tuple[list[float], ...]
-    outline: tuple[tuple[Place, ...], ...] = ()
+    place: Place
+    ticks: tuple[list[float] | list[int], ...]
+    outline: tuple[tuple[Corner, ...], ...] = ()
     corners: tuple[Ends, ...] = ((35, 25), (215, -25))
 
     @property
@@ -60,25 +61,24 @@ class Drawing:
 @lru_cache(1)
 def of(source: Source) -> Drawing:
     """How pictures show a source."""
-    name = source.domain.name
-    if name in VIEWS:
-        view = (VIEWS[name],) * source.coordinates
-        ends = [float(round(end)) for end in VIEWS[name]]
-        return Drawing(
-            view, tuple("xyz"[: len(view)]), _own(source), (ends,) * len(view), OUTLINES.get(name, ())
-        )
-    if source.coordinates == 1:
+    name, k = source.domain.name, source.coordinates
+    place: Place = source.domain.frame.restore
+    names, order = ("x", "y", "z"), [0, 1, 2][:k]
+    if k == 1:
         return _heap(source)
-    own, named, order = _own(source), ("x", "y", "z"), [0, 1, 2]
-    if source.coordinates > 3:  # the widest across the picture
-        own, named, order = _components(source), ("component 1", "component 2", "component 3"), [1, 0, 2]
-    elif source.triangles is not None and name.lower().endswith(Y_UP):
+    if k > 3:  # the widest across the picture
+        names, order = ("component 1", "component 2", "component 3"), [1, 0, 2]
+        place = _components(source)
+    if source.triangles is not None and name.lower().endswith(Y_UP):
         order = [2, 0, 1]
-    view = default_view(source, own)
-    order = order[: len(view)]
-    view = tuple(view[axis] for axis in order)
-    names = tuple(named[axis] for axis in order)
-    return Drawing(view, names, lambda points: own(points)[:, order], tuple(_ticks(ends) for ends in view))
+    view = (VIEWS[name],) * k if name in VIEWS else default_view(source, place)
+    return Drawing(
+        view=tuple(view[axis] for axis in order),
+        names=tuple(names[axis] for axis in order),
+        place=lambda points: place(points)[:, order],
+        ticks=tuple([*map(round, view[axis])] if name in VIEWS else _ticks(view[axis]) for axis in order),
+        outline=OUTLINES.get(name, ()),
+    )
 
 
 def images(source: Source) -> bool:
@@ -114,13 +114,16 @@ def directions(source: Source) -> str:
     return ", ".join("xyz"[: len(source.axes)])
 
 
-def default_view(source: Source, place: Callable[[Array], NDArray[np.float64]]) -> tuple[Ends, ...]:
+def default_view(source: Source, place: Place) -> tuple[Ends, ...]:
     """The bounds of a source, or of nearly all known points, with a margin; else mean ± 3.9 deviations."""
     margin = MARGIN
     if source.domain.bounds is not None and source.coordinates <= 3:
         low, high = place(np.array(source.domain.bounds))
     elif source.known is not None:
-        low, high = np.quantile(place(source.known.points), (TAIL, 1 - TAIL), axis=0)
+        places = place(source.known.points)
+        low, high = np.quantile(places, (TAIL, 1 - TAIL), axis=0)
+        if not (high > low).any():  # nearly all points are the same
+            low, high = places.min(0), places.max(0)
     else:
         reach = REACH * sqrt(source.variance) * np.array([[-1.0], [1.0]])
         (low, high), margin = place(np.array(source.domain.mean) + reach), 0.0
@@ -129,38 +132,31 @@ def default_view(source: Source, place: Callable[[Array], NDArray[np.float64]]) 
     return tuple(zip((middle - half).tolist(), (middle + half).tolist(), strict=True))
 
 
-def _own(source: Source) -> Callable[[Array], NDArray[np.float64]]:
-    """Points as they are in the source's own unit."""
-    return source.domain.frame.restore
-
-
-def _components(source: Source) -> Callable[[Array], NDArray[np.float64]]:
+def _components(source: Source) -> Place:
     """Principal components in the source's own unit, relative to the mean."""
     return lambda points: source.domain.factor * source.in_axes(points)
 
 
 def _heap(source: Source) -> Drawing:
     """Points of one coordinate, on a heap of those that are nearly alike."""
-    ((low, high),) = default_view(source, _own(source))
+    restore = source.domain.frame.restore
+    ((low, high),) = default_view(source, restore)
     width = high - low
 
-    def pile(points: Array) -> NDArray[np.float64]:
-        values = _own(source)(points)[:, 0]
+    def pile(points: Array, scale: float) -> NDArray[np.float64]:
+        values = restore(points)[:, 0]
         column = np.floor((values - low) / width * BINS)
         order = np.argsort(column, kind="stable")
         _, first, of_column = np.unique(column[order], return_index=True, return_inverse=True)
         below = np.empty(len(values))
         below[order] = np.arange(len(values)) - first[of_column]  # grains of the same column
-        return np.stack([values, below * BINS / len(values)], 1)  # the density, of 1/width
+        return np.stack([values, scale * below / len(values)], 1)
 
-    peak = 4.0 if source.known is None else pile(source.known.points)[:, 1].max()
-    scale = PEAK * width / peak
-
-    def place(points: Array) -> NDArray[np.float64]:
-        return pile(points) * [1, scale]
-
+    known = source.known
+    highest = 4 / BINS if known is None else pile(known.points, 1.0)[:, 1].max()
+    scale = PEAK * width / max(highest, 1e-9)
     view = ((low, high), (-0.02 * width, TOP * width))
-    return Drawing(view, ("x", "how many"), place, (_ticks(view[0]), []))
+    return Drawing(view, ("x", "how many"), lambda points: pile(points, scale), (_ticks(view[0]), []))
 
 
 def _ticks(ends: Ends) -> list[float]:
@@ -168,7 +164,7 @@ def _ticks(ends: Ends) -> list[float]:
     return [tick for tick in map(float, MaxNLocator(3).tick_values(*ends)) if ends[0] <= tick <= ends[1]]
 
 
-def _circle(first: int, second: int) -> tuple[Place, ...]:
+def _circle(first: int, second: int) -> tuple[Corner, ...]:
     """The unit circle through two axes."""
     around = np.zeros((73, 3))
     turn = np.linspace(0, 2 * pi, len(around))
@@ -183,7 +179,7 @@ VIEWS: dict[str, Ends] = {
     "circle": (-1.2, 1.2),
     "gaussian": (-1.0, 2.0),
 }
-OUTLINES: dict[str, tuple[tuple[Place, ...], ...]] = {
+OUTLINES: dict[str, tuple[tuple[Corner, ...], ...]] = {
     "cube": (
         ((0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 0),
          (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1), (0, 0, 1)),

@@ -128,7 +128,7 @@ def markdown(
 
 
 def _words(source: Source) -> dict[str, Any]:
-    """What the report calls the source and its parts, and what is true of it."""
+    """What the report calls the source, its parts and its unit."""
     heading, name = map(_plain, drawing.called(source))
     length = {"edge": "edge length", "unit": "unit of the file"}
     squared = {"edge": "edge lengths", "radius": "radii", "unit": "units of the file"}
@@ -139,13 +139,7 @@ def _words(source: Source) -> dict[str, Any]:
         "length": length.get(source.unit, source.unit),
         "squared": squared.get(source.unit, f"{source.unit}s"),
         "images": drawing.images(source),
-        "things": "images" if drawing.images(source) else "points",
-        "part": source.part,
-        "parts": "halves" if source.part == "half" else f"{source.part}s",
         "directions": drawing.directions(source),
-        "surface": source.dimension == 2,
-        "closed": source.domain.closed,
-        "labelled": source.domain.labelled,
     }
 
 

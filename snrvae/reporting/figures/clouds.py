@@ -59,22 +59,17 @@ def data(split: Split, source: Source) -> Figure:
             axes.view_init(elev=elevation, azim=azimuth)
         if source.faces:
             axes.set_title(f"the faces at {2 - position}", y=(1, -0.04)[position - 1])
-    _legend_of_labels(figure, source, legend_title(source))
+    sides = f"side of the mean in {drawing.directions(source)}"
+    _legend_of_labels(figure, source, source.part if source.domain.labelled else sides)
     return figure
 
 
 def _title(source: Source) -> str:
-    more = "\nfirst three principal components" if source.coordinates > 3 else ""
-    opposite = ", from two opposite corners" if drawing.of(source).space else ""
-    drawn = "" if source.domain.finite else "points drawn from "
-    return f"The data: {drawn}{plain(source.title)}{more}{opposite}"
-
-
-def legend_title(source: Source) -> str:
-    """What the colours of points say."""
-    if source.domain.labelled:
-        return source.part
-    return f"side of the mean in {drawing.directions(source)}"
+    drawn = source.title if source.domain.finite else f"points drawn from {source.title}"
+    more = ["first three principal components"] * (source.coordinates > 3)
+    more += ["from two opposite corners"] * drawing.of(source).space
+    long = source.coordinates > 3 or len(drawn) > 60
+    return f"The data: {plain(drawn)}{(chr(10) if long else ', ') if more else ''}{', '.join(more)}"
 
 
 def _frame(axes: Any, source: Source) -> None:
@@ -84,7 +79,9 @@ def _frame(axes: Any, source: Source) -> None:
     long = shown.space and max(map(len, texts)) > 4
     for axis, ticks, name in zip("xyz", shown.ticks, shown.names, strict=False):
         axes.set(**{f"{axis}ticks": ticks})
-        getattr(axes, f"set_{axis}label")(name, labelpad=10 if long else None)
+        getattr(axes, f"set_{axis}label")(
+            name, labelpad=10 if long and (axis != "z" or len(name) > 1) else None
+        )
     if long:
         axes.set_box_aspect(tuple(shown.widths), zoom=0.9)
 
@@ -251,12 +248,11 @@ def panel(figure: Figure | SubFigure, rows: int, columns: int, position: int, so
     return axes
 
 
-def panels(figure: Figure, rows: int, columns: int, source: Source) -> list[list[Axes]]:
+def panels(figure: Figure, rows: int, columns: int, source: Source) -> NDArray[Any]:
     """A grid of such places."""
-    return [
-        [panel(figure, rows, columns, row * columns + column, source) for column in range(1, columns + 1)]
-        for row in range(rows)
-    ]
+    count = rows * columns
+    axes = [panel(figure, rows, columns, position, source) for position in range(1, count + 1)]
+    return np.array(axes, object).reshape(rows, columns)
 
 
 def outline(axes: Axes, source: Source) -> None:
