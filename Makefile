@@ -46,7 +46,7 @@ bench: $(BENCH)/.run
 	SNRVAE_CACHE=off $(BENCH)/bin/python -m benchmarks
 
 checks: $(VENV)/.run
-	python -m benchmarks.checks
+	SNRVAE_CACHE=off python -m benchmarks.checks
 
 models: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.models

@@ -255,9 +255,7 @@ points that were held out; beyond three dimensions max G is searched, and 24,000
 
 
 def main() -> None:
-    page = text(list(checks()))
-    print(page, end="")
-    Path("docs/checks.md").write_text(page)
+    Path("docs/checks.md").write_text(text(list(checks())), encoding="utf-8")
 
 
 if __name__ == "__main__":

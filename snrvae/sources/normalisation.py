@@ -25,7 +25,9 @@ class Frame:
 
     def normalise(self, points: Array) -> NDArray[np.float32]:
         """Points [n, k] as x', rounded once."""
-        return (np.rint((points - self.centre) / (self.factor * GRID)) * GRID).astype(np.float32)
+        found = (points - self.centre) / self.factor
+        step = np.maximum(GRID, np.spacing(np.abs(found).astype(np.float32)))  # far out float32 is coarser
+        return (np.rint(found / step) * step).astype(np.float32)
 
     def restore(self, points: NDArray[np.floating]) -> Array:
         """Points x' [n, k] in the file's unit."""

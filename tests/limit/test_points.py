@@ -116,6 +116,7 @@ def test_the_confident_line_is_below_the_plug_in_and_says_so(table: shannon.Rate
     assert set(table.certainty) == {"99 %"}
 
 
+@pytest.mark.slow
 def test_the_line_of_99_percent_is_below_the_law_every_time() -> None:
     """Small samples of a law whose R(D) is known, with all lines at once."""
     distortion = np.geomspace(1e-3, 1.0, 60)

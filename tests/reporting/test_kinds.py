@@ -30,7 +30,9 @@ FIGURES = [
     *("clouds.png", "generated.png", "requested.png", "codes.png", "learned_noise.svg", "training.svg"),
 ]
 CASES = [*((name, False) for name in NAMES), *((name, True) for name in LABELLED)]
-EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=str)
+QUICK = (("cube", False), ("line.npy", False), ("five.csv", False), ("digits", True))
+SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if case not in QUICK]
+EVERY_CASE = pytest.mark.parametrize("case", [*QUICK, *SLOW], ids=str)
 EVERY_NAME = pytest.mark.parametrize("name", NAMES)
 
 
@@ -40,10 +42,21 @@ def styled() -> Iterator[None]:
         yield
 
 
+class Runs(dict[tuple[str, bool], Run]):
+    """Runs of cases, each made when it is first asked for."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, case: tuple[str, bool]) -> Run:
+        self[case] = kinds.run(*case, self.folder)
+        return self[case]
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Run]:
-    folder = tmp_path_factory.mktemp("raw")
-    return {case: kinds.run(*case, folder) for case in CASES}
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("raw"))
 
 
 def figures(run: Run) -> dict[str, Figure]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snrvae.sources import cube, digits, mesh, normalisation
@@ -70,6 +70,7 @@ def test_a_mesh_in_another_unit_and_place_gives_the_same_bytes() -> None:
     assert one.normalise(points).tobytes() == other.normalise(1000 * points + 1e5).tobytes()
 
 
+@example(values=[14.0])
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_points_are_rounded_once(values: list[float]) -> None:
     points = np.array(values)[:, None]

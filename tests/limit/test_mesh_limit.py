@@ -126,6 +126,7 @@ def test_a_refined_channel_of_a_plane_stays_on_its_line() -> None:
 # --- the table -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_table_of_a_mesh_is_a_bracket_from_0_to_22_bits(tetrahedron: shannon.RateDistortionTable) -> None:
     assert tetrahedron.rate_upper_bits[0] < 0.01
     assert tetrahedron.rate_upper_bits[-1] > 21
@@ -140,6 +141,7 @@ def test_the_table_of_a_mesh_is_a_bracket_from_0_to_22_bits(tetrahedron: shannon
     assert set(tetrahedron.certainty) == {"certified"}
 
 
+@pytest.mark.slow
 def test_the_distortion_at_a_rate_comes_from_the_lines(tetrahedron: shannon.RateDistortionTable) -> None:
     rates = np.linspace(0, 21, 50)
     d = shannon.distortion_at_rate(tetrahedron.tangents, rates, None)
@@ -148,6 +150,7 @@ def test_the_distortion_at_a_rate_comes_from_the_lines(tetrahedron: shannon.Rate
     assert d[-1] == pytest.approx(area / (pi * e) * 2.0 ** -rates[-1], rel=0.2)
 
 
+@pytest.mark.slow
 def test_a_mesh_of_one_flat_triangle_has_shannons_lower_bound() -> None:
     """A plane has no edges that bend: α = Aλ/π serves at any rate, and c is near 1."""
     triangle = np.array([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]])
