@@ -83,3 +83,47 @@ def test_other_numbers_out_of_range_are_refused() -> None:
         gaussian.rate_bits(VARIANCES, 0.0)
     with pytest.raises(ValueError, match="snr"):
         gaussian.linear_distortion(VARIANCES, 0, 1.0)
+
+
+LABELLED = np.array([[1.0, 0.3, 0.05], [0.4, 0.2, 0.0]])
+SHARES = np.array([0.8, 0.2])
+
+
+@pytest.mark.parametrize(("uses", "snr"), [(1, 0.5), (1, 30.0), (2, 4.0), (3, 100.0)])
+def test_with_labels_power_goes_where_it_saves_most_error(uses: int, snr: float) -> None:
+    """Against a search over how the power is split among the components of both labels."""
+    sent = LABELLED[:, :uses]
+
+    def error(logits: np.ndarray) -> float:
+        share = np.exp(logits - logits.max()).reshape(sent.shape)
+        power = uses * snr * share / (SHARES @ share.sum(1))
+        return float(SHARES @ ((sent / (1 + power)).sum(1) + LABELLED[:, uses:].sum(1)))
+
+    starts = np.random.default_rng(0).standard_normal((8, sent.size))
+    found = min(
+        minimize(error, start, method="Nelder-Mead", options={"maxfev": 4000}).fun for start in starts
+    )
+    best = gaussian.linear_distortion(LABELLED, uses, snr, SHARES)
+    assert best <= found * (1 + 1e-9)
+    assert found == pytest.approx(best, rel=1e-3)
+
+
+def test_equal_labels_change_nothing() -> None:
+    twice = np.stack([VARIANCES, VARIANCES])
+    for shares in (None, np.array([0.7, 0.3])):
+        for rate in (0.2, 2.0, 9.0):
+            least = gaussian.distortion(VARIANCES, rate)
+            assert gaussian.distortion(twice, rate, shares) == pytest.approx(least)
+            assert gaussian.rate_bits(twice, least, shares) == pytest.approx(rate)
+        linear = gaussian.linear_distortion(VARIANCES, 2, 7.0)
+        assert gaussian.linear_distortion(twice, 2, 7.0, shares) == pytest.approx(linear)
+
+
+def test_rate_and_distortion_with_labels_undo_each_other() -> None:
+    for rate in (0.01, 0.5, 3.0, 12.0):
+        least = gaussian.distortion(LABELLED, rate, SHARES)
+        assert gaussian.rate_bits(LABELLED, least, SHARES) == pytest.approx(rate)
+
+
+def test_without_noise_what_is_not_sent_is_lost() -> None:
+    assert gaussian.linear_distortion(VARIANCES, 1, np.inf) == pytest.approx(np.sort(VARIANCES)[:-1].sum())

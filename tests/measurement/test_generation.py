@@ -1,6 +1,7 @@
 """Generated points against the source's law: the measures against quadrature, brute force, Monte Carlo."""
 
 import math
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.integrate import dblquad
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 
-from snrvae.measurement import generation
-from snrvae.sources import cube
+from snrvae.measurement import generation, measures
+from snrvae.sources import cube, finite
+from snrvae.sources.domain import Split
+from snrvae.sources.normalisation import Frame
+from snrvae.sources.reading import PointSet
+from snrvae.sources.source import Source
 
 Array = NDArray[np.floating]
 
@@ -205,3 +210,78 @@ def test_coverage_is_the_share_of_real_points_that_have_a_generated_one_in_reach
     assert generation.coverage(real, radius, generated) == 0.5
     assert generation.coverage(real, radius, real) == 1
     assert generation.coverage(real, radius, real + 5) == 0
+
+
+# --- held-out points in place of the law ------------------------------------------------------------
+
+
+def labelled(count: int, seed: int) -> Split:
+    """Points in R⁴ of two labels, one of them rare and elsewhere."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(count) < 0.1).astype(np.uint8)
+    points = rng.standard_normal((count, 4)) * [1, 0.5, 0.2, 0.1] + 3 * label[:, None]
+    return Split(points.astype(np.float32), label)
+
+
+def known(train: Split, names: tuple[str, ...] = ("common", "rare")) -> Source:
+    frame = Frame(np.zeros(4), 1.0)
+    found = PointSet(train.points.astype(np.float64), train.label, names, (4,))
+    return finite.source(
+        finite.domain("a.csv", "the points in a.csv", "a", "unit", found, frame, train), train
+    )
+
+
+def test_the_cross_distance_is_that_of_every_pair() -> None:
+    rng = np.random.default_rng(0)
+    for n, m, k in ((5, 7, 1), (64, 200, 4), (129, 65, 16)):
+        one, other = rng.standard_normal((n, k)), rng.standard_normal((m, k))
+        assert generation.mean_cross_distance(one, other) == pytest.approx(cdist(one, other).mean(), rel=1e-5)
+
+
+def test_against_held_out_points_a_perfect_generator_has_the_ratio_1_on_average() -> None:
+    source = known(labelled(400, 0))
+    ratios = []
+    for seed in range(1, 120):
+        law = generation.law(source, labelled(200, seed).points)
+        drawn = labelled(300, 1000 + seed).points
+        ratios.append(generation.generation_ratio(generation.excess(drawn, law), 300))
+    error = np.std(ratios, ddof=1) / math.sqrt(len(ratios))
+    assert abs(np.mean(ratios) - 1) < 4 * error
+    assert error < 5
+    law = generation.law(source, labelled(200, 0).points)
+    moved = labelled(300, 999).points + 0.3
+    assert generation.generation_ratio(generation.excess(moved, law), 300) > 1 + 100 * error
+
+
+def test_held_out_points_of_a_law_say_nearly_what_the_law_says() -> None:
+    law = generation.law(replace(cube.SOURCE, mean_distance=None), surface_points(4000, 1))
+    for points in (surface_points(2000, 2), surface_points(2000, 3) * 0.8):
+        exact, held_out = (generation.excess(points, each) / 2000 for each in (LAW, law))
+        assert held_out == pytest.approx(exact, abs=2e-3)
+
+
+def test_ratios_by_label_have_1_on_average_and_leave_out_what_has_no_two_points() -> None:
+    source = known(labelled(400, 0))
+    ratios = []
+    for seed in range(1, 80):
+        parts = generation.parts(source, labelled(400, seed))
+        drawn = labelled(400, 1000 + seed)
+        ratios.append(generation.part_ratios(drawn.points, drawn.label, parts))
+    errors = np.std(ratios, axis=0, ddof=1) / math.sqrt(len(ratios))
+    assert (np.abs(np.mean(ratios, axis=0) - 1) < 4 * errors).all()
+    assert [part.share for part in parts] == list(source.domain.shares)
+    one = np.concatenate([np.zeros(399, np.uint8), np.ones(1, np.uint8)])
+    assert np.isnan(generation.part_ratios(drawn.points, one, parts)).tolist() == [False, True]
+    alone = generation.parts(source, Split(drawn.points, one))
+    assert np.isnan(generation.part_ratios(drawn.points, drawn.label, alone)).tolist() == [False, True]
+
+
+def test_points_have_the_label_of_the_nearest_training_point() -> None:
+    train, test = labelled(400, 0), labelled(300, 1)
+    nearest = cdist(test.points, train.points).argmin(1)
+    source = known(train)
+    np.testing.assert_array_equal(source.nearest(test.points), train.label[nearest])
+    assert (source.nearest(test.points) == test.label).mean() > 0.99
+    only = test.points[source.nearest(test.points) == 0]
+    assert measures.face_error(only, source) == pytest.approx(1.0)
+    assert measures.face_error(train.points, source) == pytest.approx(0.0, abs=1e-12)

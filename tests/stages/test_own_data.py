@@ -1,0 +1,87 @@
+"""A user's own file through the real DVC: tracked by git or by DVC, in the workspace, in copies, queued."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.repository import ROOT, TINY, Repository, create
+
+PAGE = (ROOT / "docs" / "own-data.md").read_text()
+TRAINING = ("train_ae", "train_vae")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    made = create(tmp_path, TINY)
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "start")
+    return made
+
+
+def save(repository: Repository, name: str) -> None:
+    points = np.random.default_rng(0).standard_normal((900, 2)) * [5, 1] + 3
+    np.save(repository.path / "data" / "raw" / name, points)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_lead_to_a_report_about_the_file(repository: Repository) -> None:
+    repository.run("dvc", "repro")
+    repository.run("git", "add", "-A")
+    repository.run("git", "commit", "-qm", "run")
+    first, second = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    for line in first.splitlines():
+        repository.run(*shlex.split(line, comments=True))
+    report = (repository.path / "reports" / "README.md").read_text()
+    assert "the points in spiral.npy" in report
+    assert "cube" not in report.split("## How to reproduce")[0].lower()
+    repository.run("git", "checkout", "-q", "-f", "HEAD")
+    for line in second.splitlines():
+        assert "ask" in repository.run(*shlex.split(line, comments=True))
+
+
+@pytest.mark.slow
+def test_a_file_is_seen_in_copies_and_from_the_queue_whoever_tracks_it(repository: Repository) -> None:
+    save(repository, "git.npy")
+    save(repository, "dvc.npy")
+    repository.run("dvc", "add", "-q", "data/raw/dvc.npy")
+    repository.run("git", "add", "-A")
+    repository.run("git", "commit", "-qm", "data")
+    for name in ("git", "dvc"):
+        repository.run("dvc", "exp", "run", "--temp", "-n", name, "-S", f"source={name}.npy")
+    for name in ("git", "dvc"):
+        repository.run(
+            "dvc", "exp", "run", "--queue", "-n", f"queued-{name}", "-S", f"source={name}.npy", "-S", "seed=1"
+        )
+    repository.run("dvc", "queue", "start")
+    repository.run("dvc", "queue", "logs", "--follow", "queued-git")
+    repository.run("dvc", "queue", "logs", "--follow", "queued-dvc")
+    reports = {}
+    for name in ("git", "dvc", "queued-git", "queued-dvc"):
+        repository.run("dvc", "exp", "apply", name)
+        reports[name] = (
+            (repository.path / "reports" / "cells.csv").read_text().replace(f"{name[-3:]}.npy", "")
+        )
+        assert "99 %" in reports[name]
+    assert reports["git"] == reports["dvc"] != reports["queued-git"] == reports["queued-dvc"]
+
+
+@pytest.mark.slow
+def test_a_file_that_no_run_uses_trains_nothing_again(repository: Repository) -> None:
+    repository.run("dvc", "repro")
+    save(repository, "unused.npy")
+    assert repository.stages_run("dvc", "repro") == ["generate"]
+    (repository.path / "snrvae" / "sources" / "torus.py").write_text('"""A law that nobody uses."""\n')
+    assert not set(TRAINING) & set(repository.stages_run("dvc", "repro"))
+    assert repository.stages_run("dvc", "repro") == []
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_ends_the_run_with_one_line(repository: Repository) -> None:
+    (repository.path / "data" / "raw" / "ragged.csv").write_text("1,2\n3,4\n5\n")
+    printed = repository.run("dvc", "exp", "run", "-S", "source=ragged.csv", fails=True)
+    (line,) = [line for line in printed.splitlines() if line.startswith("generate: ragged.csv")]
+    assert "row 3" in line
+    assert not (repository.path / "data" / "cube.npz").exists()
