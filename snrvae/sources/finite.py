@@ -23,7 +23,7 @@ def counts(available: int, wanted: Mapping[str, int]) -> dict[str, int]:
     total = sum(wanted.values())
     for name, count in wanted.items():
         if count < LEAST:
-            raise ValueError(f"data.{name}_points: {count} points are too few; at least {LEAST} are needed")
+            raise ValueError(f"{count} points for {name} are too few; expected data.{name}_points of at least {LEAST}")
     if available >= total:
         return dict(wanted)
     used = {name: available * count // total for name, count in wanted.items()}

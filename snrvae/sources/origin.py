@@ -49,8 +49,9 @@ def _opened(name: str, raw: Path) -> tuple[str, str, str, PointSet | Mesh]:
             f"{raw}/ ({', '.join(reading.SUFFIXES)})"
         )
     found = reading.read(raw / path, raw)
-    title = f"the surface in {name}" if isinstance(found, Mesh) else f"the points in {name}"
-    return title, path.stem, "unit", found
+    images = isinstance(found, PointSet) and len(found.shape) > 1
+    what = "surface" if isinstance(found, Mesh) else "images" if images else "points"
+    return f"the {what} in {name}", path.stem, "unit", found
 
 
 def _sampled(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]) -> dict[str, Split]:
