@@ -23,7 +23,9 @@ def counts(available: int, wanted: Mapping[str, int]) -> dict[str, int]:
     total = sum(wanted.values())
     for name, count in wanted.items():
         if count < LEAST:
-            raise ValueError(f"{count} points for {name} are too few; expected data.{name}_points of at least {LEAST}")
+            raise ValueError(
+                f"{count} points for {name} are too few; expected data.{name}_points of at least {LEAST}"
+            )
     if available >= total:
         return dict(wanted)
     used = {name: available * count // total for name, count in wanted.items()}
@@ -103,7 +105,7 @@ def source(domain: Domain, train: Split) -> Source:
         domain=domain,
         variances=tuple(eigenvalues(train.points).tolist()),
         axes=principal_axes(train.points),
-        classify=Nearest(train).label if domain.labelled else None,
+        classify=Neighbours(train).label if domain.labelled else None,
         known=train,
     )
 
@@ -120,8 +122,8 @@ def principal_axes(points: Points) -> Array:
     return np.asarray(axes * np.sign(largest))  # the sign is free, and libraries differ in it
 
 
-class Nearest:
-    """Labels points as the nearest of the training points is labelled."""
+class Neighbours:
+    """Labels points as the five nearest training points are labelled, each weighted by 1/distance."""
 
     def __init__(self, train: Split):
         self._train = train
@@ -130,7 +132,7 @@ class Nearest:
     def _fitted(self) -> Any:
         from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - only evaluation asks for labels
 
-        return KNeighborsClassifier(1).fit(self._train.points, self._train.label)
+        return KNeighborsClassifier(5, weights="distance").fit(self._train.points, self._train.label)
 
     def label(self, points: Array) -> Labels:
         """The label [n] of each of points [n, k]."""

@@ -40,7 +40,9 @@ def test_too_few_points_are_refused_with_the_number_that_is_enough() -> None:
     with pytest.raises(ValueError, match=r"9 points leave 1 for validation; .* at least 70"):
         finite.counts(9, WANTED)
     assert min(finite.counts(70, WANTED).values()) == 10
-    with pytest.raises(ValueError, match=r"9 points for test are too few; expected data\.test_points of at least 10"):
+    with pytest.raises(
+        ValueError, match=r"9 points for test are too few; expected data\.test_points of at least 10"
+    ):
         finite.counts(10**6, WANTED | {"test": 9})
 
 
