@@ -57,3 +57,12 @@ def test_the_closed_form_of_the_circle_is_that_of_its_test_channel() -> None:
         slope = (checks.circle_bits(d + step) - checks.circle_bits(d - step)) / (2 * step)
         assert slope == pytest.approx(-kappa / (2 * r) / log(2), rel=1e-5)
     assert checks.circle_bits(0.999) == pytest.approx(0.001 / log(2), rel=0.01)  # λ is 1 at rate 0
+
+
+def test_no_codec_on_the_circle_is_below_the_limit() -> None:
+    """A short training, at two rates."""
+    few, many = checks.on_the_circle((1.0, 100.0), steps=300)
+    assert few.bits == pytest.approx(0.5)
+    assert few.limit == pytest.approx(brentq(lambda d: checks.circle_bits(d) - 0.5, 0.1, 0.999), rel=1e-3)
+    assert 0 < few.gap_db < 2
+    assert 0 < many.gap_db < 9

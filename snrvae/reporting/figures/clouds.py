@@ -83,7 +83,7 @@ def _frame(axes: Any, source: Source) -> None:
             name, labelpad=10 if long and (axis != "z" or len(name) > 1) else None
         )
     if long:
-        axes.set_box_aspect(tuple(shown.widths), zoom=0.9)
+        axes.set_box_aspect(tuple(shown.widths), zoom=0.9 if source.coordinates <= 3 else 0.75)
 
 
 def _seen_from(
