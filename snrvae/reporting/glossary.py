@@ -38,8 +38,8 @@ TAKEN = {"min": "smallest", "mean": "mean", "max": "largest"}
 PAGE = """# What is measured
 
 `python -m snrvae.reporting.glossary > docs/metrics.md` writes this page from `snrvae/measurement/metrics.py`.
-Its [symbols](../README.md#the-chain) are those of the README; why each number is measured is
-[theory](theory.md).
+[Parameters](parameters.md#the-chain) explains its symbols, and [theory](theory.md) why each number is
+measured.
 
 ## The columns of cells.csv
 
