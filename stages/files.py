@@ -17,7 +17,7 @@ from snrvae.sources.domain import Domain
 Content = TypeVar("Content")
 
 PARAMS = Path("params.yaml")
-FIRST = ("check", "generate")  # what runs before there is a source.npz
+SIZED = ("train_ae", "train_vae", "evaluate")  # whose memory grows with the points that source.npz describes
 TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
 INTERRUPTED = 130  # what shells take for the end by Ctrl-C
 
@@ -35,7 +35,7 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
         settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
         cores = machine.cores()
         stage_name, paths = name.rpartition(".")[2], [Path(path) for path in sys.argv[1:]]
-        size = memory.Size() if stage_name in FIRST else _size(read_domain(paths[0], settings), settings)
+        size = _size(read_domain(paths[0], settings), settings) if stage_name in SIZED else memory.Size()
         memory.check(settings, stage_name, cores, *machine.free_memory(cores), size=size)
         stage(settings, *paths)
     except (ValueError, OSError, MemoryError) as error:
