@@ -162,7 +162,7 @@ def table(triangles: Array, threads: int = 2) -> RateDistortionTable:
     first = 0.25 / (
         np.linalg.eigvalsh(clouds.covariance(rough)).max() * log(2)
     )  # R rises by twice that slope
-    fine = octaves(first, mesh.steep(FINE_BITS), 3)
+    fine = octaves(first, mesh.steep(FINE_BITS), 5)
     slopes = fine + octaves(fine[-1], mesh.steep(SEARCHED_BITS), 2)[1:]
     with ThreadPoolExecutor(threads) as pool:
         bounds, laws = zip(*pool.map(mesh.searched, slopes), strict=True)
