@@ -13,6 +13,7 @@ from benchmarks import checks
 PAGE = Path(__file__).parents[2] / "docs" / "checks.md"
 
 
+@pytest.mark.slow
 def test_laws_and_their_closed_forms() -> None:
     rows = list(checks.of_laws())
     assert len(rows) == 7

@@ -105,7 +105,8 @@ def test_off_keeps_it_beside_the_source(value: str, monkeypatch: pytest.MonkeyPa
     found = cache.folder()
     assert found is not None
     assert found.parent == Path(cache.__file__).with_name("__pycache__")
-    found.rmdir()
+    if not any(found.iterdir()):  # a run without the store has put its step there
+        found.rmdir()
 
 
 def in_the_way(path: Path) -> None:
