@@ -6,14 +6,15 @@ from pathlib import Path
 
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import dataset, origin, record
+from snrvae.sources import dataset, finite, origin, record
 from stages import files
 
 
 def generate(params: Params, raw_path: Path, cube_path: Path, source_path: Path) -> None:
     stream = partial(numpy_stream, params.seed, "data")
     source, splits = origin.draw(params.source, params.data.counts, stream, raw_path)
-    source.domain.num_classes(params.conditional)
+    if source.domain.num_classes(params.conditional):
+        finite.check_labels(params.source, splits["test"], source.labels)
     used, wanted = {name: len(split.points) for name, split in splits.items()}, params.data.counts
     if used != wanted:
         counts = ", ".join(f"{count:,} for {name}" for name, count in used.items())

@@ -223,14 +223,12 @@ def conditional(
     ratios = np.array(
         [generation.part_ratios(*draw, reference.parts) for draw in zip(clouds, labels, strict=True)]
     )  # [draw, l]
-    ratios = ratios[:, np.isfinite(ratios).all(0)]  # of labels that have two points in every draw
-    ratios = ratios if ratios.size else np.full((len(clouds), 1), np.nan)
     return ConditionalGeneration(
         distance,
         float(right.mean()),
         real,
-        measures.estimate(ratios.mean(1)),
-        float(ratios.mean(0).max()),
+        measures.estimate(np.nanmean(ratios, 1)),  # NaN: a label with fewer than two points in a draw
+        float(np.nanmean(ratios[:, np.isfinite(ratios).any(0)], 0).max()),
         labels[0],
     )
 

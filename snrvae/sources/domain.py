@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,19 @@ class Domain:
             return True
         low, high = np.array(self.bounds, np.float32)
         return bool((points >= low).all() and (points <= high).all())
+
+
+class Words(NamedTuple):
+    """What a source is called, and its unit of length; as in Domain."""
+
+    name: str
+    title: str
+    noun: str
+    unit: str
+
+    def domain(self, frame: Frame, **more: Any) -> Domain:
+        """The domain of a source with these words in a frame."""
+        return Domain(**self._asdict(), centre=tuple(frame.centre.tolist()), factor=frame.factor, **more)
 
 
 def law(mean: tuple[float, ...], bounds: tuple[float, float] | None, spread: float, **more: Any) -> Domain:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.domain import SHOWN, Array, Domain, Labels, Points, Split, sides
+from snrvae.sources.domain import SHOWN, Array, Domain, Labels, Points, Split, Words, sides
 from snrvae.sources.normalisation import Frame
 from snrvae.sources.reading import PointSet
 from snrvae.sources.source import Source, eigenvalues
 
+LEAST_OF_LABEL = 3  # test points of a label: two make a pair, and a third its standard error
 LEAST = 10  # points of a split: the entropy of fewer latents cannot be estimated
 
 
@@ -68,9 +69,17 @@ def split(
     return parts
 
 
-def domain(
-    name: str, title: str, noun: str, unit: str, found: PointSet, frame: Frame, train: Split
-) -> Domain:
+def check_labels(name: str, test: Split, names: Sequence[str]) -> None:
+    """Raise ValueError if a label has too few test points to measure a conditional codec on."""
+    for label, count in zip(names, np.bincount(test.label, minlength=len(names)), strict=True):
+        if count < LEAST_OF_LABEL:
+            raise ValueError(
+                f"params.yaml: conditional: label {label} of {name} has {count} test points; "
+                f"expected false, or at least {LEAST_OF_LABEL}"
+            )
+
+
+def domain(words: Words, found: PointSet, frame: Frame, train: Split) -> Domain:
     """The domain of a finite set, from its training points x'."""
     spread = float(train.points.var(0, dtype=np.float64).sum())
     by_label = [train.points[train.label == number] for number in range(len(found.names))]
@@ -80,13 +89,8 @@ def domain(
     if found.bounds is not None:
         low, high = (frame.normalise(np.full((1, len(frame.centre)), end))[0] for end in found.bounds)
         bounds = tuple(low.tolist()), tuple(high.tolist())
-    return Domain(
-        name=name,
-        title=title,
-        noun=noun,
-        unit=unit,
-        centre=tuple(frame.centre.tolist()),
-        factor=frame.factor,
+    return words.domain(
+        frame,
         shape=found.shape,
         mean=tuple(train.points.mean(0, dtype=np.float64).tolist()),
         bounds=bounds,
@@ -94,7 +98,7 @@ def domain(
         left_open=inner if by_label else spread,
         labels=found.names or sides(min(SHOWN, len(frame.centre))),
         shares=shares,
-        labelled=len(found.names) > 1,
+        labelled=bool(found.names),
         finite=True,
     )
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from snrvae.sources.domain import Domain, sides
+from snrvae.sources.domain import Domain, Words, sides
 from snrvae.sources.mesh_distance import Surface
-from snrvae.sources.normalisation import GRID, of_moments
+from snrvae.sources.normalisation import of_moments, rounded
 from snrvae.sources.source import Source
 
 Array = NDArray[np.float64]
@@ -48,34 +48,26 @@ def source(domain: Domain, triangles: Array) -> Source:
     """The law of x', uniform on triangles x' [t, 3, 3]."""
     _, covariance = moments(triangles)
 
-    def rounded(count: int, rng: np.random.Generator) -> Array:
-        return np.rint(sample(triangles, count, rng) / GRID) * GRID
-
     return Source(
         domain=domain,
         variances=tuple(np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0).tolist()),
         axes=np.eye(3),
         dimension=2,
         volume=float(areas(triangles).sum()),
-        sample=rounded,
+        sample=lambda count, rng: rounded(sample(triangles, count, rng)).astype(np.float64),
         distance=Surface(triangles).distance,
         triangles=triangles,
     )
 
 
-def domain(name: str, title: str, noun: str, unit: str, triangles: Array) -> Domain:
+def domain(words: Words, triangles: Array) -> Domain:
     """The domain of a surface of triangles [t, 3, 3], in its own unit and place."""
     mean, covariance = moments(triangles)
     frame = of_moments(mean, covariance)
     corners = frame.normalise(triangles.reshape(-1, 3))
     spread = float(np.trace(covariance)) / frame.factor**2
-    return Domain(
-        name=name,
-        title=title,
-        noun=noun,
-        unit=unit,
-        centre=tuple(frame.centre.tolist()),
-        factor=frame.factor,
+    return words.domain(
+        frame,
         shape=(3,),
         mean=(0.0,) * 3,
         bounds=(tuple(corners.min(0).tolist()), tuple(corners.max(0).tolist())),

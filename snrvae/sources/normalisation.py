@@ -25,13 +25,17 @@ class Frame:
 
     def normalise(self, points: Array) -> NDArray[np.float32]:
         """Points [n, k] as x', rounded once."""
-        found = (points - self.centre) / self.factor
-        step = np.maximum(GRID, np.spacing(np.abs(found).astype(np.float32)))  # far out float32 is coarser
-        return (np.rint(found / step) * step).astype(np.float32)
+        return rounded((points - self.centre) / self.factor)
 
     def restore(self, points: NDArray[np.floating]) -> Array:
         """Points x' [n, k] in the file's unit."""
         return self.centre + self.factor * points.astype(np.float64)
+
+
+def rounded(points: Array) -> NDArray[np.float32]:
+    """Points x' of float64 on the grid; beyond 4, where float32 is coarser, in its steps."""
+    step = np.maximum(GRID, np.spacing(np.abs(points).astype(np.float32)))
+    return (np.rint(points / step) * step).astype(np.float32)
 
 
 def of_moments(mean: Array, covariance: Array) -> Frame:

@@ -5,12 +5,13 @@ normalised unit (normalisation.py).
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from snrvae.sources import finite, mesh, normalisation, reading
-from snrvae.sources.domain import Split
+from snrvae.sources.domain import Split, Words
 from snrvae.sources.reading import Mesh, PointSet
 from snrvae.sources.registry import SETS, SOURCES
 from snrvae.sources.source import Rng, Source
@@ -28,19 +29,19 @@ def draw(
     """
     if name in SOURCES:
         return SOURCES[name], _sampled(SOURCES[name], counts, stream)
-    title, noun, unit, found = _opened(name, raw)
+    words, found = _opened(name, raw)
     if isinstance(found, Mesh):
-        domain = mesh.domain(name, title, noun, unit, found.triangles)
+        domain = mesh.domain(words, found.triangles)
         triangles = (found.triangles - domain.frame.centre) / domain.factor
         source = mesh.source(domain, triangles)
         return source, _sampled(source, counts, stream)
-    return _split(name, title, noun, unit, found, counts, stream("order"))
+    return _split(words, found, counts, stream("order"))
 
 
-def _opened(name: str, raw: Path) -> tuple[str, str, str, PointSet | Mesh]:
-    """Title, noun, unit and content of a set or a file."""
+def _opened(name: str, raw: Path) -> tuple[Words, PointSet | Mesh]:
+    """What a set or a file is called, and what it holds."""
     if name in SETS:
-        return SETS[name].title, name, SETS[name].unit, SETS[name].open()
+        return Words(name, SETS[name].title, name, SETS[name].unit), SETS[name].open()
     path = PurePosixPath(name)
     if path.suffix.lower() not in reading.SUFFIXES:
         known = ", ".join([*SOURCES, *SETS])
@@ -51,14 +52,14 @@ def _opened(name: str, raw: Path) -> tuple[str, str, str, PointSet | Mesh]:
     found = reading.read(raw / path, raw)
     images = isinstance(found, PointSet) and len(found.shape) > 1
     what = "surface" if isinstance(found, Mesh) else "images" if images else "points"
-    return f"the {what} in {name}", path.stem, "unit", found
+    return Words(name, f"the {what} in {name}", path.stem, "unit"), found
 
 
 def _sampled(source: Source, counts: Mapping[str, int], stream: Callable[[str], Rng]) -> dict[str, Split]:
     if counts["test"] < LEAST_TEST:
         raise ValueError(
-            f"params.yaml: data.test_points: {counts['test']} is wrong; expected at least {LEAST_TEST} "
-            f"points of {source.title}, of which there are as many as one likes"
+            f"params.yaml: data.test_points: {counts['test']} is wrong; "
+            f"expected at least {LEAST_TEST} for {source.title}"
         )
     splits = {}
     for name, count in counts.items():
@@ -70,18 +71,20 @@ def _sampled(source: Source, counts: Mapping[str, int], stream: Callable[[str], 
 
 
 def _split(
-    name: str, title: str, noun: str, unit: str, found: PointSet, counts: Mapping[str, int], rng: Rng
+    words: Words, found: PointSet, counts: Mapping[str, int], rng: Rng
 ) -> tuple[Source, dict[str, Split]]:
+    if len(found.names) == 1:  # a label that all points have says nothing
+        found = replace(found, label=None, names=())
     given = np.zeros(len(found.points), np.uint8) if found.label is None else found.label
     try:
         places = finite.split(given, found.names, finite.counts(len(found.points), counts), rng)
         frame = normalisation.of_points(found.points[places["train"]])
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        raise ValueError(f"{words.name}: {error}") from None
     splits = {one: Split(frame.normalise(found.points[at]), given[at]) for one, at in places.items()}
-    domain = finite.domain(name, title, noun, unit, found, frame, splits["train"])
+    domain = finite.domain(words, found, frame, splits["train"])
     source = finite.source(domain, splits["train"])
     if found.label is None:  # a label is the side of the mean
         splits = {one: Split(split.points, source.nearest(split.points)) for one, split in splits.items()}
-        source = finite.source(domain, splits["train"])
+        source = replace(source, known=splits["train"])
     return source, splits

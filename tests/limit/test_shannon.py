@@ -731,3 +731,16 @@ def test_the_curve_stays_above_the_limit(table: shannon.RateDistortionTable) -> 
 def test_where_the_asymptote_never_holds_the_curve_is_empty() -> None:
     bits, distortion = shannon.point_by_point_curve(1, 2.0)
     assert len(bits) == len(distortion) == 0
+
+
+@pytest.mark.parametrize("factor", [1024.0, 3.7])
+def test_a_table_in_another_unit_comes_back_and_leaves_rates_alone(
+    factor: float, table: shannon.RateDistortionTable
+) -> None:
+    data = shannon.to_csv(table, factor).encode()
+    written, back = pd.read_csv(io.BytesIO(data)), shannon.table_from_csv(data, None, factor)
+    np.testing.assert_allclose(written.distortion, table.distortion * factor**2, rtol=1e-9)
+    np.testing.assert_allclose(written.slope, table.slope / factor**2, rtol=1e-9)
+    np.testing.assert_allclose(back.distortion, table.distortion, rtol=1e-9)
+    np.testing.assert_allclose(back.slope, table.slope, rtol=1e-9)
+    np.testing.assert_array_equal(back.rate_lower_bits, table.rate_lower_bits)

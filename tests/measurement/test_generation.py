@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist, pdist
 
 from snrvae.measurement import generation, measures
 from snrvae.sources import cube, finite
-from snrvae.sources.domain import Split
+from snrvae.sources.domain import Split, Words
 from snrvae.sources.normalisation import Frame
 from snrvae.sources.reading import PointSet
 from snrvae.sources.source import Source
@@ -227,7 +227,7 @@ def known(train: Split, names: tuple[str, ...] = ("common", "rare")) -> Source:
     frame = Frame(np.zeros(4), 1.0)
     found = PointSet(train.points.astype(np.float64), train.label, names, (4,))
     return finite.source(
-        finite.domain("a.csv", "the points in a.csv", "a", "unit", found, frame, train), train
+        finite.domain(Words("a.csv", "the points in a.csv", "a", "unit"), found, frame, train), train
     )
 
 

@@ -405,3 +405,20 @@ def test_a_table_with_a_wrong_number_is_refused_in_words_that_name_its_column(
     with pytest.raises(ValueError) as caught:
         metrics.from_csv(tables.to_csv(changed).encode(), cells, cube.SOURCE)
     assert str(caught.value) == what
+
+
+def test_lengths_and_their_squares_are_in_the_unit_of_the_file(measured: Measured) -> None:
+    one = metrics.cells(*measured, cube.SOURCE.domain)
+    other = metrics.cells(*measured, replace(cube.SOURCE.domain, factor=40.0))
+    powers = {
+        **dict.fromkeys(
+            ("validation_mse", "mse", "mse_stderr", "linear_mse", "shannon_mse", "gaussian_mse"), 2
+        ),
+        **dict.fromkeys(
+            ("generated_surface_distance", "generated_surface_p95", "fitted_surface_distance"), 1
+        ),
+    }
+    for name in metrics.NUMBERS:
+        if one[name].notna().any():
+            expected = one[name].astype(float) * 40 ** powers.get(name, 0)
+            np.testing.assert_allclose(other[name].astype(float), expected, rtol=1e-12, err_msg=name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.checks import cube_mesh
 from snrvae.settings.randomness import numpy_stream
-from snrvae.sources import dataset, domain, origin, record
+from snrvae.sources import dataset, domain, finite, origin, record
 from snrvae.sources.domain import Split
 from snrvae.sources.normalisation import GRID
 from snrvae.sources.registry import SOURCES
@@ -230,3 +230,30 @@ def test_a_domain_that_no_source_has_is_refused(broken: dict[str, object]) -> No
     text = json.loads(domain.to_json(SOURCES["cube"].domain)) | broken
     with pytest.raises(ValueError, match="describes no source"):
         domain.from_json(json.dumps(text))
+
+
+def test_a_label_that_all_points_have_is_none(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", points=sample(900, 2), label=np.zeros(900, np.int64))
+    source, splits = origin.draw("one.npz", COUNTS, STREAM, tmp_path)
+    assert not source.domain.labelled
+    assert len(source.labels) == 4
+    assert all(source.contains(split) for split in splits.values())
+
+
+def test_conditional_codecs_ask_for_three_test_points_of_every_label(tmp_path: Path) -> None:
+    label = np.repeat([0, 1], [895, 5])
+    np.savez(tmp_path / "rare.npz", points=sample(900, 2), label=label)
+    source, splits = origin.draw("rare.npz", COUNTS, STREAM, tmp_path)
+    line = (
+        r"^params\.yaml: conditional: label 1 of rare\.npz has 2 test points; expected false, or at least 3$"
+    )
+    with pytest.raises(ValueError, match=line):
+        finite.check_labels("rare.npz", splits["test"], source.labels)
+    finite.check_labels("rare.npz", splits["train"], source.labels)
+
+
+def test_points_of_a_long_spike_stay_in_its_box(tmp_path: Path) -> None:
+    spike = np.array([[[0, 0, 0], [1e4, 0, 0], [0, 1e-2, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 1]]], np.float64)
+    write_off(tmp_path / "spike.off", spike)
+    source, splits = origin.draw("spike.off", COUNTS, STREAM, tmp_path)
+    assert all(source.contains(split) for split in splits.values())
