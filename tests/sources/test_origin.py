@@ -249,7 +249,10 @@ def test_conditional_codecs_ask_for_three_test_points_of_every_label(tmp_path: P
     )
     with pytest.raises(ValueError, match=line):
         finite.check_labels("rare.npz", splits["test"], source.labels)
-    finite.check_labels("rare.npz", splits["train"], source.labels)
+    label[:4] = 1  # nine in all, of which at least three are test points
+    np.savez(tmp_path / "rare.npz", points=sample(900, 2), label=label)
+    source, splits = origin.draw("rare.npz", COUNTS, STREAM, tmp_path)
+    finite.check_labels("rare.npz", splits["test"], source.labels)
 
 
 def test_points_of_a_long_spike_stay_in_its_box(tmp_path: Path) -> None:
