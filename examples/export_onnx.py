@@ -58,5 +58,8 @@ def export(codec: Codec, name: str) -> None:
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    export(load("data/codecs.safetensors")[name], name.replace("/", "-"))
+    codecs = load("data/codecs.safetensors")
+    name = " ".join(sys.argv[1:])
+    if name not in codecs:
+        sys.exit(f"export_onnx: no codec {name!r}; name one of {', '.join(codecs)}")
+    export(codecs[name], name.replace("/", "-"))
