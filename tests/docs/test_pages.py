@@ -20,6 +20,7 @@ from snrvae.sources import cube, registry
 ROOT = Path(__file__).parents[2]
 GUIDES = {  # the pages for users, and the most words of prose that each may have
     "README.md": 700,
+    "CONTRIBUTING.md": 600,
     **{
         f"docs/{name}.md": 600
         for name in (
