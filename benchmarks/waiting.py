@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 from playwright.sync_api import Browser, sync_playwright
-from plotly.offline import get_plotlyjs
 
+from snrvae.reporting import page
 from tests.repository import TINY, Repository, create
 
 REPORT = Path("reports", "report.html")
@@ -73,7 +73,7 @@ def page_opens(folder: Path, rounds: int) -> Wait:
     if not REPORT.exists():
         sys.exit(f"{REPORT} is missing: run make first")
     alone = folder / "library.html"
-    alone.write_text(LIBRARY_ALONE.format(plotly=get_plotlyjs()))
+    alone.write_text(LIBRARY_ALONE.format(plotly=page.PLOTLY.read_text(encoding="utf-8")))
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with sync_playwright() as playwright:
         chromium = (

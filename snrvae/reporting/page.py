@@ -1,13 +1,14 @@
 """The interactive page: tables and clouds → one HTML file that a browser opens without a network.
 
 What the page shows is first put together as plain numbers and strings (`content`), then filled into the
-templates (`html`). Only the page's script draws: clouds by itself, curves with Plotly, which stands in
-the file.
+templates (`html`). Only the page's script draws: clouds by itself, curves with Plotly, whose basic bundle is
+part of the file.
 """
 
 import base64
 from collections.abc import Mapping
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,19 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
 
 from snrvae.reporting import drawing
 from snrvae.reporting.figures import pages
 from snrvae.reporting.figures.style import DIMS, Arrays, label_colours
 from snrvae.reporting.lines import LIMITS, SURE, Lines, most_bits
 from snrvae.reporting.report import significant, templates
+from snrvae.settings import tables
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
+PLOTLY = Path(__file__).parent / "plotly" / "plotly-basic.min.js"  # docs/decisions.md, record 33
 CLOUD = 1500  # points of a cloud
 ALL_CLOUDS = 55 * CLOUD  # of all clouds together: a large grid gets smaller clouds, not a larger file
 POINT = 7  # bytes of one
@@ -68,6 +70,7 @@ def content(
         "original": _cloud(*original, source),
         "cells": [_cell(row, samples, test, source, count) for row in rows],
         "start": _first_shown(rows) if rows else None,
+        "csv": tables.to_csv(selected),
         **_lines(selected, lines),
     }
 
@@ -131,7 +134,7 @@ def _of_grid(every: list[dict[str, Any]]) -> dict[str, Any]:
 
 def html(page: Mapping[str, Any]) -> str:
     """The page as one file: the same content gives the same bytes, and it asks no address for anything."""
-    plotly = get_plotlyjs()
+    plotly = PLOTLY.read_text(encoding="utf-8")
     assert "</script" not in plotly.lower()
     return templates(autoescape=True).get_template("page.html").render(page=page, plotly=Markup(plotly))
 

@@ -20,6 +20,7 @@ from snrvae.sources import cube, registry
 ROOT = Path(__file__).parents[2]
 GUIDES = {  # the pages for users, and the most words of prose that each may have
     "README.md": 700,
+    "CONTRIBUTING.md": 600,
     **{
         f"docs/{name}.md": 600
         for name in (
@@ -40,7 +41,7 @@ OTHERS = ("docs/tried.md", "docs/checks.md", "docs/metrics.md", "docs/theory.md"
 PAGES = {name: (ROOT / name).read_text() for name in (*GUIDES, *OTHERS)}
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-MADE = ("compare/", "dvc_plots/", "data/", ".venv", "reports/report.html")  # what only commands make
+MADE = ("compare/", "sent/", "dvc_plots/", "data/", ".venv", "reports/report.html")  # what only commands make
 ADDED = ("snrvae/codecs/networks/normed.py",)  # by whoever follows docs/extending.md
 PATH = r"[\w.-]*/[\w./-]*|[\w-]+\.(py|md|yaml|lock|toml)"
 FENCE = re.compile(r"^ *```.*?^ *```", flags=re.DOTALL | re.MULTILINE)
@@ -189,7 +190,7 @@ def test_a_command_is_one_that_runs(page: str, command: str) -> None:
             assert setting.split("=")[0] in known
     else:
         assert tool in (".", "git", "python", "touch"), command
-        if tool == "python" and rest[0] == "-m" and rest[1].startswith(("stages.", "snrvae.")):
+        if tool == "python" and rest[0] == "-m" and rest[1].startswith(("stages.", "snrvae.", "examples.")):
             assert (ROOT / f"{rest[1].replace('.', '/')}.py").exists()
 
 

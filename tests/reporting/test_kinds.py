@@ -13,7 +13,7 @@ import pytest
 from kinds import LABELLED, NAMES, Run
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
-from test_page import CHROMIUM, SANDBOX, needs_browser
+from test_page import CHROMIUM, LARGEST, SANDBOX, needs_browser
 
 from snrvae.reporting import drawing, page, report
 from snrvae.reporting.figures import clouds, curves, pages, style
@@ -149,7 +149,7 @@ def test_the_page_shows_every_point_or_image_of_its_source(
         distances = np.abs(expected[None, :600] - places[:, None]).max(2).min(1)
         assert distances.max() < 1e-4 * np.ptp(shown["view"])
     text = page.html(shown)
-    assert len(text.encode()) < 6_000_000
+    assert len(text.encode()) < LARGEST
     assert drawing.called(source)[0] in text.replace("&lt;", "<") or "$" in case[0]
 
 

@@ -1,6 +1,7 @@
 """The interactive page: what it is made of, and what people do with it in a real browser."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -23,7 +24,8 @@ from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 
 ROOT = Path(__file__).parents[2]
-LARGEST = 6_000_000  # bytes
+LARGEST = 2_500_000  # bytes
+PLOTLY = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"  # SHA-256
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 
 LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
@@ -84,9 +86,16 @@ def text() -> str:
 # What it is made of
 
 
-def test_the_same_input_gives_the_same_page_of_at_most_six_megabytes(text: str) -> None:
+def test_the_same_input_gives_the_same_page_of_at_most_two_and_a_half_megabytes(text: str) -> None:
     assert page.html(content(CELLS)) == text
     assert len(text.encode()) < LARGEST
+
+
+def test_plotly_is_byte_for_byte_what_its_package_ships() -> None:
+    assert hashlib.sha256(page.PLOTLY.read_bytes()).hexdigest() == PLOTLY
+    licence = (page.PLOTLY.parent / "LICENSE").read_text()
+    assert "MIT" in licence
+    assert b"Licensed under the MIT license" in page.PLOTLY.read_bytes()[:300]
 
 
 def test_a_larger_grid_gets_smaller_clouds_and_no_larger_page(text: str) -> None:
@@ -361,6 +370,22 @@ def test_every_point_is_drawn_where_it_lies_and_the_nearest_on_top(opened: Page)
     free = [(seen, colour) for over, seen, colour in dots if over == 0]
     assert len(free) > 100
     assert all(seen == colour for seen, colour in free)
+
+
+@needs_browser
+def test_the_table_downloads_with_every_column_of_its_rows(opened: Page) -> None:
+    opened.locator("tbody button").last.focus()
+    opened.locator("#download").focus()
+    with opened.expect_download() as download:
+        opened.keyboard.press("Enter")
+    assert download.value.suggested_filename == "codecs.csv"
+    found = tables.from_csv(download.value.path().read_bytes())
+    keys = ["noise", "latent_dim", "snr"]
+    expected = CELLS[CELLS.selected == 1]
+    assert len(found) == len(expected)
+    pd.testing.assert_frame_equal(
+        *(table.sort_values(keys, ignore_index=True) for table in (found, expected))
+    )
 
 
 @needs_browser

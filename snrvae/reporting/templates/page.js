@@ -387,8 +387,16 @@ function markTheme() {
   byId("theme").setAttribute("aria-pressed", isDark());
 }
 
+/** The rows of cells.csv that the page shows, with all columns. */
+function offerTable() {
+  const link = byId("download");
+  link.href = URL.createObjectURL(new Blob([page.csv], { type: "text/csv" }));
+  link.hidden = false;
+}
+
 async function start() {
   markTheme();
+  offerTable();
   if (page.space) [byId("turn").value, byId("tilt").value] = [camera.turn, camera.tilt];
   byId("undrawn").hidden = true;
   listen();

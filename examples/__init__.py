@@ -1,0 +1,1 @@
+"""Codecs outside the pipeline, one short program each: `python -m examples.NAME`."""
