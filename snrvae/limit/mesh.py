@@ -139,15 +139,20 @@ class Mesh:
         return clouds.bound(cloud, slope, q, tolerance), q
 
     def asymptotes(self, last: Bound, q: Reproduction) -> Iterator[Bound]:
-        """Both bounds at slopes above the last searched."""
+        """Both bounds at slopes above the last searched: the lower one proved if corners are resolved."""
         lam = last.slope * log(2)
         cloud, edges = quadrature(self.triangles, lam), mesh_edges.sharp_edges(self.triangles)
-        log_peak = mesh_edges.log_peak(cloud, self.area, edges, lam, self.tolerance(last.slope) / 2)
+        proved, peak = self.resolved(last.slope), 0.0
+        if proved:
+            peak = mesh_edges.log_peak(cloud, self.area, edges, lam, self.tolerance(last.slope) / 2)
         mass, covariance = clouds.conditional_covariance(cloud, q, lam)
         variances = np.maximum(np.linalg.eigvalsh(covariance), 0)
         for slope in octaves(last.slope, self.steep(MOST_BITS), 2)[1:]:
             lam = slope * log(2)
-            nats = log(self.area * lam / pi) - edges.loss(self.area, lam) - log_peak
+            plane = log(self.area * lam / pi)
+            nats = plane - edges.loss(self.area, lam) - peak
+            if not proved:  # the last line goes on as a plane's does, below the whole area's
+                nats = min(plane, last.intercept * log(2) + log(slope / last.slope))
             yield Bound(slope, nats / log(2), *mesh_edges.refined(mass, variances, last.rate_upper_bits, lam))
 
     def resolved(self, slope: float) -> bool:

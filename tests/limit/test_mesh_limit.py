@@ -182,6 +182,11 @@ def test_a_sphere_of_1280_triangles_has_nearly_the_spheres_closed_form() -> None
     below, above = rate - found.tangents.rate_bits(grid), found.upper_bits(grid) - rate
     assert below[rate <= 8].max() <= 0.05
     assert above[rate <= 8].max() <= 0.01
+    assert found.certainty[-1] == "estimate"
+    beyond = np.geomspace(found.distortion[-1], 0.005, 100)
+    off = true.tangents.rate_bits(beyond) - found.tangents.rate_bits(beyond)
+    assert off.min() > 0
+    assert off.max() <= 0.12
 
 
 # --- input -----------------------------------------------------------------------------------------
