@@ -6,6 +6,7 @@
 
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,7 +21,6 @@ from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube, origin
 from snrvae.training.compiled import engine
-from snrvae.training.config import TrainConfig
 from snrvae.training.pool import Pool
 from stages import files
 
@@ -44,7 +44,7 @@ def seconds(name: str, counts: dict[str, int], folder: Path) -> float:
     """Of a cell's training on one core, the best of three."""
     source, splits = origin.draw(name, counts, partial(numpy_stream, 0, "data"), folder)
     standard = setting.standard().config
-    config = TrainConfig(standard.network, standard.train, 0, source.domain)
+    config = replace(standard, seed=0, source=source.domain)
     taken = []
     for _ in range(4):  # the first compiles
         start = time.perf_counter()
@@ -57,7 +57,7 @@ def errors(name: str, seed: int, folder: Path) -> list[float]:
     """The mse of each cell, in the unit of the file."""
     source, splits = origin.draw(name, COUNTS, partial(numpy_stream, seed, "data"), folder)
     standard = setting.standard(steps=None).config
-    config = TrainConfig(standard.network, standard.train, seed, source.domain)
+    config = replace(standard, seed=seed, source=source.domain)
     trained = Pool(splits["train"].points, config, torch.get_num_threads()).fit(CELLS, lambda *_: None)
     measured = (
         evaluation.measure(codec, source, splits["validation"], splits["test"], seed) for codec, _ in trained

@@ -11,7 +11,7 @@ from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
-from snrvae.training.config import TrainConfig
+from snrvae.training.config import TrainConfig, of_params
 
 STEPS = 2000
 LATENT_DIMS = (1, 2, 3)
@@ -55,5 +55,5 @@ def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
     settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points
-    config = TrainConfig(settings.network, train, settings.seed, cube.SOURCE.domain)
+    config = of_params(settings.model_copy(update={"train": train}), cube.SOURCE.domain)
     return Setting(grid(repeats), points, config)

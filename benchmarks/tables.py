@@ -57,8 +57,7 @@ cell after the other train {len(setting.few)} of the cells. Median of {rounds} i
 round{"s" * (rounds > 1)} after one for warming up. The ratio is of cell-steps per second in the same round:
 above 1, this project is faster. The mse is the median over d = 3, SNR = 1000 at the end; a test holds peers
 to ours after the same steps. pythae does without SNR and latent penalty, and is held against ours without
-the penalty. JAX and pythae do not project outputs onto the cube. This project's engines alone start three
-latents at SNR 100 and 1000 from a folded surface.
+the penalty. JAX and pythae do not project outputs onto the cube.
 
 {table(header, rows_against_ours(timings))}
 """

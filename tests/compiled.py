@@ -56,10 +56,12 @@ def without_moving(
     noise: Tensor,
     gaussianity_weight: float,
     pull: tuple[Tensor, float] | None = None,
+    settling: int = 0,
 ) -> list[float]:
     """The losses of a step on these inputs [b, k + l] with ε [d, b]; `made` then has its gradients.
 
-    pull  target [d, b] and weight
+    pull      target [d, b] and weight
+    settling  steps in which the first candidate is sent
     """
     found = np.zeros((1, 3), np.float32)
     choice, rates = np.arange(len(inputs))[None], np.zeros(1)
@@ -67,7 +69,7 @@ def without_moving(
     target, pulls = (noise, ()) if pull is None else (pull[0], (pull[1],))
     targets, pulls = target.numpy()[None][: len(pulls)], np.array(pulls, np.float32)
     inputs = np.ascontiguousarray(inputs)
-    step.train(made, inputs, choice, noise.numpy()[None], rates, weights, targets, pulls, 0, found)
+    step.train(made, inputs, choice, noise.numpy()[None], rates, weights, targets, pulls, 0, settling, found)
     return found[0].tolist()
 
 

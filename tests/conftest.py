@@ -17,7 +17,7 @@ from snrvae.limit.rate_distortion import Tangents
 from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import generation
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import Network, Train
+from snrvae.settings.params import Encoder, Network, Train
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import cube
 from snrvae.sources.domain import Domain, Split
@@ -54,6 +54,8 @@ def config() -> MakeConfig:
         activation: str = "relu",
         seed: int = 0,
         source: str = "cube",
+        candidates: int = 1,
+        folded_start: bool = False,
         **settings: float | str,
     ) -> TrainConfig:
         standard = {
@@ -70,7 +72,9 @@ def config() -> MakeConfig:
         network = {"kind": kind, "activation": activation}
         sizes = {"hidden_units": hidden_units, "hidden_layers": hidden_layers}
         train = Train.model_validate(standard | settings)
-        return TrainConfig(Network.model_validate(network | sizes), train, seed, SOURCES[source].domain)
+        encoder = Encoder(candidates=candidates, folded_start=folded_start)
+        made = Network.model_validate(network | sizes)
+        return TrainConfig(made, train, seed, SOURCES[source].domain, encoder)
 
     return make
 
@@ -130,9 +134,9 @@ def cells() -> list[Cell]:
 
 @pytest.fixture(scope="session")
 def codecs(cells: list[Cell], splits: dict[str, Split], config: MakeConfig) -> dict[str, Codec]:
-    """The cells by name, trained for 200 steps: ae/d1/0, ..., snr_vae_learned/d2-snr100/1."""
-    points = splits["train"].points
-    return {cell.name: engine.fit(cell, points, config(steps=200), lambda *_: None)[0] for cell in cells}
+    """The cells by name, of two candidates, trained for 200 steps: ae/d1/0, snr_vae/d2-snr4/0, ..."""
+    points, made = splits["train"].points, config(steps=200, candidates=2)
+    return {cell.name: engine.fit(cell, points, made, lambda *_: None)[0] for cell in cells}
 
 
 @pytest.fixture(scope="session")

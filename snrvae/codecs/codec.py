@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from snrvae.codecs import candidates
 from snrvae.codecs.channels import CHANNELS, Latents
-from snrvae.codecs.search import best_output, margin
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import Network
 from snrvae.sources.domain import Domain
@@ -36,6 +36,7 @@ class Architecture:
     source       what the codec is trained on
     engine       which engine trained it, and
     kernel       with which kernel of OpenBLAS: its bytes depend on both
+    candidates   answers that the encoder offers for a point
     """
 
     cell: Cell
@@ -44,6 +45,7 @@ class Architecture:
     source: Domain
     engine: str
     kernel: str = "unknown"
+    candidates: int = 1
 
     @property
     def dimension(self) -> int:
@@ -65,7 +67,10 @@ class Transmission(NamedTuple):
 
 
 class Codec(nn.Module):
-    """Encoder, channel and decoder of one cell, without trained numbers."""
+    """Encoder, channel and decoder of one cell, without trained numbers.
+
+    choosing  whether the best candidate is sent; an engine trains the first alone for a while
+    """
 
     lower: Tensor
     upper: Tensor
@@ -76,9 +81,9 @@ class Codec(nn.Module):
         points, labels = architecture.dimension, architecture.num_classes
         build = import_module(f"snrvae.codecs.networks.{network.kind}").build
         self.architecture = architecture
-        self.margin = margin(architecture.spread, cell)
+        self.price, self.choosing = candidates.price(architecture.spread, cell), True
         self.fill_buffers()
-        self.encoder = build(points + labels, self.channel.outputs * cell.latent_dim, network)
+        self.encoder = build(points + labels, architecture.candidates * self.outputs, network)
         self.decoder = build(cell.latent_dim + labels, points, network)
 
     def fill_buffers(self) -> None:
@@ -108,17 +113,14 @@ class Codec(nn.Module):
         return project(self.decoder(self._with_label(z, label)), self.lower, self.upper)
 
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The encoder's output [n, outputs·d]; in evaluation the best of a search (see `best_output`)."""
-
-        def encoder(points: Tensor) -> Tensor:
-            return self.encoder(self._with_label(points, label))
-
-        def decoder(output: Tensor) -> Tensor:
-            return self.decode(self.channel.mean(output), label)
-
-        if self.training or not self.architecture.source.searched:
-            return encoder(x)
-        return best_output(x, encoder, decoder, self.margin)
+        """What is sent of the encoder's output [n, outputs·d]: the best candidate (candidates.py)."""
+        offers = self.encoder(self._with_label(x, label))
+        count = self.architecture.candidates
+        offers = offers.reshape(len(x), count, -1)
+        if count == 1 or not self.choosing:
+            return offers[:, 0]
+        labels = None if label is None else label.repeat_interleave(count, 0)
+        return candidates.best(offers, x, self.channel.mean, lambda z: self.decode(z, labels), self.price)
 
     @torch.no_grad()
     def measure_power(self, x: Tensor, label: Tensor | None = None) -> None:
@@ -133,6 +135,11 @@ class Codec(nn.Module):
         """Make every number NaN: the mark of a codec whose training diverged."""
         for tensor in self.state_dict().values():
             tensor.fill_(math.nan)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of one candidate."""
+        return self.channel.outputs * self.architecture.cell.latent_dim
 
     @property
     def diverged(self) -> bool:

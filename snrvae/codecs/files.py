@@ -19,7 +19,7 @@ from snrvae.codecs.channels import CHANNELS
 from snrvae.codecs.codec import Architecture, Codec
 from snrvae.codecs.networks.mlp import ACTIVATIONS
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import NETWORKS, Network
+from snrvae.settings.params import MOST_CANDIDATES, NETWORKS, Network
 from snrvae.sources.domain import Domain, from_json, to_json
 
 METADATA = "model"  # one entry, since safetensors writes several in any order
@@ -116,6 +116,7 @@ def _described(architecture: Architecture) -> dict[str, Any]:
     return {
         "cell": asdict(architecture.cell),
         "network": architecture.network.model_dump(),
+        "candidates": architecture.candidates,
         "num_classes": architecture.num_classes,
         "source": architecture.source.name,
         "engine": architecture.engine,
@@ -136,12 +137,13 @@ def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors:
     labels = entry["num_classes"]
     if type(labels) is not int or labels not in (0, len(source.labels)):
         raise ValueError(f"{name}: {source.name} has no {labels!r} labels")
-    settings = Network.model_validate(network)
+    settings, count = Network.model_validate(network), entry["candidates"]
+    if type(count) is not int or not 1 <= count <= MOST_CANDIDATES:
+        raise ValueError(f"{name}: no encoder offers {count!r} candidates")
     if settings.hidden_layers > tensors:
         raise ValueError(f"{name}: {settings.hidden_layers} hidden layers, but {tensors} tensors in the file")
-    return Architecture(
-        Cell(**entry["cell"]), settings, labels, source, str(entry["engine"]), str(entry["kernel"])
-    )
+    engine, kernel = str(entry["engine"]), str(entry["kernel"])
+    return Architecture(Cell(**entry["cell"]), settings, labels, source, engine, kernel, count)
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

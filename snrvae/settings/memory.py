@@ -137,7 +137,8 @@ def _evaluate(params: Params, size: Size, cores: int) -> float:
     kept = sum(
         repeats * snrs * 8 * (heads * d + size.coordinates) * data.test_points for d, heads, snrs in shapes
     )
-    at_work = PASS * 24 * max(width, 2 * largest) + data.validation_points * (100 + 8 * largest)
+    at_work = PASS * 24 * params.encoder.candidates * max(width, 2 * largest)
+    at_work += data.validation_points * (100 + 8 * largest)
     at_work += data.test_points * (1800 + 8 * width + 120 * largest + 120 * (size.coordinates - 3))
     at_work += min(FITTED, data.train_points) * (32 * COMPONENTS + 8 * largest)
     processes = min(cores, repeats * sum(snrs for _, _, snrs in shapes))
@@ -150,7 +151,8 @@ def _parameters(params: Params, size: Size, latent_dim: int, heads: int) -> int:
     width, layers = params.network.hidden_units, params.network.hidden_layers
     square = 2 * layers if params.network.kind == "residual" else layers - 1  # between layers of one width
     ends = 2 * (size.coordinates + size.labels + 1) * width
-    return 2 * square * (width + 1) * width + (heads + 1) * (width + 1) * latent_dim + ends
+    outputs = heads * params.encoder.candidates
+    return 2 * square * (width + 1) * width + (outputs + 1) * (width + 1) * latent_dim + ends
 
 
 def _drawn(params: Params) -> int:
@@ -165,17 +167,21 @@ def _saved(params: Params, size: Size, latent_dim: int, heads: int) -> int:
     of_layer = (2 if params.network.activation == "silu" else 1) + (params.network.kind == "residual")
     pairs = 4 * min(GROUP, train.batch_size)
     pairs += 3 * (latent_dim + 3) * train.batch_size if train.mmd_weight else 0
-    ends = 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 13 * size.coordinates
+    count = params.encoder.candidates
+    choice = (count > 1) * count * (2 * width + 4 * size.coordinates)  # of candidates, of which none is saved
+    ends = choice + 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 13 * size.coordinates
     return 2 * layers * of_layer * width + ends + pairs
 
 
 def _activations(params: Params, size: Size, latent_dim: int, heads: int) -> int:
-    """float32 that a point of a batch holds in training: both networks, three spaces, latents."""
+    """float32 that a point of a batch holds in training: both networks, three spaces, latents, candidates."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
+    count = params.encoder.candidates
     return (
         2 * layers * width
-        + 3 * max(width, heads * latent_dim, size.coordinates)
-        + 8 * heads * latent_dim
+        + 3 * max(width, count * heads * latent_dim, size.coordinates)
+        + (8 + 2 * count) * heads * latent_dim
+        + (count > 1) * count * (layers * width + latent_dim + size.coordinates)
         + 6 * size.coordinates
     )
 

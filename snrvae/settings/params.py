@@ -84,6 +84,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 MOST = 10**9
 MOST_DIMS, MOST_SNRS = 16, 64  # a figure has a row or a column for each: 64 megapixels
+MOST_CANDIDATES = 64  # each is decoded at every step
 Count = Annotated[Whole, Field(ge=1, le=MOST)]
 Weight = Annotated[Real, Field(ge=0, le=1e9)]  # float32 holds it times a gradient
 Truth = Annotated[bool, Field(strict=True)]
@@ -130,6 +131,16 @@ class Network(Settings):
     hidden_layers: Count = Field(description="a whole number ≥ 1, at most 1e9")
 
 
+class Encoder(Settings):
+    candidates: Annotated[Count, Field(le=MOST_CANDIDATES)] = Field(
+        description=f"a whole number from 1 to {MOST_CANDIDATES}"
+    )
+    folded_start: Truth = Field(description="true or false")
+
+
+PLAIN = Encoder(candidates=1, folded_start=False)  # the study as it was set
+
+
 class Train(Settings):
     steps: Count = Field(description="a whole number ≥ 1, at most 1e9")
     batch_size: Annotated[Count, _multiple_of(ROW)] = Field(
@@ -150,6 +161,7 @@ class Params(Settings):
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(description="a whole number from 0 to 2³² - 1")
     data: Data = Field(description="a section with train_points, validation_points, test_points")
     network: Network = Field(description="a section with kind, activation, hidden_units, hidden_layers")
+    encoder: Encoder = Field(description="a section with candidates, folded_start")
     train: Train = Field(
         description="a section with steps, batch_size, learning_rate, repeats, kl_weight, "
         "gaussianity_weight, mmd_weight, engine, on_divergence"
@@ -225,8 +237,8 @@ def from_yaml(text: str) -> Params:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError(
-            "not a set of keys: expected seed, data, network, train, source, conditional, noise, "
-            "latent_dim, snr"
+            "not a set of keys: expected seed, data, network, encoder, train, source, conditional, "
+            "noise, latent_dim, snr"
         )
     try:
         return Params.model_validate(tree)

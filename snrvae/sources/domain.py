@@ -49,7 +49,6 @@ class Domain:
     labels    names of the labels of points;  shares  of them, if their points are not equally many
     labelled  whether a label says something that a codec may be given; else it is a side of the mean
     closed    whether points lie on a closed surface around their mean
-    searched  whether encoders search among a point's neighbours
     finite    whether there is a finite set of points
     """
 
@@ -70,7 +69,6 @@ class Domain:
     shares: tuple[float, ...] = ()
     labelled: bool = False
     closed: bool = False
-    searched: bool = False
     finite: bool = False
 
     def __post_init__(self) -> None:
@@ -136,7 +134,7 @@ def law(mean: tuple[float, ...], bounds: tuple[float, float] | None, spread: flo
         "mean": mean,
         "bounds": every,
     }
-    return Domain(**place, **({"spread": spread, "left_open": spread, "searched": True} | more))
+    return Domain(**place, **({"spread": spread, "left_open": spread} | more))
 
 
 def sides(axes: int) -> tuple[str, ...]:

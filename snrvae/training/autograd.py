@@ -23,7 +23,7 @@ from snrvae.training import batches
 from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import Recorder
-from snrvae.training.schedule import schedule
+from snrvae.training.schedule import schedule, settling_steps
 from snrvae.training.trainer import Made, Progress, Trained, Trainer
 
 State = dict[str, Tensor]
@@ -114,6 +114,7 @@ class Program:
 
     def __init__(self, codecs: Sequence[Codec], config: TrainConfig, device: str):
         self._train, self._device = config.train, device
+        self._settling = settling_steps(config.train)
         made = codecs[0].architecture
         self._conditional = made.num_classes > 0
         unequal = self._conditional and made.source.shares
@@ -129,7 +130,8 @@ class Program:
         inputs, noise, targets = draws.draw(steps)
         rates, gaussianity, pulls = schedule(steps, self._train, self._conditional)
         recorded = []
-        for n in range(len(steps)):
+        for n, step in enumerate(steps):
+            self._codec.choosing = step >= self._settling
             x, epsilon = draws.of_cells(inputs[:, n]), draws.of_cells(noise[:, n])
             weights = Weights(self._train.kl_weight, float(gaussianity[n]), self._train.mmd_weight)
             target = None

@@ -61,16 +61,20 @@ class BatchSampler:
         return choice, torch.randn(steps, *self._shape, generator=self._noise, device=device)
 
 
-class FoldedTargets:
-    """Where a cell's latent means are pulled to at first: a folded surface, if there is one to fold.
+def folds(cell: Cell, labels: int, config: TrainConfig) -> bool:
+    """Whether a cell starts folded: encoder.folded_start says so, and there is a surface but no label.
 
-    That takes three latents, little noise, and no label: what a label leaves open of a surface is flat.
+    What a label leaves open of a surface is flat.
     """
+    return config.encoder.folded_start and not labels and folding.folds(config.source, cell)
+
+
+class FoldedTargets:
+    """Where a cell's latent means are pulled to at first, if it `folds`: a folded surface."""
 
     def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
-        source = config.source
-        folds = inputs.shape[1] == source.coordinates and folding.folds(source, cell)
-        self.steps = schedule.pulled_steps(config.train) if folds else 0
+        source, labels = config.source, inputs.shape[1] - config.source.coordinates
+        self.steps = schedule.settling_steps(config.train) if folds(cell, labels, config) else 0
         self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source
 
     def draw(self, steps: range, choice: NDArray[np.int64]) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from snrvae import processor
 from snrvae.codecs.codec import Architecture
 from snrvae.settings.grid import Cell
-from snrvae.settings.params import Network, Params, Train
+from snrvae.settings.params import PLAIN, Encoder, Network, Params, Train
 from snrvae.sources.domain import Domain
 from snrvae.training import schedule
 
@@ -22,11 +22,13 @@ class TrainConfig:
     train: Train
     seed: int
     source: Domain
+    encoder: Encoder = PLAIN
 
     def architecture(self, cell: Cell, num_classes: int) -> Architecture:
         """What a cell's codec is made of."""
+        network, count = self.network, self.encoder.candidates
         engine, kernel = self.train.engine, processor.kernel()
-        return Architecture(cell, self.network, num_classes, self.source, engine, kernel)
+        return Architecture(cell, network, num_classes, self.source, engine, kernel, count)
 
     def check_divergence(self, cell: Cell, lost: list[int]) -> None:
         """Raise DivergedError for the first of the steps at which a cell diverged, if that ends training."""
@@ -45,4 +47,4 @@ class TrainConfig:
 
 def of_params(params: Params, source: Domain) -> TrainConfig:
     """The part of a run's settings that training depends on."""
-    return TrainConfig(params.network, params.train, params.seed, source)
+    return TrainConfig(params.network, params.train, params.seed, source, params.encoder)

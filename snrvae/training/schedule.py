@@ -11,7 +11,7 @@ from snrvae.settings.params import Train
 Floats = NDArray[np.float32]
 
 EARLY = 100  # times its last weight that T has more of at the first step
-PULLED = 0.25  # share of the steps in which latents that can fold are pulled to a folded surface
+SETTLING = 0.25  # share of the steps in which the first candidate alone is trained, and a fold pulls it
 
 
 class Schedule(NamedTuple):
@@ -26,14 +26,14 @@ def schedule(steps: range, train: Train, conditional: bool) -> Schedule:
     """Learning rate and weights at these of a training's steps."""
     rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]
     weights = [gaussianity_weight(n, train.steps, train.gaussianity_weight, conditional) for n in steps]
-    last = max(pulled_steps(train), 1)
+    last = max(settling_steps(train), 1)
     pulls = np.float32(1) - np.array(steps, np.float32) / np.float32(last)
     return Schedule(np.array(rates), np.array(weights, np.float32), np.maximum(pulls, np.float32(0)))
 
 
-def pulled_steps(train: Train) -> int:
-    """Steps in which latents that can fold are pulled; the weight falls from 1 to 0 in a straight line."""
-    return math.ceil(PULLED * train.steps)
+def settling_steps(train: Train) -> int:
+    """Steps in which a codec settles: its first candidate is sent, and a fold pulls it less and less."""
+    return math.ceil(SETTLING * train.steps)
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

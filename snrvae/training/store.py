@@ -20,6 +20,7 @@ from snrvae.codecs import files
 from snrvae.settings import cache, fingerprint, grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.domain import Points
+from snrvae.training import batches
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History, Recorder
 from snrvae.training.trainer import Trained
@@ -85,6 +86,8 @@ class Kept:
             "cell": asdict(cell),
             "group": [asdict(other) for other in self._group_of[cell]],
             "network": config.network.model_dump(),
+            "candidates": config.encoder.candidates,
+            "folds": batches.folds(cell, self._labels, config),
             "train": settings,
             "seed": config.seed,
             "source": asdict(config.source),

@@ -2,8 +2,7 @@
 
 import importlib
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -17,16 +16,7 @@ from benchmarks.setting import Mses, Setting, Way, grid
 from snrvae.codecs.codec import Codec
 from snrvae.settings.grid import Cell
 from snrvae.sources.domain import Split
-from snrvae.training import schedule
 from snrvae.training.pool import Pool
-
-
-@contextmanager
-def without_folds() -> Iterator[None]:
-    """No latents are pulled to a folded surface: no peer pulls them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schedule, "PULLED", 0.0)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +28,7 @@ def setting(splits: dict[str, Split], config: MakeConfig) -> Setting:
 
 @pytest.fixture(scope="module")
 def mses(setting: Setting) -> Mses:
-    """Of this project, without the folded start, which no peer has."""
-    with without_folds():
-        return ours.prepare(setting, Pool(setting.points, setting.config, 1)).train()
+    return ours.prepare(setting, Pool(setting.points, setting.config, 1)).train()
 
 
 @pytest.mark.slow
@@ -77,8 +65,7 @@ def torch_engine(setting: Setting) -> Way:
 @pytest.mark.slow
 @pytest.mark.parametrize("prepare", [loop_over_cells, vmap, jax, torch_engine])
 def test_a_peer_reaches_our_mse(prepare: Callable[[Setting], Way], setting: Setting, mses: Mses) -> None:
-    with without_folds():
-        found = prepare(setting).train()
+    found = prepare(setting).train()
     for snr in {cell.snr for cell in found}:
         assert _median(mses, snr) / 2 < _median(found, snr) < _median(mses, snr) * 2
 

@@ -132,6 +132,7 @@ def test_the_file_says_which_cells_it_holds_without_this_code(codecs: dict[str, 
         "source": "cube",
         "engine": "compiled",
         "kernel": processor.kernel(),
+        "candidates": 2,
     }
     (source,) = model_in(data)[files.SOURCES].values()
     assert (source["name"], source["bounds"]) == ("cube", [[0, 0, 0], [1, 1, 1]])
@@ -186,7 +187,7 @@ FAULTS: dict[str, Change] = {
     "an axis for cells": put("encoder.0.weight", torch.zeros(1, 16, 3)),
     "one axis": put("encoder.0.weight", torch.zeros(16)),
     "bias with another axis": put("encoder.2.bias", torch.zeros(16, 1)),
-    "two heads for one": put("encoder.4.weight", torch.zeros(4, 16)),
+    "a candidate too many": put("encoder.4.weight", torch.zeros(6, 16)),
     "latents": put("decoder.0.weight", torch.zeros(16, 1)),
     "hidden units": put("decoder.2.weight", torch.zeros(32, 16)),
     "nan": put("decoder.4.bias", torch.full((3,), torch.nan)),

@@ -68,13 +68,13 @@ def plain(network: nn.Module) -> nn.Sequential:
 def sent(
     encoder: nn.Module, decoder: nn.Module, points: Tensor, latent_dim: int, snr: float | None
 ) -> Tensor:
-    """The output [n, o] that gives each point of the cube [n, 3] back best: its own, or a neighbour's."""
-    away = 0.05 * torch.cat([torch.zeros(1, 3), torch.eye(3), -torch.eye(3)])
-    outputs = encoder(points + away.unsqueeze(1))  # [7, n, o]
-    errors = (decoder(outputs[..., :latent_dim]).clamp(0, 1) - points).square().sum(2)
+    """The candidate [n, o] that gives each point of the cube [n, 3] back best."""
+    outputs = encoder(points).unflatten(1, (2, -1))  # [n, K, o]
+    sent = outputs[..., :latent_dim]
+    cost = (decoder(sent).clamp(0, 1) - points.unsqueeze(1)).square().sum(2)
     if snr is not None:
-        errors[1:] += 3 * 5 / 36 / (1 + snr)
-    return outputs[errors.argmin(0), torch.arange(len(points))]
+        cost += 2 * 3 * 5 / 36 / (1 + snr) / latent_dim * sent.square().sum(2)
+    return outputs[torch.arange(len(points)), cost.argmin(1)]
 
 
 def equal(one: object, other: object) -> bool:

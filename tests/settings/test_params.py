@@ -20,6 +20,7 @@ TREE: dict[str, Any] = {
     "seed": 0,
     "data": {"train_points": 480, "validation_points": 60, "test_points": 600},
     "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 2},
+    "encoder": {"candidates": 1, "folded_start": False},
     "train": {
         "steps": 100,
         "batch_size": 64,
@@ -70,6 +71,7 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
             "hidden_units": 16 * draw(st.integers(1, 64)),
             "hidden_layers": draw(st.integers(1, 9)),
         },
+        "encoder": {"candidates": draw(st.integers(1, 64)), "folded_start": draw(st.booleans())},
         "train": {
             "steps": draw(st.integers(1, 10**9)),
             "batch_size": 16 * draw(st.integers(1, train_points // 16)),
@@ -155,6 +157,8 @@ def test_a_number_that_yaml_takes_for_a_string_is_read_as_a_number(key: str) -> 
         ),
         *(("network.hidden_units", wrong, "multiple of 16") for wrong in (0, 8, 40, 16.0, "16", True)),
         *(("network.hidden_layers", wrong, "≥ 1") for wrong in (0, -1, 1.5, False, [2])),
+        *(("encoder.candidates", wrong, "a whole number from 1 to 64") for wrong in (0, 65, 1.5, True)),
+        *(("encoder.folded_start", wrong, "true or false") for wrong in (0, "yes", None)),
         *(("train.steps", wrong, "≥ 1") for wrong in (0, 1.0, True, "many")),
         *(("train.batch_size", wrong, "multiple of 16") for wrong in (0, 8, 100, 64.0, True)),
         *(
@@ -320,7 +324,7 @@ def test_every_fault_gets_a_line_of_its_own() -> None:
 @pytest.mark.parametrize("text", ["", "3", "just words", "- 1\n- 2", "null"])
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(text: str) -> None:
     (line,) = faults(text)
-    assert "seed, data, network, train, source, conditional, noise, latent_dim, snr" in line
+    assert "seed, data, network, encoder, train, source, conditional, noise, latent_dim, snr" in line
 
 
 def test_the_path_of_a_source_is_of_200_characters_at_most_and_a_longer_one_is_shown_short() -> None:

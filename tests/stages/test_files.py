@@ -31,6 +31,7 @@ TREE: dict[str, Any] = {
     "seed": 5,
     "data": {"train_points": 60, "validation_points": 60, "test_points": 600},
     "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 1},
+    "encoder": {"candidates": 1, "folded_start": False},
     "train": {
         "steps": 4,
         "batch_size": 16,

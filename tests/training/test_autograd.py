@@ -83,6 +83,7 @@ def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDA
         x, label = x[:, :k], x[:, k:] if conditional else None
         weights = Weights(train.kl_weight, float(gaussianity[n]), train.mmd_weight, float(pulls[n]))
         target = torch.from_numpy(targets[n]).T if n < len(targets) else None
+        codec.choosing = n >= train.steps / 4
         adam.zero_grad()
         total, found = loss(codec(x, noise[n].T, label), x, noise[n].T, weights, label, target, shared)
         total.backward()
@@ -106,7 +107,9 @@ def plainly(cell: Cell, inputs: Points, config: TrainConfig) -> tuple[Codec, NDA
         (Cell("free", 2, None, 0), False, {}),
         (Cell("isotropic", 1, 4.0, 0), True, {}),
         (Cell("learned", 2, 4.0, 0), True, {}),
-        (FOLDED, False, {}),
+        (FOLDED, False, {"folded_start": True}),
+        (Cell("isotropic", 1, 4.0, 0), False, {"candidates": 3}),
+        (Cell("learned", 2, 50.0, 0), True, {"candidates": 2}),
         (Cell("isotropic", 2, 4.0, 0), False, {"mmd_weight": 0.3}),
         (Cell("isotropic", 2, 4.0, 0), False, {"kind": "residual"}),
     ],

@@ -16,7 +16,8 @@ from snrvae.settings.grid import Cell
 from snrvae.sources import cube
 from snrvae.sources.domain import Domain
 from snrvae.training import batches
-from snrvae.training.compiled import state
+from snrvae.training.batches import BatchSampler
+from snrvae.training.compiled import state, step
 from snrvae.training.config import TrainConfig
 from tests.compiled import gradients, off_the_points, parameters, without_moving
 
@@ -141,6 +142,53 @@ def test_so_they_are_of_any_coordinates_with_bounds_and_shares_of_their_own(
     made = config(16, 2, activation=activation, seed=seed, **settings)
     cell = Cell(noise, latent_dim, None if noise == "none" else 10.0, 0)  # type: ignore[arg-type]
     equals_the_definition(cell, *box_batch(coordinates, batch, seed, labelled), made, None)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("noise", ["none", "isotropic", "learned"])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    candidates=st.integers(2, 9),
+    activation=st.sampled_from(["relu", "silu", "tanh"]),
+    batch=st.integers(1, 6).map(lambda rows: 16 * rows),
+    latent_dim=st.integers(1, 4),
+    weights=st.tuples(weights_of, weights_of),
+    pull=st.none() | weights_of,
+    seed=st.integers(0, 2**20),
+)
+def test_so_they_are_of_the_best_of_several_candidates(
+    noise: str,
+    labelled: bool,
+    candidates: int,
+    activation: str,
+    batch: int,
+    latent_dim: int,
+    weights: tuple[float, float],
+    pull: float | None,
+    seed: int,
+    config: MakeConfig,
+) -> None:
+    kl, gaussianity = weights
+    settings = {"batch_size": batch, "kl_weight": kl, "gaussianity_weight": gaussianity}
+    made = config(16, 2, activation=activation, seed=seed, candidates=candidates, **settings)
+    cell = Cell(noise, latent_dim, None if noise == "none" else 10.0, 0)  # type: ignore[arg-type]
+    equals_the_definition(cell, *cube_batch(batch, seed, labelled), made, pull)
+
+
+def test_the_first_candidate_alone_settles(config: MakeConfig) -> None:
+    """The second has the weights of its start for a quarter of the steps; then it learns too."""
+    cell, points = Cell("isotropic", 1, 10.0, 0), cube_batch(288, 0, False)[1].numpy()
+    begun = batches.start(cell, points, config(candidates=2)).encoder[-1].weight[1]
+    for steps, settling, moves in ((20, 20, False), (21, 20, True)):
+        codec = batches.start(cell, points, config(candidates=2))
+        made = state.build(codec, 64, 0.0)
+        losses = np.zeros((steps, 3), np.float32)
+        choice, noise = (drawn.numpy() for drawn in BatchSampler(cell, 288, config()).draw(steps))
+        rates, none = np.full(steps, 0.01), np.zeros(steps, np.float32)
+        targets = np.zeros((0, 1, 64), np.float32)
+        step.train(made, points, choice, noise, rates, none, targets, none, 0, settling, losses)
+        second = parameters(made)[2 * 2][1]  # of the output layer's weights
+        assert (not torch.equal(second, begun)) == moves
 
 
 def equals_the_definition(

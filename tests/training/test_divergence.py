@@ -24,6 +24,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SETTINGS: dict[str, Any] = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 1},
+    "encoder": {"candidates": 1, "folded_start": False},
     "latent_dim": [1],
     "snr": [10, 1e12],
 }

@@ -89,7 +89,7 @@ def test_the_surface_becomes_larger_than_it_is_at_the_same_power() -> None:
 def test_what_folds(
     noise: str, source: str, latent_dim: int, snr: float, labels: int, folds: bool, config: MakeConfig
 ) -> None:
-    settings = config(steps=40, source=source)
+    settings = config(steps=40, source=source, folded_start=True)
     inputs = np.zeros((60, 3 + labels), np.float32)
     inputs[:, :3] = sample(source, 60)
     cell = Cell(noise, latent_dim, snr, 0)  # type: ignore[arg-type]
@@ -105,8 +105,12 @@ def test_what_folds(
         assert np.array_equal(targets[7], expected)
 
 
+def test_nothing_folds_unless_the_settings_say_so(config: MakeConfig) -> None:
+    assert FoldedTargets(FOLDED, sample("cube", 600), config(steps=40)).steps == 0
+
+
 def test_an_autoencoder_is_not_pulled(config: MakeConfig) -> None:
-    settings, cell = config(steps=40), Cell("none", 3, None, 0)
+    settings, cell = config(steps=40, folded_start=True), Cell("none", 3, None, 0)
     choice = BatchSampler(cell, 600, settings).draw(40)[0].numpy()
     targets = FoldedTargets(cell, sample("cube", 600), settings).draw(range(40), choice)
     assert not len(targets)
@@ -114,7 +118,7 @@ def test_an_autoencoder_is_not_pulled(config: MakeConfig) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 40])
 def test_targets_do_not_depend_on_how_many_steps_are_asked_for_at_once(size: int, config: MakeConfig) -> None:
-    settings, inputs = config(steps=40), sample("cube", 600)
+    settings, inputs = config(steps=40, folded_start=True), sample("cube", 600)
     choice = BatchSampler(FOLDED, 600, settings).draw(40)[0].numpy()
     targets = FoldedTargets(FOLDED, inputs, settings)
     whole = targets.draw(range(40), choice)
@@ -149,14 +153,13 @@ def test_the_pull_has_the_gradient_of_the_mean_squared_distance(noise: str, conf
 
 
 @pytest.mark.slow
-def test_a_folded_start_pays(monkeypatch: pytest.MonkeyPatch, config: MakeConfig) -> None:
+def test_a_folded_start_pays(config: MakeConfig) -> None:
     points = sample("cube", 24_000)
-    settings = config(64, 3, steps=20_000, learning_rate=0.006, gaussianity_weight=0.01)
 
-    def mse() -> float:
+    def mse(folded_start: bool) -> float:
+        sizes = {"steps": 20_000, "learning_rate": 0.006, "gaussianity_weight": 0.01}
+        settings = config(64, 3, folded_start=folded_start, **sizes)
         _, history = engine.fit(FOLDED, points, settings, lambda *_: None)
         return float(history.losses[-5:, 0].mean())
 
-    with_fold = mse()
-    monkeypatch.setattr(schedule, "PULLED", 0.0)
-    assert with_fold < 0.85 * mse()
+    assert mse(True) < 0.85 * mse(False)

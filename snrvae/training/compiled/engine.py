@@ -10,7 +10,7 @@ from snrvae.training.batches import DRAWN, BatchSampler, FoldedTargets
 from snrvae.training.compiled import state, step
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import LOSSES, Recorder
-from snrvae.training.schedule import schedule
+from snrvae.training.schedule import schedule, settling_steps
 from snrvae.training.trainer import Progress, Trained
 
 
@@ -32,6 +32,7 @@ def _fit(cell: Cell, inputs: Points, config: TrainConfig, progress: Progress) ->
     train, codec = config.train, batches.start(cell, inputs, config)
     conditional = codec.architecture.num_classes > 0
     begun = state.build(codec, train.batch_size, train.kl_weight)
+    settling = settling_steps(train)
     sampler, targets = BatchSampler(cell, len(inputs), config), FoldedTargets(cell, inputs, config)
     recorder, at_once = Recorder(cell, train), max(1, DRAWN // train.batch_size)
     for done in range(0, train.steps, at_once):
@@ -40,7 +41,7 @@ def _fit(cell: Cell, inputs: Points, config: TrainConfig, progress: Progress) ->
         choice, noise = (drawn.numpy() for drawn in sampler.draw(len(steps)))
         rates, weights, pulls = schedule(steps, train, conditional)
         target = targets.draw(steps, choice)
-        step.train(begun, inputs, choice, noise, rates, weights, target, pulls, done, losses)
+        step.train(begun, inputs, choice, noise, rates, weights, target, pulls, done, settling, losses)
         recorder.add(steps, losses)
         config.check_divergence(cell, recorder.lost)
         progress(len(steps), float(losses[:, 0].mean()))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from snrvae.codecs import losses, search
+from snrvae.codecs import losses
 from snrvae.codecs.codec import MEASURED, Codec
 from snrvae.codecs.networks import mlp
 from snrvae.sources.domain import Domain, Points
@@ -32,10 +32,17 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
     whole = _rows(sizes[0]) + sizes[1]
     parameters, gradient = _aligned(whole), _aligned(whole)
     encoder, decoder = _networks(codec, batch, parameters, gradient)
+    count = made.candidates
     group = losses.group_size(batch)
     return TrainState(
         encoder=encoder,
         decoder=decoder,
+        chooser=_widened(decoder, count * batch if count > 1 else 0),
+        sent=_aligned(codec.outputs, batch),
+        gradient_at_sent=_aligned(codec.outputs, batch),
+        cost=_aligned(count, batch),
+        chosen=np.zeros(batch, np.int64),
+        price=np.float32(codec.price),
         parameters=parameters,
         gradient=gradient,
         first_moment=_aligned(whole),
@@ -66,7 +73,7 @@ def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) ->
     made, activation = codec.architecture, codec.architecture.network.activation
     latent_dim, labels = made.cell.latent_dim, made.num_classes
     widths = [
-        mlp.widths(made.dimension + labels, codec.channel.outputs * latent_dim, made.network),
+        mlp.widths(made.dimension + labels, made.candidates * codec.outputs, made.network),
         mlp.widths(latent_dim + labels, made.dimension, made.network),
     ]
     space, ones = _aligned(3, max(widths[0] + widths[1]) * batch), _aligned(batch)
@@ -92,15 +99,23 @@ def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) ->
     return networks
 
 
+def _widened(net: Perceptron, batch: int) -> Perceptron:
+    """A network with the same parameters, and places for a pass forward of b points."""
+    size = int(net.widths.sum()) * batch
+    return net._replace(
+        activations=_aligned(size),
+        slopes=_aligned(size if len(net.slopes) else 0),
+        delta=_aligned(int(net.widths[-1]), batch),
+    )
+
+
 def finish(state: TrainState, codec: Codec, inputs: Points) -> Codec:
     """The codec with the state's parameters, and its signal power measured on inputs [n, k + l]."""
     for net, module in ((state.encoder, codec.encoder), (state.decoder, codec.decoder)):
         assert isinstance(module, nn.Module)
         for flat, parameter in zip(tensors(net.parameters, net.widths), module.parameters(), strict=True):
             parameter.data = torch.from_numpy(flat.copy())
-    k, searched = codec.architecture.dimension, codec.architecture.source.searched
-    neighbours = search.neighbours(k).numpy() if searched else np.zeros((0, k), np.float32)
-    power, gain = step.measure_power(state, inputs[:MEASURED], neighbours, np.float32(codec.margin))
+    power, gain = step.measure_power(state, inputs[:MEASURED])
     codec.channel.signal_power = torch.tensor(power, dtype=torch.float32)
     codec.channel.noise_log_gain = torch.tensor(gain, dtype=torch.float32)
     return codec.eval().requires_grad_(False)

@@ -28,6 +28,10 @@ from snrvae.training.compiled.penalty import gaussianity
 class TrainState(NamedTuple):
     """A cell in training.
 
+    chooser         the decoder, with places for all candidates of a batch: its answers say which are best
+    sent            candidates that are sent [o, b], and gradient_at_sent
+    cost            of each candidate [K, b], and which is chosen [b]
+    price           of a candidate's power |μ|², as squared error
     parameters ...  of both networks, flat: what Adam moves, by which gradient, and its two moments
     gradient_at_z   [d + l, b], l labels
     root            of learned noise's softmax [d, b]
@@ -40,6 +44,12 @@ class TrainState(NamedTuple):
 
     encoder: Perceptron
     decoder: Perceptron
+    chooser: Perceptron
+    sent: Floats
+    gradient_at_sent: Floats
+    cost: Floats
+    chosen: NDArray[np.int64]
+    price: np.float32
     parameters: Floats
     gradient: Floats
     first_moment: Floats
@@ -68,6 +78,7 @@ def train(
     targets: Floats,
     pulls: Floats,
     done: int,
+    settling: int,
     losses: Floats,
 ) -> None:
     """As many steps as there are rows of `choice`.
@@ -79,12 +90,15 @@ def train(
     targets  where latent means are pulled to [step, d, b], for as many steps as anything pulls
     pulls    weight of |μ - target|², a mean over the points [step]
     done     steps before these
+    settling  steps, of all, in which the first candidate is sent
     losses   receives mse, E KL in nats and T [step, 3]
     """
     for step in range(len(choice)):
-        _one_step(state, inputs, choice[step], noise[step], weights[step], losses[step])
+        choosing = done + step >= settling
+        _one_step(state, inputs, choice[step], noise[step], weights[step], choosing, losses[step])
         if step < len(targets):
-            _pull_to(targets[step], pulls[step], state.encoder)
+            _pull_to(targets[step], pulls[step], state)
+        _spread(state)
         backward(state.encoder)
         adam(
             state.parameters,
@@ -118,16 +132,17 @@ def _one_step(
     choice: NDArray[np.int64],
     noise: Floats,
     gaussianity_weight: np.float32,
+    choosing: bool,
     losses: Floats,
 ) -> None:
-    """Losses [3] of a batch, and the gradient of the decoder's parameters and at the encoder's output."""
+    """Losses [3] of a batch, and the gradient of the decoder's parameters and at what is sent."""
     encoder, decoder, snr, kl_weight = state.encoder, state.decoder, state.snr, state.kl_weight
     latent_dim, batch = noise.shape
     x = view(encoder.activations, 0, inputs.shape[1], batch)
     z = view(decoder.activations, 0, latent_dim, batch)
     _look_up(inputs, choice, x, state.kind, state.labels)
     copy(x[len(x) - state.labels :], view(decoder.activations, z.size, state.labels, batch))
-    output = forward(encoder)
+    output = _sent(state, x, choosing)
     if state.noise == ISOTROPIC:
         losses[1] = isotropic_forward(output, noise, snr, z)
     elif state.noise == LEARNED:
@@ -139,26 +154,83 @@ def _one_step(
     gradient_at_input(decoder, state.gradient_at_z)
     at_z = state.gradient_at_z[:latent_dim]
     if state.noise == NONE:
-        copy(at_z, encoder.delta)
+        copy(at_z, state.gradient_at_sent)
     else:
         losses[2] = gaussianity(
             z, state.kind, state.labels, state.rarity, gaussianity_weight, at_z, state.kernel
         )
         if state.noise == ISOTROPIC:
-            isotropic_backward(output, noise, snr, kl_weight, at_z, encoder.delta)
+            isotropic_backward(output, noise, snr, kl_weight, at_z, state.gradient_at_sent)
         else:
-            learned_backward(output, noise, snr, kl_weight, state.root, at_z, encoder.delta)
+            learned_backward(output, noise, snr, kl_weight, state.root, at_z, state.gradient_at_sent)
+
+
+@compiled
+def _sent(state: TrainState, x: Floats, choosing: bool) -> Floats:
+    """The best candidates [o, b] of points x [k + l, b], which are in the encoder's activations."""
+    offers, sent, chosen = forward(state.encoder), state.sent, state.chosen
+    outputs, batch = sent.shape
+    choosing = choosing and len(state.cost) > 1
+    if choosing:
+        _weigh(state, offers, x)
+    for point in range(batch):
+        chosen[point] = 0
+        for candidate in range(1, len(state.cost) if choosing else 1):
+            if state.cost[candidate, point] < state.cost[chosen[point], point]:
+                chosen[point] = candidate
+        for row in range(outputs):
+            sent[row, point] = offers[chosen[point] * outputs + row, point]
+    return sent
 
 
 @inlined
-def _pull_to(target: Floats, weight: np.float32, encoder: Perceptron) -> None:
+def _weigh(state: TrainState, offers: Floats, x: Floats) -> None:
+    """Put what each candidate costs into state.cost [K, b]; see `snrvae/codecs/candidates.py`."""
+    dims, (outputs, batch) = state.root.shape[0], state.sent.shape
+    coordinates, cost = len(x) - state.labels, state.cost
+    z = view(state.chooser.activations, 0, dims + state.labels, cost.size)
+    for candidate in range(len(cost)):
+        start = candidate * batch
+        for point in range(batch):
+            cost[candidate, point] = ZERO
+        for dim in range(dims):
+            for point in range(batch):
+                mean = offers[candidate * outputs + dim, point]
+                z[dim, start + point] = mean
+                cost[candidate, point] += state.price * mean * mean
+        for label in range(state.labels):
+            for point in range(batch):
+                z[dims + label, start + point] = x[coordinates + label, point]
+    answer = forward(state.chooser)
+    for candidate in range(len(cost)):
+        start = candidate * batch
+        for dim in range(coordinates):
+            least, most = state.lower[dim], state.upper[dim]
+            for point in range(batch):
+                away = min(max(answer[dim, start + point], least), most) - x[dim, point]
+                cost[candidate, point] += away * away
+
+
+@inlined
+def _spread(state: TrainState) -> None:
+    """The gradient at the encoder's output [K·o, b]: that at what was sent, and 0 at all else."""
+    at_sent, delta = state.gradient_at_sent, state.encoder.delta
+    outputs, batch = at_sent.shape
+    for candidate in range(len(state.cost)):
+        for row in range(outputs):
+            into = delta[candidate * outputs + row]
+            for point in range(batch):
+                into[point] = at_sent[row, point] if state.chosen[point] == candidate else ZERO
+
+
+@inlined
+def _pull_to(target: Floats, weight: np.float32, state: TrainState) -> None:
     """Add the gradient of weight·E|μ - target|² at latent means [d, b]."""
     dims, batch = target.shape
-    mean = view(encoder.activations, len(encoder.activations) - encoder.delta.size, dims, batch)
     factor = TWO * weight / np.float32(batch)
     for dim in range(dims):
         for point in range(batch):
-            encoder.delta[dim, point] += factor * (mean[dim, point] - target[dim, point])
+            state.gradient_at_sent[dim, point] += factor * (state.sent[dim, point] - target[dim, point])
 
 
 @inlined
@@ -182,21 +254,18 @@ def _mse(output: Floats, x: Floats, lower: Floats, upper: Floats, delta: Floats)
 
 
 @compiled
-def measure_power(
-    state: TrainState, inputs: Floats, neighbours: Floats, margin: np.float32
-) -> tuple[float, float]:
-    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, k + l].
-
-    That is the encoder's answer for a point or one of its neighbours [m, k]: see `snrvae/codecs/search.py`.
-    """
+def measure_power(state: TrainState, inputs: Floats) -> tuple[float, float]:
+    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, k + l]."""
     dims, batch = state.root.shape
-    choice, sent = np.zeros(batch, np.int64), np.empty(state.encoder.delta.shape, np.float32)
+    choice = np.zeros(batch, np.int64)
+    x = view(state.encoder.activations, 0, inputs.shape[1], batch)
     power, gain = 0.0, 0.0
     for start in range(0, len(inputs), batch):
         size = min(batch, len(inputs) - start)
         for point in range(size):
             choice[point] = start + point
-        _search(state, inputs, choice, neighbours, margin, sent)
+        _look_up(inputs, choice, x, state.kind, state.labels)
+        sent = _sent(state, x, True)
         for dim in range(dims):
             for point in range(size):
                 mean = float(sent[dim, point])
@@ -205,42 +274,3 @@ def measure_power(
                     gain += math.exp(float(sent[dims + dim, point]))
     count = len(inputs) * dims
     return power / count, math.log(gain / count) if state.noise == LEARNED else 0.0
-
-
-@inlined
-def _search(
-    state: TrainState,
-    inputs: Floats,
-    choice: NDArray[np.int64],
-    neighbours: Floats,
-    margin: np.float32,
-    sent: Floats,
-) -> None:
-    """Put what is sent for a batch into `sent` [o, b]."""
-    dims, batch = state.root.shape
-    coordinates = inputs.shape[1] - state.labels
-    x = view(state.encoder.activations, 0, inputs.shape[1], batch)
-    z = view(state.decoder.activations, 0, dims + state.labels, batch)
-    _look_up(inputs, choice, x, state.kind, state.labels)
-    copy(x[coordinates:], z[dims:])
-    points, least = x[:coordinates].copy(), np.empty(batch, np.float32)
-    for turn in range(len(neighbours) + 1):
-        if turn:
-            for dim in range(coordinates):
-                for point in range(batch):
-                    x[dim, point] = points[dim, point] + neighbours[turn - 1, dim]
-        output = forward(state.encoder)
-        copy(output[:dims], z[:dims])
-        answer, largest = forward(state.decoder), ZERO
-        for point in range(batch):
-            error = ZERO
-            for dim in range(coordinates):
-                value = min(max(answer[dim, point], state.lower[dim]), state.upper[dim])
-                error += (value - points[dim, point]) * (value - points[dim, point])
-            if turn == 0 or error < least[point]:
-                least[point] = error if turn else error - margin
-                for dim in range(len(output)):
-                    sent[dim, point] = output[dim, point]
-            largest = max(largest, least[point])
-        if largest == ZERO:
-            return  # no error is less
