@@ -106,7 +106,8 @@ def markdown(
         source=source,
         counts=counts,
         **_words(source),
-        folded=not params.conditional
+        folded=params.encoder.folded_start
+        and not params.conditional
         and any(folding.folds(source.domain, cell) for cell in grid.snr_vaes(params)),
         column=columns,
         table=partial(_table, columns),
