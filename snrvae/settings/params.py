@@ -76,7 +76,7 @@ def _inside(value: str) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """A scalar stands for a list of one: `dvc exp run -S snr=10` writes a scalar."""
+    """A scalar is a list of one: `dvc exp run -S snr=10` writes a scalar."""
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -96,7 +96,7 @@ Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and t
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last."""
+    """Refuses a key that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
