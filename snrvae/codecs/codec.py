@@ -113,7 +113,7 @@ class Codec(nn.Module):
         return project(self.decoder(self._with_label(z, label)), self.lower, self.upper)
 
     def sample(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        """New points [n, k] from ε = noise [n, d] of N(0, I), which the decoder takes for received latents."""
+        """New points [n, k] from ε = noise [n, d] of N(0, I), as if the decoder had received it."""
         return self.decode(noise, label)
 
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
