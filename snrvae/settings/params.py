@@ -102,7 +102,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
-                raise yaml.YAMLError(f"{key.value} stands in it twice")
+                raise yaml.YAMLError(f"{key.value} is given twice")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -190,7 +190,7 @@ class Params(Settings):
         labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         for label in labels:
             if labels.count(label) > 1:
-                raise PydanticCustomError("labels", "{label} stands in it twice", {"label": label})
+                raise PydanticCustomError("labels", "{label} is given twice", {"label": label})
         return values
 
     @field_validator("train")
