@@ -66,6 +66,7 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
         source, splits = origin.draw(name, params.data.counts, partial(numpy_stream, seed, "data"), Path())
         if limit is None and of_source.law(source, False) is not None:
             limit = of_source.table(source, False)
+        reference = _reference(source, splits["test"], seed) if name == "cube" else None
         for setting, chosen in settings.items():
             print(f"{name}, seed {seed}: {setting}", file=sys.stderr)
             run = chosen.model_copy(update={"source": name, "seed": seed})
@@ -83,7 +84,9 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
                     "validation_mse": validation_mse,
                     "mse": mse,
                     "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
-                    "generation_ratio": _ratio(codec, source, splits, seed) if name == "cube" else None,
+                    "generation_ratio": None
+                    if reference is None or cell.latent_dim != 2
+                    else evaluation.generate(codec, reference, seed).ratio.value,
                     "code": store.code(),
                 }
 
@@ -115,21 +118,18 @@ def _selected(
     yield from best.values()
 
 
+def _reference(source: Source, test: Split, seed: int) -> generation.Reference:
+    """What generated points are compared with."""
+    compared = generation.compared(source, test, numpy_stream(seed, "ideal samples"))
+    return generation.reference(source, test, *compared)
+
+
 def _gap_db(cell: Cell, mse: float, source: Source, limit: RateDistortionTable) -> float:
     """To the limit at the capacity."""
     assert cell.snr is not None
     rate = shannon.capacity_bits(cell.latent_dim, cell.snr)
     least = float(shannon.distortion_at_rate(limit.tangents, rate, of_source.law(source, False)))
     return float(10 * np.log10(mse * source.coordinates / least))
-
-
-def _ratio(codec: Codec, source: Source, splits: Mapping[str, Split], seed: int) -> float | None:
-    """How far what a codec with two latents generates is from the source."""
-    if codec.architecture.cell.latent_dim != 2:
-        return None
-    ideal = generation.compared(source, splits["test"], numpy_stream(seed, "ideal samples"))
-    reference = generation.reference(source, splits["test"], *ideal)
-    return evaluation.generate(codec, reference, seed).ratio.value
 
 
 if __name__ == "__main__":
