@@ -37,9 +37,9 @@ def changes(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     The column `plain` has the plain gap, each other column the change with that setting, as a mean over
     seeds: negative is nearer to the limit. A setting is compared with the plain codec of the same seed.
     """
-    by_seed = rows.pivot(index=[*CELL, "seed"], columns="setting", values=["mse", "gap_db"])
-    decibel = 10 * np.log10(by_seed["mse"])
+    keys = [*CELL, "seed"]
+    decibel = 10 * np.log10(rows.pivot_table("mse", keys, "setting"))
     found = decibel.sub(decibel[PLAIN], axis=0)
-    found[PLAIN] = by_seed["gap_db", PLAIN]
+    found[PLAIN] = rows[rows.setting == PLAIN].set_index(keys).gap_db
     by_cell = found[[name for name in SETTINGS if name in found]].groupby(level=CELL)
     return by_cell.mean(), float(by_cell.std().max(axis=None))

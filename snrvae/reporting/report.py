@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -178,12 +178,12 @@ def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | N
         return None
     changes, spread = gains.changes(rows)
     counts = ", ".join(map(str, sorted(rows.candidates[rows.setting == "candidates"].unique())))
-    words = {gains.PLAIN: "plain gap [dB]", "candidates": f"{counts} candidates [dB]", "fold": "fold [dB]"}
-    head = ["d", "SNR", *(words.get(name, "both [dB]") for name in changes)]
-    lines = []
-    for (latent_dim, snr), row in changes.iterrows():
-        shown = [_decibel(name, value) for name, value in row.items()]
-        lines.append([f"{latent_dim:g}", f"{snr:g}", *shown])
+    words = {gains.PLAIN: "plain gap", "candidates": f"{counts} candidates", "candidates and fold": "both"}
+    head = ["d", "SNR", *(f"{words.get(name, name)} [dB]" for name in changes)]
+    lines = [
+        [f"{row['latent_dim']:g}", f"{row['snr']:g}", *(_decibel(name, row[name]) for name in changes)]
+        for row in changes.reset_index().to_dict("records")
+    ]
     return {
         "table": _markdown_table(head, lines),
         "seeds": rows.seed.nunique(),
@@ -192,7 +192,7 @@ def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | N
     }
 
 
-def _decibel(setting: Hashable, value: float) -> str:
+def _decibel(setting: str, value: float) -> str:
     """A plain gap, or a change with its sign; – if there is none."""
     if np.isnan(value):
         return "–"
