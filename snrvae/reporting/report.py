@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,13 +173,13 @@ def _entry(text: str) -> str:
 
 def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | None:
     """What the ingredients of an encoder gain with a source, in words; None if nobody measured it."""
-    rows = table[(table.source == source) & (table.noise == "isotropic")]
-    if rows.empty:
+    rows = gains.of_source(table, source)
+    if not (rows.setting == gains.PLAIN).any():
         return None
     changes, spread = gains.changes(rows)
     counts = ", ".join(map(str, sorted(rows.candidates[rows.setting == "candidates"].unique())))
     words = {gains.PLAIN: "plain gap", "candidates": f"{counts} candidates", "candidates and fold": "both"}
-    head = ["d", "SNR", *(f"{words.get(name, name)} [dB]" for name in changes)]
+    head = ["d", "SNR", *(f"{words.get(str(name), name)} [dB]" for name in changes)]
     lines = [
         [f"{row['latent_dim']:g}", f"{row['snr']:g}", *(_decibel(name, row[name]) for name in changes)]
         for row in changes.reset_index().to_dict("records")
@@ -192,7 +192,7 @@ def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | N
     }
 
 
-def _decibel(setting: str, value: float) -> str:
+def _decibel(setting: Hashable, value: float) -> str:
     """A plain gap, or a change with its sign; – if there is none."""
     if np.isnan(value):
         return "–"

@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def code() -> str:
-    """The digest of the code that trains, as it was loaded."""
+    """A digest of the code that trains: a cell's bytes follow from it."""
     return _CODE
 
 

@@ -203,13 +203,25 @@ def test_without_a_limit_the_change_is_still_known() -> None:
     assert rows == ["| 1 | 1000 | – | −2.13 | – |", "| 3 | 1000 | – | −0.21 | −1.37 |"]
 
 
+def test_a_setting_without_the_plain_codec_beside_it_has_no_change() -> None:
+    lost = CLOSER[(CLOSER.setting != "plain") | (CLOSER.latent_dim != 1)]
+    rows = re.findall(r"^\| \d.*$", section(page(closer=lost)), flags=re.MULTILINE)
+    assert rows == ["| 1 | 1000 | – | – | – |", "| 3 | 1000 | 10.7 | −0.21 | −1.37 |"]
+
+
+def test_settings_of_other_studies_are_not_shown() -> None:
+    other = CLOSER[CLOSER.setting == "fold"].assign(setting="T weight 0.1", mse=1e-9)
+    assert section(page(closer=pd.concat([CLOSER, other]))) == section(page())
+
+
 def test_of_one_seed_no_deviation_is_given() -> None:
     text = section(page(closer=CLOSER[CLOSER.seed == 0]))
     assert "means over 1 seed;" in " ".join(text.split())
 
 
 def test_rows_of_other_sources_and_noises_are_not_shown() -> None:
-    for other in (CLOSER.assign(source="sphere"), CLOSER.assign(noise="learned"), CLOSER[:0]):
+    alone = CLOSER[CLOSER.setting != "plain"]
+    for other in (CLOSER.assign(source="sphere"), CLOSER.assign(noise="learned"), CLOSER[:0], alone):
         text = section(page(closer=other))
         assert "has no measurement of what they gain with this source" in text
         assert "seed" not in text
@@ -257,11 +269,9 @@ def test_a_gap_is_split_into_prices_if_they_are_known(monkeypatch: pytest.Monkey
     ("old", "new", "fault"),
     [
         ("setting", "sitting", "no column setting"),
-        (",fold,", ",bend,", "setting: 'bend' is none of plain, candidates"),
         ("0.0149", "0", "mse: values that are not above 0"),
         ("0.0149", "much", "mse: values that are not numbers"),
         ("1,true,3,1000,1,", "1,true,3,1000,0,", "one row for each cell"),
-        ("plain,1,false,1,1000,0", "plain,1,false,1,10,0", "expected a plain row beside"),
     ],
 )
 def test_another_table_of_gains_is_refused(old: str, new: str, fault: str) -> None:
