@@ -41,4 +41,4 @@ def changes(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     found = decibel.sub(decibel[PLAIN], axis=0)
     found[PLAIN] = rows[rows.setting == PLAIN].set_index(keys).gap_db
     by_cell = found[[name for name in SETTINGS if name in found]].groupby(level=CELL)
-    return by_cell.mean(), float(by_cell.std().max(axis=None))
+    return by_cell.mean(), float(by_cell.std().max().max())
