@@ -27,7 +27,7 @@ from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import origin
 from snrvae.sources.domain import Split
 from snrvae.sources.source import Source
-from snrvae.training import config, store
+from snrvae.training import config, digest
 from stages import files
 from stages.train import train_cells
 
@@ -84,7 +84,7 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
                     "mse": mse,
                     "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
                     "generation_ratio": _ratio(codec, source, splits, seed) if name == "cube" else None,
-                    "code": store.code(),
+                    "code": digest.CODE,
                 }
 
 

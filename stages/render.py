@@ -17,7 +17,7 @@ from snrvae.reporting.figures.style import style
 from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
 from snrvae.sources.source import Source
-from snrvae.training import history, store
+from snrvae.training import digest, history
 from stages import files, sources
 
 
@@ -67,7 +67,7 @@ def render(
         counts,
         references,
         closer,
-        store.code(),
+        digest.CODE,
     )
     content = page.content(params, cells, tree, references, clouds, splits["test"], source, versions)
     for name, image in images.items():

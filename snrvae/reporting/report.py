@@ -105,7 +105,7 @@ def markdown(
     cells    the table cells.csv;  metrics  the tree metrics.json
     digests  sha256 of data and models, by path
     kernel   of OpenBLAS, with which the models were trained
-    figures  file names of what stands in figures/, in the order in which the page shows them
+    figures  file names in figures/, in the order in which the page shows them
     counts   points of each split;  lines  of the rate–distortion plane
     closer   the table closer.csv;  current  the digest of the code that trains now
     """
