@@ -172,7 +172,7 @@ def _entry(text: str) -> str:
 
 
 def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | None:
-    """What the ingredients of an encoder gain with a source, in words; None if nobody measured it."""
+    """What the ingredients of an encoder gain with a source, in words; None if that was not measured."""
     rows = gains.of_source(table, source)
     if not (rows.setting == gains.PLAIN).any():
         return None
