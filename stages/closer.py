@@ -27,7 +27,7 @@ from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import origin
 from snrvae.sources.domain import Split
 from snrvae.sources.source import Source
-from snrvae.training import config, store
+from snrvae.training import config, digest
 from stages import files
 from stages.train import train_cells
 
@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "candidates and fold": EVERY,
 }
 SOURCES = {"cube": [*SETTINGS], "sphere": [*SETTINGS], "digits": [*SETTINGS][:2], "terrain": [*SETTINGS][:2]}
-WEIGHTS = (
+WEIGHTS = (0.0, 0.001, 0.1)  # of T, with every ingredient and two latents: generation against the gap
     0.0,
     0.001,
     0.003,
@@ -84,10 +84,15 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
                     "validation_mse": validation_mse,
                     "mse": mse,
                     "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
+<<<<<<< HEAD
                     "generation_ratio": None
                     if reference is None or cell.latent_dim != 2
                     else evaluation.generate(codec, reference, seed).ratio.value,
                     "code": store.code(),
+=======
+                    "generation_ratio": _ratio(codec, source, splits, seed) if name == "cube" else None,
+                    "code": digest.CODE,
+>>>>>>> report
                 }
 
 
