@@ -41,12 +41,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 SOURCES = {"cube": [*SETTINGS], "sphere": [*SETTINGS], "digits": [*SETTINGS][:2], "terrain": [*SETTINGS][:2]}
 WEIGHTS = (0.0, 0.001, 0.1)  # of T, with every ingredient and two latents: generation against the gap
-    0.0,
-    0.001,
-    0.003,
-    0.03,
-    0.1,
-)  # of T, with every ingredient: generation against the gap of the cube
 
 
 def closer(params: Params, table_path: Path) -> None:
@@ -84,15 +78,10 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
                     "validation_mse": validation_mse,
                     "mse": mse,
                     "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
-<<<<<<< HEAD
                     "generation_ratio": None
                     if reference is None or cell.latent_dim != 2
                     else evaluation.generate(codec, reference, seed).ratio.value,
-                    "code": store.code(),
-=======
-                    "generation_ratio": _ratio(codec, source, splits, seed) if name == "cube" else None,
                     "code": digest.CODE,
->>>>>>> report
                 }
 
 
