@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", ".gitattributes")
 LIMIT = Path("reports", "rate_distortion.csv")
+CLOSER = Path("reports", "closer.csv")  # of a frozen stage: no `dvc repro` makes it
 TINY = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"hidden_units": 16, "hidden_layers": 1},
@@ -70,6 +71,8 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     raw = Path("data", "raw")
     (path / raw).mkdir(parents=True)
     shutil.copy(ROOT / raw / "README.md", path / raw)
+    (path / CLOSER).parent.mkdir()
+    shutil.copy(ROOT / CLOSER, path / CLOSER)
     configure(path, settings)
     made = Repository(path)
     made.run("git", "init", "-q")
@@ -82,7 +85,6 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
         lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
         lock["stages"] = {"rate_distortion": lock["stages"]["rate_distortion"]}
         (path / "dvc.lock").write_text(yaml.safe_dump(lock))
-        (path / LIMIT).parent.mkdir()
         shutil.copy(ROOT / LIMIT, path / LIMIT)
     return made
 
