@@ -128,7 +128,7 @@ def test_candidates_recover_curves_better_and_have_the_power_that_is_stored(
     for count in recovered:
         for repeat in range(3):
             cell = Cell(noise, 1, None if noise == "none" else 1000.0, repeat)
-            made = config(64, 3, candidates=count, **sizes)
+            made = config(32, 2, candidates=count, **sizes)
             codec, _ = engine.fit(cell, splits["train"].points, made, lambda *_: None)
             sent = codec.encode(points).mean
             assert float(codec.channel.signal_power) == pytest.approx(float(sent.square().mean()), rel=1e-4)
