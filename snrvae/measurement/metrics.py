@@ -190,7 +190,7 @@ def cells(
     source: Domain,
     conditional: bool = False,
 ) -> pd.DataFrame:
-    """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
+    """A row per cell and repeat; the selected repeats also have what was generated, and the limit.
 
     generations  with z ~ N(0, I);  fitted  with z from a fitted density
 
