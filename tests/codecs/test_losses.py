@@ -246,7 +246,7 @@ def test_the_closed_form_is_the_integral_over_frequencies(
     weight = np.prod(np.meshgrid(*[WEIGHTS / WEIGHTS.sum()] * dim), axis=0)
     apart = np.prod(characteristic(t), axis=0) - np.exp(-np.square(t).sum(0) / 2)
     exact = (weight * abs(apart) ** 2).sum()
-    for found in both(draw(normal(64_000, dim))):
+    for found in both(draw(normal(32_000, dim))):
         assert float(found) == pytest.approx(exact, rel=0.03)
 
 
