@@ -68,7 +68,7 @@ def _rounded(path: re.Match[str]) -> str:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG with a palette; the same figure gives the same bytes."""
     drawn, packed = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", metadata={"Software": None})
+    figure.savefig(drawn, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     image = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     image.save(packed, format="PNG", optimize=True)
     return packed.getvalue()
