@@ -75,6 +75,8 @@ def _draw_references(axes: Axes, cells: pd.DataFrame, lines: Lines) -> None:
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
         isotropic = curve(cells, "isotropic", latent_dim)
         axes.plot(isotropic.capacity_bits, isotropic.linear_mse, color=colour, ls="--", lw=1.1)
+        if latent_dim in lines.one_point:
+            axes.plot(*lines.one_point[latent_dim], color=colour, ls="", marker="_", markersize=22)
         if latent_dim in lines.by_point:
             axes.plot(*lines.by_point[latent_dim], color=colour, ls=":", lw=1.3)
 
@@ -119,6 +121,9 @@ def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float], lines: 
     if lines.by_point:
         handles.append(Line2D([], [], color=REFERENCE, ls=":", lw=1.3))
         labels.append("point by point, SNR → ∞")
+    if lines.one_point:
+        handles.append(Line2D([], [], color=REFERENCE, ls="", marker="_", markersize=14))
+        labels.append("point by point, best known")
     axes.legend(handles, labels, loc="upper right", ncols=2, frameon=True, edgecolor="none", framealpha=0.9)
 
 
