@@ -2,6 +2,7 @@
 # make test   the environment with the development tools, then the tests of every change;  make test-all  every test
 # make compare REVS="main NAME workspace"  runs side by side, in compare/
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
+# make closer  what each ingredient of a codec buys, in reports/closer.csv
 # make checks  our limits beside published and closed-form ones, in docs/checks.md
 # make one-point  the best codes for one point at a time without networks, in reports/one_point.csv
 # make lock  new locks from pyproject.toml
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONSAFEPATH
 
 .NOTPARALLEL:
-.PHONY: python clone repro test test-all check checks one-point compare bench models lock
+.PHONY: python clone repro test test-all check checks one-point compare bench closer models lock
 
 repro: clone $(VENV)/.run
 	python -m stages.check
@@ -51,6 +52,9 @@ one-point: $(VENV)/.run
 
 checks: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.checks
+
+closer: $(VENV)/.run
+	dvc repro --single-item --force closer
 
 models: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.models

@@ -209,7 +209,7 @@ def of_meshes() -> Iterator[Check]:
 
 
 def of_samples() -> Iterator[Check]:
-    """Points of laws that the bound is not told; beyond three dimensions it is an estimate, and loose."""
+    """Points of laws that the bound does not know; beyond three dimensions it is an estimate, and loose."""
     rng = np.random.default_rng(1)
     given = f"{POINTS:,} points"
     for k, within in ((2, (-0.05, 0.02)), (5, (-0.35, 0.1)), (10, (-3.0, 0.3))):

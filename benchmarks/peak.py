@@ -31,7 +31,7 @@ Shape = tuple[int, int, int, int]
 def step_flops(cell: Cell, config: TrainConfig) -> int:
     """Floating-point operations of a cell's products in a step: two for each multiply-add.
 
-    Forward, weight gradients and input gradients; nobody needs the gradient at the points.
+    Forward, weight gradients and input gradients; the gradient at the points is not needed.
     """
     outputs = CHANNELS[cell.noise].outputs * cell.latent_dim
     coordinates = config.source.coordinates

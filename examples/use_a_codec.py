@@ -19,7 +19,7 @@ def main() -> None:
     print(f"sent\n{points}\nreceived\n{reconstructed.round(3)}")
     print(f"mean squared error {np.square(points - reconstructed).mean():.3g}")
 
-    generated = codec.decode(torch.randn(3, codec.architecture.cell.latent_dim))
+    generated = codec.sample(torch.randn(3, codec.architecture.cell.latent_dim))
     print(f"generated from z ~ N(0, I)\n{frame.restore(generated.numpy()).round(3)}")
 
 

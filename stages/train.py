@@ -37,7 +37,7 @@ def train(
     settings, classes = config.of_params(params, source), source.num_classes(params.conditional)
     points = partial(dataset.training_inputs, source, classes, params.data.train_points)
     inputs = files.stream(cube_path, points)
-    trained = _trained(cells, inputs, settings)
+    trained = train_cells(cells, inputs, settings)
     for _, past in trained:
         if past.diverged is not None:
             print(
@@ -49,7 +49,7 @@ def train(
     files.write(losses_path, tables.to_csv(losses))
 
 
-def _trained(cells: Sequence[Cell], inputs: Points, settings: TrainConfig) -> list[Trained]:
+def train_cells(cells: Sequence[Cell], inputs: Points, settings: TrainConfig) -> list[Trained]:
     """The cells, those of one shape together: from the store, or trained and then in it."""
     with engines.connect(inputs, settings) as trainer:
         kept = Kept(open_store(), cells, inputs, settings, trainer.processors)

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", ".gitattributes")
-LIMIT = Path("reports", "rate_distortion.csv")
+LIMIT, ONE_POINT = Path("reports", "rate_distortion.csv"), Path("reports", "one_point.csv")
 TINY = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"hidden_units": 16, "hidden_layers": 1},
@@ -78,11 +78,12 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     made.run("dvc", "init", "-q")
     shutil.copy(ROOT / ".dvc" / "config", path / ".dvc" / "config")
     shutil.copytree(ROOT / ".dvc" / "plots", path / ".dvc" / "plots")
+    (path / ONE_POINT).parent.mkdir()
+    shutil.copy(ROOT / ONE_POINT, path / ONE_POINT)
     if limit:
         lock = yaml.safe_load((ROOT / "dvc.lock").read_text())
         lock["stages"] = {"rate_distortion": lock["stages"]["rate_distortion"]}
         (path / "dvc.lock").write_text(yaml.safe_dump(lock))
-        (path / LIMIT).parent.mkdir()
         shutil.copy(ROOT / LIMIT, path / LIMIT)
     return made
 

@@ -112,6 +112,10 @@ class Codec(nn.Module):
         """Points [n, k] from latents z [n, d]. Raises ValueError for labels that the codec does not know."""
         return project(self.decoder(self._with_label(z, label)), self.lower, self.upper)
 
+    def sample(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
+        """New points [n, k] from ε = noise [n, d] of N(0, I), as if the decoder had received it."""
+        return self.decode(noise, label)
+
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """What is sent of the encoder's output [n, outputs·d]: the best candidate (candidates.py)."""
         offers = self.encoder(self._with_label(x, label))

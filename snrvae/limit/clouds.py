@@ -11,21 +11,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from math import ceil, exp, inf, log, log2, sqrt
+from math import ceil, exp, floor, inf, log, log2, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
 
-from snrvae.limit.kernels import kernel_matrix, kernel_means, kernel_sums
+from snrvae.limit.kernels import (
+    BLOCK,
+    CUTOFF,
+    ROUGH_CUTOFF,
+    Integers,
+    block_sums,
+    kernel_matrix,
+    kernel_means,
+    kernel_sums,
+)
 from snrvae.limit.quadrature import Array
 from snrvae.limit.rate_distortion import Bound, Reproduction
 
 # Lengths in units of 1/√λ
 ATOM_SPACING = 0.7  # of the first atoms; wider, they cannot imitate a uniform law of y
-ROUGH_SPACING = 0.35  # of the points that the first rounds see
+ROUGH_SPACING = 0.5  # of the points that the first rounds see
 COARSEST = 2.0  # cells that branch and bound starts from
+AT_ONCE = 200_000  # of them: bounds the memory
 
 ROUNDS, LAST_ROUNDS = 8, 3  # of the atoms' moves; before the first, and between two,
 STEPS = 20  # steps of the masses
@@ -33,7 +43,7 @@ RELAXATION = 1.8  # q ← q·G^1.8: converges as q ← q·G does, and sooner
 LEAST_MASS = 1e-13  # atoms below are dropped
 GROWTHS = 2  # times that atoms are added
 NEW_MASS = 1e-2  # of all new atoms
-NEARBY = 4  # moves from a place that leads to a new atom
+NEARBY = 2  # moves from a place that leads to a new atom
 LOWERED = 20  # times that α is lowered
 LEAST_Z = 1e-25  # of points that no atom is near
 LEFT_OUT = 5e-4  # of G, by points too far from y to be summed
@@ -59,8 +69,7 @@ def covariance(cloud: Cloud) -> Array:
 
 def cells(points: Array, side: float) -> NDArray[np.intp]:
     """Which cell of a grid each point is in, the cells in use counted from 0: [n]."""
-    place = np.floor((points - points.min(axis=0)) / side).astype(np.int64)
-    return np.unique(place, axis=0, return_inverse=True)[1].ravel()
+    return _distinct(np.floor((points - points.min(axis=0)) / side).astype(np.int64))[1]
 
 
 def means(cloud: Cloud, cell: NDArray[np.intp]) -> Cloud:
@@ -98,11 +107,13 @@ def fitted(cloud: Cloud, lam: float, tolerance: float) -> Reproduction:
 
 def _exceeding(cloud: Cloud, q: Reproduction, places: Array, lam: float, most: float) -> Array:
     """Where G exceeds the most, near some places [m, k]: a move to the mean of x given y never lowers G."""
-    pull = cloud.weights / partition(cloud, q, lam)
+    pull = cloud.weights / partition(cloud, q, lam, ROUGH_CUTOFF)
     for _ in range(NEARBY):
-        load, mean = kernel_means(cloud.points, pull, places, lam)
+        load, mean = kernel_means(cloud.points, pull, places, lam, ROUGH_CUTOFF)
         places = mean[load > 1 - 4 * (most - 1)]
-    return places[kernel_sums(cloud.points, pull, places, lam) > most] if len(places) else places
+    return (
+        places[kernel_sums(cloud.points, pull, places, lam, ROUGH_CUTOFF) > most] if len(places) else places
+    )
 
 
 def shrunk(cloud: Cloud, lam: float) -> Array:
@@ -125,18 +136,19 @@ def _settled(cloud: Cloud, q: Reproduction, lam: float, tolerance: float, rounds
             load = kernel.T @ (cloud.weights / np.maximum(kernel @ masses, LEAST_Z))
             masses = masses * load**RELAXATION
             masses /= masses.sum()
-        keep = masses > LEAST_MASS
-        atoms, masses = atoms[keep], masses[keep] / masses[keep].sum()
+        masses = np.where(masses > LEAST_MASS, masses, 0)
+        keep, masses = masses > 0, masses / masses.sum()
+        z = np.maximum(kernel @ masses, LEAST_Z)
+        atoms, masses = atoms[keep], masses[keep]
         if not left or load.max() <= 1 + tolerance:  # the last move is the masses'
             break
-        z = np.maximum(kernel[:, keep] @ masses, LEAST_Z)
-        atoms = kernel_means(cloud.points, cloud.weights / z, atoms, lam)[1]
+        atoms = kernel_means(cloud.points, cloud.weights / z, atoms, lam, ROUGH_CUTOFF)[1]
     return Reproduction(atoms, masses)
 
 
-def partition(cloud: Cloud, q: Reproduction, lam: float) -> Array:
-    """Z(x) = E_q[exp(−λ|x−y|²)]: [n], by atoms near x."""
-    return np.maximum(kernel_sums(q.atoms, q.masses, cloud.points, lam), LEAST_Z)
+def partition(cloud: Cloud, q: Reproduction, lam: float, cutoff: float = CUTOFF) -> Array:
+    """Z(x) = E_q[exp(−λ|x−y|²)]: [n], by atoms within the cutoff of x."""
+    return np.maximum(kernel_sums(q.atoms, q.masses, cloud.points, lam, cutoff), LEAST_Z)
 
 
 def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> Array:
@@ -147,7 +159,7 @@ def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> 
     """
     alpha = 1 / partition(cloud, q, lam)
     for _ in range(LOWERED):
-        load = kernel_sums(cloud.points, cloud.weights * alpha, cloud.points, lam)
+        load = kernel_sums(cloud.points, cloud.weights * alpha, cloud.points, lam, ROUGH_CUTOFF)
         if load.max() <= exp(tolerance):
             break
         alpha = alpha / np.maximum(1, load / exp(tolerance / 2)) ** 3  # y nearby may have more
@@ -157,14 +169,26 @@ def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> 
 # --- the worst y ---------------------------------------------------------------------------------
 
 
-def _corners(cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The corners [m, k] of cells [c, k] of the grid, each once, and which are a cell's: [c, 2^k]."""
-    low = cells.min(axis=0)
-    shape = tuple(cells.max(axis=0) - low + 2)
-    one = np.ravel_multi_index(tuple((cells - low).T), shape)
-    others = np.ravel_multi_index(tuple(np.array(list(product((0, 1), repeat=cells.shape[1]))).T), shape)
-    key, which = np.unique(one[:, None] + others, return_inverse=True)
-    return np.stack(np.unravel_index(key, shape), axis=1) + low, which.reshape(len(cells), -1)
+def _distinct(places: Integers) -> tuple[Integers, Integers]:
+    """Rows of integers ≥ 0 [n, k], each once and in order [m, k], and which a row is [n]."""
+    which = np.zeros(len(places), np.int64)
+    for column in places.T:
+        which = np.unique(which * (column.max() + 1) + column, return_inverse=True)[1]
+    first = np.zeros(which.max() + 1, np.int64)
+    first[which] = np.arange(len(which))
+    return places[first], which
+
+
+def _around(points: Array, low: Array, step: float, reach: float) -> Integers:
+    """The cells of a grid within reach of a point, in the points' bounding box: [c, k]."""
+    found = _distinct(np.floor((points - low) / step).astype(np.int64))[0]
+    last, far = found.max(axis=0), ceil(reach / step)
+    for axis in np.eye(len(last), dtype=np.int64):
+        near = (found[:, None] + axis * np.arange(-far, far + 1)[:, None]).reshape(
+            found.shape[0] * (2 * far + 1), -1
+        )
+        found = _distinct(near[np.all((near >= 0) & (near <= last), axis=1)])[0]
+    return found
 
 
 def _highest(log_load: Array, signs: Array, side: float) -> Array:
@@ -182,6 +206,19 @@ def _highest(log_load: Array, signs: Array, side: float) -> Array:
     return np.asarray(np.minimum(planar, log_load.max(axis=1)) + signs.shape[1] * side**2 / 4)
 
 
+def _bounded(
+    cloud: Cloud, pull: Array, low: Array, step: float, cells: Integers, lam: float, cutoff: float
+) -> tuple[float, Array]:
+    """ln G at its highest in the blocks that hold cells [c, k] of a grid, and a bound in each cell [c]."""
+    k = cells.shape[1]
+    blocks, which = _distinct(cells // (BLOCK - 1))
+    load = np.log(np.maximum(block_sums(cloud.points, pull, low, step, blocks, lam, cutoff), 1e-300))
+    places = BLOCK ** np.arange(k - 1, -1, -1)
+    halves = np.array(list(product((0, 1), repeat=k)))
+    corners = load.ravel()[(which * BLOCK**k + cells % (BLOCK - 1) @ places)[:, None] + halves @ places]
+    return float(load.max()), _highest(corners, 2 * halves - 1, step * sqrt(lam))
+
+
 def proved_peak(cloud: Cloud, alpha: Array, lam: float, tolerance: float) -> float:
     """An upper bound on max G over all y, at most a factor exp(tolerance) too high.
 
@@ -190,17 +227,18 @@ def proved_peak(cloud: Cloud, alpha: Array, lam: float, tolerance: float) -> flo
     """
     k = cloud.points.shape[1]
     halves = np.array(list(product((0, 1), repeat=k)))
-    low, size = cloud.points.min(axis=0), np.ptp(cloud.points, axis=0)
-    finest = sqrt(3.6 * tolerance / (max(k - 1, 1) * lam))  # here most cells end
-    step = finest * 2 ** max(0, ceil(log2(COARSEST / sqrt(lam) / finest)))
-    left = np.stack([axis.ravel() for axis in np.indices(np.ceil(size / step).astype(int) + 1)], axis=1)
-    pull, best = cloud.weights * alpha, -inf
+    finest = sqrt(2.6 * tolerance / (max(k - 1, 1) * lam))  # there nearly all cells end
+    step = finest * 2 ** max(0, floor(log2(COARSEST / sqrt(lam) / finest)))
+    pull, best, low = cloud.weights * alpha, -inf, cloud.points.min(axis=0)
     cutoff = log(pull.sum() / LEFT_OUT)
+    left = _around(cloud.points, low, step, sqrt(cutoff / lam))
     while len(left):
-        corners, which = _corners(left)
-        load = np.log(np.maximum(kernel_sums(cloud.points, pull, low + step * corners, lam, cutoff), 1e-300))
-        best = max(best, float(load.max()))
-        upper = _highest(load[which], 2 * halves - 1, step * sqrt(lam))
+        order = np.argsort(_distinct(left // (BLOCK - 1))[1], kind="stable")
+        parts = np.array_split(left[order], ceil(len(left) / AT_ONCE))
+        tops, uppers = zip(
+            *(_bounded(cloud, pull, low, step, part, lam, cutoff) for part in parts), strict=True
+        )
+        best, upper, left = max(best, *tops), np.concatenate(uppers), left[order]
         left = (2 * left[upper > best + tolerance][:, None] + halves).reshape(-1, k)
         step /= 2
     return exp(best + tolerance) + LEFT_OUT
@@ -233,24 +271,24 @@ def peak(cloud: Cloud, q: Reproduction, alpha: Array, lam: float, tolerance: flo
 def conditional_covariance(cloud: Cloud, q: Reproduction, lam: float) -> tuple[Array, Array]:
     """The test channel's mass of each atom [m], and the covariance of x given that atom [m, k, k]."""
     pull = cloud.weights / partition(cloud, q, lam)
-    load, mean = kernel_means(cloud.points, pull, q.atoms, lam)
-    k = cloud.points.shape[1]
-    covariance = np.empty((len(q.atoms), k, k))
-    for i in range(k):
-        for j in range(i + 1):
-            product_pull = pull * cloud.points[:, i] * cloud.points[:, j]
-            second = kernel_sums(cloud.points, product_pull, q.atoms, lam) / load
-            covariance[:, i, j] = covariance[:, j, i] = second - mean[:, i] * mean[:, j]
-    return q.masses * load, covariance
+    x, k = cloud.points, cloud.points.shape[1]
+    pairs = (x[:, :, None] * x[:, None]).reshape(-1, k * k)
+    total = kernel_sums(
+        x, pull[:, None] * np.concatenate([np.ones((len(x), 1)), x, pairs], axis=1), q.atoms, lam
+    )
+    load, mean, second = total[:, 0], total[:, 1 : k + 1] / total[:, :1], total[:, k + 1 :] / total[:, :1]
+    return q.masses * load, second.reshape(-1, k, k) - mean[:, :, None] * mean[:, None]
 
 
 def channel(cloud: Cloud, q: Reproduction, lam: float) -> tuple[float, float]:
     """−E[ln Z] in nats, and D, of the test channel of any q: R(D) ≤ −E[ln Z] − λD."""
     x = cloud.points
-    z, mean = kernel_means(q.atoms, q.masses, x, lam)
-    far = z < LEAST_Z
-    second = kernel_sums(q.atoms, q.masses * np.sum(q.atoms**2, axis=1), x, lam) / np.maximum(z, LEAST_Z)
-    error = np.sum(x * (x - 2 * mean), axis=1) + second
+    square = np.sum(q.atoms**2, axis=1, keepdims=True)
+    factors = np.concatenate([np.ones_like(square), q.atoms, square], axis=1)
+    total = kernel_sums(q.atoms, q.masses[:, None] * factors, x, lam)
+    z = total[:, 0]
+    far, mean = z < LEAST_Z, total[:, 1:] / np.maximum(total[:, :1], LEAST_Z)
+    error = np.sum(x * (x - 2 * mean[:, :-1]), axis=1) + mean[:, -1]
     log_z = np.log(np.maximum(z, LEAST_Z))
     if far.any():
         square = cdist(x[far], q.atoms, "sqeuclidean")

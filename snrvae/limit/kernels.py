@@ -5,73 +5,101 @@ Axis letters: n points x, m points y, k coordinates.
 
 from __future__ import annotations
 
-from math import floor, sqrt
+from math import exp, floor, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
 from snrvae.limit.quadrature import Array
 
 CUTOFF = 18.0  # of λ|x−y|²: what lies farther off weighs less than exp(−CUTOFF), and may be left out
-MATRIX_CUTOFF = 10.0  # the same for a matrix, which serves to find a law of y and proves nothing
-WHOLE = 3_000_000  # entries that a matrix has whatever is how far: a point far from all others needs them
+ROUGH_CUTOFF = 10.0  # the same for what serves to find a law of y, and proves nothing
+WHOLE = 300_000  # entries that a matrix has whatever is how far: a point far from all others needs them
+ENTRIES = 3_000_000  # of a whole matrix at a time
 INDEXED = 3  # coordinates that the cells divide
-FINENESS = 2  # cells in the cutoff's length
-FARTHEST = 64.0  # beyond, the polynomial for exp would grow
+FINENESS = 4  # cells in the cutoff's length
+MOST_CELLS = 4_000_000
+BLOCK = 8  # places of a block of a grid, along each coordinate
+AT_ONCE = 256  # points whose powers stay in the cache
+
+Integers = NDArray[np.int64]
 
 
 def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
-    """exp(−λ|x−y|²), if they are many only within the matrix's cutoff: sparse [n, m]."""
+    """exp(−λ|x−y|²), if they are many only within the rough cutoff: sparse [n, m]."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
         return csr_array(_dense_kernel(x, y, lam))
-    reach = sqrt(MATRIX_CUTOFF / lam)
-    near = cKDTree(x).sparse_distance_matrix(cKDTree(y), reach, output_type="coo_matrix").tocsr()
-    near.data = np.exp(-lam * near.data**2)
-    return csr_array(near)
+    near = _near(y, np.arange(len(y))[:, None], lam, ROUGH_CUTOFF)
+    data, indices, indptr = _entries(near, _scaled(x, lam), ROUGH_CUTOFF)
+    return csr_array((data, indices, indptr), shape=(len(x), len(y)))
 
 
 def kernel_sums(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUTOFF) -> Array:
-    """Σ pull·exp(−λ|x−y|²) over all x within the cutoff, and some beyond: [m]."""
-    return _summed(x, pull, y, lam, cutoff, moments=False)[:, 0]
-
-
-def kernel_means(x: Array, pull: Array, y: Array, lam: float) -> tuple[Array, Array]:
-    """The same sum [m], and the mean of x under its terms [m, k]."""
-    total = _summed(x, pull, y, lam, CUTOFF, moments=True)
-    return total[:, 0], total[:, 1:] / np.maximum(total[:, :1], 1e-300) / sqrt(lam)
-
-
-def _summed(x: Array, pull: Array, y: Array, lam: float, cutoff: float, *, moments: bool) -> Array:
+    """Σ pull·exp(−λ|x−y|²) over all x within the cutoff: [m]; of several pulls [n, p] at once, [m, p]."""
+    pulls = pull.reshape(len(x), -1)
     if x.shape[1] > INDEXED:
-        return _dense(x, pull, y, lam, moments=moments)
-    side = sqrt(cutoff / lam) / FINENESS
-    used = min(x.shape[1], INDEXED)
-    low, shape = np.zeros(INDEXED), np.ones(INDEXED, np.int64)
-    low[:used] = x[:, :used].min(axis=0)
-    place = np.zeros((len(x), INDEXED), np.int64)
-    place[:, :used] = np.floor((x[:, :used] - low[:used]) / side)
-    shape[:used] = place[:, :used].max(axis=0) + 1
-    cell = (place[:, 0] * shape[1] + place[:, 1]) * shape[2] + place[:, 2]
+        at_once = max(1, ENTRIES // len(x))
+        parts = [y[start : start + at_once] for start in range(0, max(len(y), 1), at_once)]
+        total = np.concatenate([_dense_kernel(part, x, lam) @ pulls for part in parts])
+    else:
+        total = np.zeros((len(y), pulls.shape[1]))
+        _add(_near(x, pulls, lam, cutoff), _scaled(y, lam), cutoff, total)
+    return total.reshape(len(y), *pull.shape[1:])
+
+
+def kernel_means(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUTOFF) -> tuple[Array, Array]:
+    """The same sum of one pull [m], and the mean of x under its terms [m, k]."""
+    total = kernel_sums(x, pull[:, None] * np.insert(x, 0, 1, axis=1), y, lam, cutoff)
+    return total[:, 0], total[:, 1:] / np.maximum(total[:, :1], 1e-300)
+
+
+def block_sums(
+    x: Array, pull: Array, low: Array, step: float, blocks: Integers, lam: float, cutoff: float
+) -> Array:
+    """The sums at the BLOCK^k places of blocks [b, k] of a grid, over x within its cutoff: [b, BLOCK^k].
+
+    A block's first place is low + (BLOCK − 1)·step·block: neighbours share their sides.
+    """
+    k = x.shape[1]
+    first = _scaled(low + (BLOCK - 1) * step * blocks, lam)
+    total = np.zeros((len(blocks), *[1] * (INDEXED - k), *[BLOCK] * k))
+    _add_blocks(_near(x, pull[:, None], lam, cutoff), first, step * sqrt(lam), cutoff, total)
+    square = np.sum(np.indices(total.shape[1:]) ** 2, axis=0)
+    return (total * np.exp(-lam * step**2 * square)).reshape(len(blocks), -1)
+
+
+class Near(NamedTuple):
+    """Points by the cells of a grid, so that a place finds those within its reach."""
+
+    x: Array  # [3, n], in units of 1/√λ
+    pull: NDArray[np.generic]  # [p, n]
+    low: Array  # [3], of the grid
+    side: float
+    shape: Integers  # [3]
+    starts: Integers  # [cells + 1]
+
+
+def _scaled(x: Array, lam: float) -> Array:
+    """In units of 1/√λ, after zeros for the coordinates that there are not: [n, 3]."""
+    return np.concatenate([np.zeros((len(x), INDEXED - x.shape[1])), x * sqrt(lam)], axis=1)
+
+
+def _near(x: Array, pull: NDArray[np.generic], lam: float, cutoff: float) -> Near:
+    scaled, side = _scaled(x, lam), sqrt(cutoff) / FINENESS
+    low, size = scaled.min(axis=0), np.ptp(scaled, axis=0)
+    while np.prod(np.floor(size / side) + 1) > MOST_CELLS:
+        side *= 2
+    shape = np.floor(size / side).astype(np.int64) + 1
+    place = np.floor((scaled - low) / side).astype(np.int64)
+    cell = np.ravel_multi_index(tuple(place.T), tuple(shape))
     order = np.argsort(cell, kind="stable")
-    starts = np.searchsorted(cell[order], np.arange(shape.prod() + 1))
-    total = np.zeros((len(y), 1 + x.shape[1] * moments))
-    points = np.ascontiguousarray(x[order].T) * sqrt(lam)
-    _add(points, pull[order], y * sqrt(lam), low * sqrt(lam), side * sqrt(lam), shape, starts, total)
-    return total
-
-
-def _dense(x: Array, pull: Array, y: Array, lam: float, *, moments: bool) -> Array:
-    """The sums over all x, as in many coordinates few are farther than the cutoff."""
-    factors = np.ones((len(x), 1))
-    if moments:
-        factors = np.concatenate([factors, x * sqrt(lam)], axis=1)
-    factors *= pull[:, None]
-    at_once = max(1, WHOLE // len(x))
-    parts = [y[start : start + at_once] for start in range(0, max(len(y), 1), at_once)]
-    return np.concatenate([_dense_kernel(part, x, lam) @ factors for part in parts])
+    starts = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=shape.prod()))])
+    return Near(
+        np.ascontiguousarray(scaled[order].T), np.ascontiguousarray(pull[order].T), low, side, shape, starts
+    )
 
 
 def _dense_kernel(x: Array, y: Array, lam: float) -> Array:
@@ -80,52 +108,111 @@ def _dense_kernel(x: Array, y: Array, lam: float) -> Array:
     return np.exp(-lam * np.maximum(square, 0, out=square))
 
 
-Integers = NDArray[np.int64]
+FAST = {"reassoc", "contract"}
 
 
-@njit(nogil=True, fastmath={"reassoc", "contract"})
-def _add(
-    x: Array, pull: Array, y: Array, low: Array, side: float, shape: Integers, starts: Integers, total: Array
-) -> None:
-    """Adds the sums to `total` [m, 1 or 1 + k]; x is [k, n], by cells.
+@njit(cache=True, nogil=True)
+def _within(near: Near, start: Array, end: Array, cutoff: float, found: Integers, squares: Array) -> int:
+    """Writes which points are within the cutoff of a box, and their squared distances: the points' number."""
+    x, count, reach = near.x, 0, sqrt(cutoff)
+    first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for j in range(3):
+        first[j] = max(floor((start[j] - reach - near.low[j]) / near.side), 0)
+        last[j] = max(first[j], min(floor((end[j] + reach - near.low[j]) / near.side) + 1, near.shape[j]))
+    for a in range(first[0], last[0]):
+        for b in range(first[1], last[1]):
+            row = (a * near.shape[1] + b) * near.shape[2]
+            for i in range(near.starts[row + first[2]], near.starts[row + last[2]]):
+                square = 0.0
+                for j in range(3):
+                    square += max(start[j] - x[j, i], x[j, i] - end[j], 0.0) ** 2
+                found[count], squares[count] = i, square
+                count += square <= cutoff
+    return count
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add(near: Near, y: Array, cutoff: float, total: Array) -> None:
+    """Adds the sums to `total` [m, p].
 
     exp(−t) is the 64th power of the Taylor polynomial of degree 8 of exp(−t/64): at most 10⁻⁸ too large
-    within the cutoff, negligible beyond it, and what processors do for many t at once.
+    within the cutoff, and what processors do for many t at once.
     """
-    k, longest = x.shape[0], 0
-    for cell in range(0, len(starts) - 1, shape[2]):
-        longest = max(longest, starts[cell + shape[2]] - starts[cell])
-    term = np.empty(longest)
+    points = near.x.shape[1]
+    found, term = np.empty(points + 1, np.int64), np.empty(points + 1)
     for m in range(len(y)):
-        first, last = np.zeros(3, np.int64), np.ones(3, np.int64)
-        for j in range(min(k, 3)):
-            at = floor((y[m, j] - low[j]) / side)
-            first[j] = max(at - 2, 0)
-            last[j] = max(first[j], min(at + 3, shape[j]))
-        for row in range((last[0] - first[0]) * (last[1] - first[1]) if last[2] > first[2] else 0):
-            a, b = first[0] + row // (last[1] - first[1]), first[1] + row % (last[1] - first[1])
-            begin = starts[(a * shape[1] + b) * shape[2] + first[2]]
-            count = starts[(a * shape[1] + b) * shape[2] + last[2]] - begin
-            term[:count] = 0.0
-            for j in range(k):
-                for i in range(count):
-                    term[i] += (x[j, begin + i] - y[m, j]) ** 2
-            weight = 0.0
-            for i in range(count):
-                u = min(term[i], FARTHEST) * (-1 / 64)
-                p = 1 / 5040 + u * (1 / 40320)
-                p = 1 / 24 + u * (1 / 120 + u * (1 / 720 + u * p))
-                p = 1 + u * (1 + u * (1 / 2 + u * (1 / 6 + u * p)))
-                p *= p
-                p *= p
-                p *= p
-                p *= p
-                p *= p
-                term[i] = pull[begin + i] * p * p
-                weight += term[i]
-            total[m, 0] += weight
-            for j in range(total.shape[1] - 1):
-                first_moment = 0.0
-                for i in range(count):
-                    first_moment += term[i] * x[j, begin + i]
-                total[m, 1 + j] += first_moment
+        count = _within(near, y[m], y[m], cutoff, found, term)
+        for n in range(count):
+            u = term[n] * (-1 / 64)
+            p = 1 / 5040 + u * (1 / 40320)
+            p = 1 / 24 + u * (1 / 120 + u * (1 / 720 + u * p))
+            p = 1 + u * (1 + u * (1 / 2 + u * (1 / 6 + u * p)))
+            p *= p
+            p *= p
+            p *= p
+            p *= p
+            p *= p
+            term[n] = p * p
+        for j in range(total.shape[1]):
+            for n in range(count):
+                total[m, j] += term[n] * near.pull[j, found[n]]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _powers(near: Near, found: Integers, first: Array, step: float, power: Array, ratio: Array) -> None:
+    """Fills power [3, BLOCK, n], whose products are the terms of points at places of a block.
+
+    From its first place o, in a coordinate, exp(−(x−o−t)²) = exp(−(x−o)²)·exp(2t(x−o))·exp(−t²). The last
+    factor is left out: it is the same for all points.
+    """
+    for j in range(3):
+        for n in range(len(found)):
+            w = near.x[j, found[n]] - first[j]
+            power[j, 0, n] = exp(-w * w)
+            ratio[n] = exp(2 * step * w)
+        for a in range(1, BLOCK):
+            for n in range(len(found)):
+                power[j, a, n] = power[j, a - 1, n] * ratio[n]
+    for a in range(BLOCK):
+        for n in range(len(found)):
+            power[0, a, n] *= near.pull[0, found[n]]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_blocks(near: Near, first: Array, step: float, cutoff: float, total: Array) -> None:
+    """Adds the sums, but for the factor that `_powers` leaves out, to `total` [b, 1 or BLOCK, ..., BLOCK]."""
+    places, points = total.shape[1:], near.x.shape[1]
+    size = step * (np.array(places) - 1.0)
+    found, squares = np.empty(points + 1, np.int64), np.empty(points + 1)
+    power, ratio, plane = np.empty((3, BLOCK, AT_ONCE)), np.empty(AT_ONCE), np.empty(AT_ONCE)
+    for m in range(len(first)):
+        count = _within(near, first[m], first[m] + size, cutoff, found, squares)
+        for begin in range(0, count, AT_ONCE):
+            held = min(AT_ONCE, count - begin)
+            _powers(near, found[begin : begin + held], first[m], step, power, ratio)
+            for row in range(places[0] * places[1]):
+                a, b = row // places[1], row % places[1]
+                for n in range(held):
+                    plane[n] = power[0, a, n] * power[1, b, n]
+                for c in range(places[2]):
+                    term = 0.0
+                    for n in range(held):
+                        term += plane[n] * power[2, c, n]
+                    total[m, a, b, c] += term
+
+
+@njit(cache=True, nogil=True)
+def _entries(near: Near, x: Array, cutoff: float) -> tuple[Array, NDArray[np.int32], Integers]:
+    """exp(−|x−y|²) within the cutoff, row by row of x [n, 3]: data, indices and starts of a sparse matrix."""
+    starts, found = np.zeros(len(x) + 1, np.int64), np.empty(near.x.shape[1] + 1, np.int64)
+    squares = np.empty(near.x.shape[1] + 1)
+    data, indices = np.empty(16 * len(x)), np.empty(16 * len(x), np.int32)
+    for n in range(len(x)):
+        begin, count = starts[n], _within(near, x[n], x[n], cutoff, found, squares)
+        starts[n + 1] = begin + count
+        if begin + count > len(data):
+            more = len(data) + count
+            data, indices = np.append(data, np.empty(more)), np.append(indices, np.empty(more, np.int32))
+        for i in range(count):
+            data[begin + i], indices[begin + i] = exp(-squares[i]), near.pull[0, found[i]]
+    return data[: starts[-1]], indices[: starts[-1]], starts

@@ -23,7 +23,8 @@ from snrvae.limit.shannon import CERTIFIED, ESTIMATE, RateDistortionTable
 from snrvae.limit.table import limit_table, octaves
 
 # Lengths in units of 1/√λ
-LARGEST = 1.2  # longest edge of a triangle that has nodes of its own
+LARGEST = 1.25  # longest edge of a triangle that has nodes of its own
+TETRAHEDRON = np.array([[1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]])
 MERGED = 0.5  # side of the cells that nodes of smaller triangles are merged in
 
 FINE_BITS, SEARCHED_BITS, MOST_BITS = 8.2, 10.0, 22.0  # rates by a close and a wide search; of the table
@@ -90,22 +91,22 @@ def quadrature(triangles: Array, lam: float) -> Cloud:
     share = np.concatenate(shares)
     cloud = Cloud(np.concatenate(points), share / share.sum())
     fewer = merged(cloud, MERGED / sqrt(lam))
-    return fewer if len(fewer.points) < len(cloud.points) else cloud
+    return fewer if len(fewer.points) < len(cloud.points) / 2 else cloud
 
 
 def merged(cloud: Cloud, side: float) -> Cloud:
-    """Two nodes along each principal axis of what a cell of a grid holds: its mean and covariance."""
-    cell, k = clouds.cells(cloud.points, side), cloud.points.shape[1]
+    """Four nodes for all in a cell of a grid, with its mean and covariance: in a plane, if that holds it."""
+    cell = clouds.cells(cloud.points, side)
     centre = clouds.means(cloud, cell)
     off = cloud.points - centre.points[cell]
-    covariance = np.empty((len(centre.weights), k, k))
-    for i in range(k):
-        for j in range(k):
+    covariance = np.empty((len(centre.weights), 3, 3))
+    for i in range(3):
+        for j in range(3):
             covariance[:, i, j] = np.bincount(cell, cloud.weights * off[:, i] * off[:, j]) / centre.weights
     variances, axes = np.linalg.eigh(covariance)
-    spread = np.swapaxes(axes * np.sqrt(k * np.maximum(variances, 0))[:, None], 1, 2)  # [cells, axes, k]
-    pairs = centre.points[:, None] + np.concatenate([spread, -spread], axis=1)
-    return Cloud(pairs.reshape(-1, k), np.repeat(centre.weights / (2 * k), 2 * k))
+    spread = axes * np.sqrt(np.maximum(variances, 0))[:, None]
+    four = centre.points[:, None] + np.einsum("nj,cij->cni", TETRAHEDRON, spread)
+    return Cloud(four.reshape(-1, 3), np.repeat(centre.weights / 4, 4))
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -127,8 +128,8 @@ class Mesh:
         return pi * e * 2**bits / self.area / log(2)
 
     def tolerance(self, slope: float) -> float:
-        """Of max G, in nats; it grows with the number of places to try."""
-        return TOLERANCE * max(1.0, slope / self.steep(6))
+        """Of max G, in nats; it grows, more slowly than the number of places to try."""
+        return TOLERANCE * max(1.0, slope / self.steep(6)) ** 0.75
 
     def searched(self, slope: float) -> tuple[Bound, Reproduction]:
         """Both bounds at a slope, and the law of y behind them."""
@@ -138,15 +139,20 @@ class Mesh:
         return clouds.bound(cloud, slope, q, tolerance), q
 
     def asymptotes(self, last: Bound, q: Reproduction) -> Iterator[Bound]:
-        """Both bounds at slopes above the last searched."""
+        """Both bounds at slopes above the last searched: the lower one proved if corners are resolved."""
         lam = last.slope * log(2)
         cloud, edges = quadrature(self.triangles, lam), mesh_edges.sharp_edges(self.triangles)
-        log_peak = mesh_edges.log_peak(cloud, self.area, edges, lam, self.tolerance(last.slope) / 2)
+        proved, peak = self.resolved(last.slope), 0.0
+        if proved:
+            peak = mesh_edges.log_peak(cloud, self.area, edges, lam, self.tolerance(last.slope) / 2)
         mass, covariance = clouds.conditional_covariance(cloud, q, lam)
         variances = np.maximum(np.linalg.eigvalsh(covariance), 0)
         for slope in octaves(last.slope, self.steep(MOST_BITS), 2)[1:]:
             lam = slope * log(2)
-            nats = log(self.area * lam / pi) - edges.loss(self.area, lam) - log_peak
+            plane = log(self.area * lam / pi)
+            nats = plane - edges.loss(self.area, lam) - peak
+            if not proved:  # the last line goes on as a plane's does, below the whole area's
+                nats = min(plane, last.intercept * log(2) + log(slope / last.slope))
             yield Bound(slope, nats / log(2), *mesh_edges.refined(mass, variances, last.rate_upper_bits, lam))
 
     def resolved(self, slope: float) -> bool:

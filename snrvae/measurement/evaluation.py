@@ -136,6 +136,15 @@ def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: 
     )
 
 
+def errors(codec: Codec, validation: Split, test: Split, seed: int) -> tuple[float, Estimate]:
+    """The mse on validation points, and on test points, as `measure` finds them."""
+    _check_finite(codec, test)
+    codec, dim = _exact(codec), codec.architecture.cell.latent_dim
+    validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", dim))
+    error, _ = _errors(codec, test, _generator(seed, "test noise", dim))
+    return float(validation_error.mean()), measures.estimate(error)
+
+
 def select(results: Iterable[CodecMetrics]) -> list[CodecMetrics]:
     """The best repeat of each cell by validation mse, in the order of the first repeats."""
     best: dict[tuple[str, str], CodecMetrics] = {}

@@ -174,7 +174,8 @@ METRICS = (
         "10·log10(mse of the best known code for one point at a time / least mse); empty if "
         "reports/one_point.csv has no such row", needs="whole"),
     Metric("network_db", "price of the network", "dB", "limit.network_db", ISOTROPIC,
-        "gap less the price of one point at a time; below 0 if the network found a better code", needs="whole"),
+        "gap less the price of one point at a time; below 0 if the network found a better code",
+        needs="whole"),
 )  # fmt: skip
 NUMBERS = [column for metric in METRICS if metric.numeric for column in metric.columns]
 SATURABLE = ("shannon_mse", "gap_db")  # empty where limit_saturated is true
@@ -197,7 +198,7 @@ def cells(
     source: Domain,
     conditional: bool = False,
 ) -> pd.DataFrame:
-    """A row per cell and repeat; what was generated, and the limit, stand at the selected repeats.
+    """A row per cell and repeat; the selected repeats also have what was generated, and the limit.
 
     generations  with z ~ N(0, I);  fitted  with z from a fitted density
 

@@ -22,11 +22,12 @@ def from_csv(data: bytes, source: str) -> OnePoint:
     own = table[table.source == source]
     if own.duplicated(["latent_dim", "snr"]).any():
         raise ValueError(f"two rows of {source} with the same latent_dim and snr")
-    return {(int(d), float(s)): float(mse) for d, s, mse in zip(own.latent_dim, own.snr, own.mse, strict=True)}
+    rows = zip(own.latent_dim, own.snr, own.mse, strict=True)
+    return {(int(d), float(snr)): float(mse) for d, snr, mse in rows}
 
 
 def priced(limits: Mapping[Cell, Limit], known: OnePoint) -> dict[Cell, Limit]:
-    """Limits with both prices in dB, which add up to the gap, for cells with isotropic noise that are known."""
+    """Limits with both prices in dB, which add up to the gap, for cells with isotropic noise in `known`."""
     found = dict(limits)
     for cell, limit in limits.items():
         mse = known.get((cell.latent_dim, cell.snr or 0))

@@ -54,6 +54,10 @@ drawn from that.
 
 ## The keys of metrics.json
 
+The numbers are those of the run as `params.yaml` sets it: by default the plain study, with one candidate and
+no fold, so that a run compares with earlier and later ones. `reports/closer.csv` has the numbers with
+candidates and with the fold.
+
 `reports/metrics.json` has some of these numbers for the selected repeat of each cell, by its model (ae,
 snr_vae or snr_vae_learned) and its name (d2, d2-snr10):
 {keys}.

@@ -79,5 +79,5 @@ def _one_point(cells: pd.DataFrame) -> dict[int, Line]:
     """Bits and mse of the best known codes for one point at a time, by latent_dim."""
     known = cells[cells.one_point_db.notna()]
     mse = known.shannon_mse * 10 ** (known.one_point_db / 10)
-    found = pd.DataFrame({"d": known.latent_dim, "bits": known.capacity_bits, "mse": mse})
-    return {int(d): (own.bits.to_numpy(), own.mse.to_numpy()) for d, own in found.groupby("d")}
+    own = {int(d): known.latent_dim == d for d in known.latent_dim.unique()}
+    return {d: (known.capacity_bits[rows].to_numpy(), mse[rows].to_numpy()) for d, rows in own.items()}

@@ -92,7 +92,7 @@ def markdown(
     cells    the table cells.csv;  metrics  the tree metrics.json
     digests  sha256 of data and models, by path
     kernel   of OpenBLAS, with which the models were trained
-    figures  file names of what stands in figures/, in the order in which the page shows them
+    figures  file names in figures/, in the order in which the page shows them
     counts   points of each split;  lines  of the rate–distortion plane
     """
     environment = templates(autoescape=False)
@@ -106,7 +106,8 @@ def markdown(
         source=source,
         counts=counts,
         **_words(source),
-        folded=not params.conditional
+        folded=params.encoder.folded_start
+        and not params.conditional
         and any(folding.folds(source.domain, cell) for cell in grid.snr_vaes(params)),
         column=columns,
         table=partial(_table, columns),

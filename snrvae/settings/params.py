@@ -76,7 +76,7 @@ def _inside(value: str) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """A scalar stands for a list of one: `dvc exp run -S snr=10` writes a scalar."""
+    """A scalar is a list of one: `dvc exp run -S snr=10` writes a scalar."""
     return value if isinstance(value, list | tuple) else [value]
 
 
@@ -96,13 +96,13 @@ Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and t
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last."""
+    """Refuses a key that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if str(key.value) in seen:
-                raise yaml.YAMLError(f"{key.value} stands in it twice")
+                raise yaml.YAMLError(f"{key.value} is given twice")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
 
@@ -190,7 +190,7 @@ class Params(Settings):
         labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
         for label in labels:
             if labels.count(label) > 1:
-                raise PydanticCustomError("labels", "{label} stands in it twice", {"label": label})
+                raise PydanticCustomError("labels", "{label} is given twice", {"label": label})
         return values
 
     @field_validator("train")

@@ -93,7 +93,7 @@ def connect(
 
     On leaving the context, by an error or an interrupt too, the cluster drops what it holds for us, and
     running cells end at their next record.
-    Raises ValueError or OSError, in one line, where it cannot be reached, has no workers, or differs.
+    Raises ValueError or OSError, in one line, if it cannot be reached, has no workers, or differs.
     """
     _find_scheduler(address, patience)
     with warnings.catch_warnings():
@@ -119,8 +119,8 @@ def _find_scheduler(address: str, patience: float) -> None:
     try:
         kind = asyncio.run(asyncio.wait_for(_identify(address, 0.9 * patience), patience))
     except Exception as error:  # whatever comes of bytes that are not Dask's
-        told = type(error) in (OSError, TypeError)  # no connection, TLS without a certificate
-        kind = str(error) if told else "what listens there does not speak Dask's protocol"
+        known = type(error) in (OSError, TypeError)  # no connection, TLS without a certificate
+        kind = str(error) if known else "what listens there does not speak Dask's protocol"
     finally:
         logging.disable(logging.NOTSET)
     if kind != "Scheduler":

@@ -1,6 +1,6 @@
 """Where three latents start from: a closed surface, flattened and folded twice, as one folds a napkin.
 
-As it stands in space, a surface leaves most of the space of three latents empty, and training does not get
+Left as it is in space, a surface leaves most of the space of three latents empty, and training does not get
 away from there. Flattened into two layers and folded into eight, without a cut, there is room for a larger
 copy of it at the same power, in which the same noise is smaller.
 """

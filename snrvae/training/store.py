@@ -34,6 +34,11 @@ _CODE = cache.code(ROOMS)  # as it was loaded
 _LOG = logging.getLogger(__name__)
 
 
+def code() -> str:
+    """A digest of the code that trains: a cell's bytes follow from it."""
+    return _CODE
+
+
 class Kept:
     """The trained cells of a run that are kept in `entries`, which hold bytes by name.
 

@@ -68,7 +68,7 @@ def test_no_other_latent_of_the_grid_is_better_for_any_point() -> None:
 
 def test_a_code_of_another_power_is_refused() -> None:
     code = one_point.decoder(normal(500), np.rint(8 * normal(500)) / 8, 1 / 8)
-    with pytest.raises(ValueError, match="at SNR 0.01 the code has not settled"):
+    with pytest.raises(ValueError, match=r"at SNR 0\.01 the code has not settled"):
         one_point.error(code, normal(400), 0.01)
 
 

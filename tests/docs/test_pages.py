@@ -40,7 +40,10 @@ GUIDES = {  # the pages for users, and the most words of prose that each may hav
 OTHERS = ("docs/tried.md", "docs/checks.md", "docs/metrics.md", "docs/theory.md", "docs/decisions.md")
 PAGES = {name: (ROOT / name).read_text() for name in (*GUIDES, *OTHERS)}
 TREE = yaml.safe_load((ROOT / "params.yaml").read_text())
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+EVERY_STAGE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {
+    name: stage for name, stage in EVERY_STAGE.items() if not stage.get("frozen")
+}  # what dvc repro runs
 MADE = ("compare/", "sent/", "dvc_plots/", "data/", ".venv", "reports/report.html")  # what only commands make
 ADDED = ("snrvae/codecs/networks/normed.py",)  # by whoever follows docs/extending.md
 PATH = r"[\w.-]*/[\w./-]*|[\w-]+\.(py|md|yaml|lock|toml)"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from snrvae.limit import clouds, gaussian, points, shannon
+from snrvae.limit import clouds, gaussian, kernels, points, shannon
 from snrvae.limit.clouds import Cloud
 from snrvae.limit.rate_distortion import Reproduction, Tangents
 from snrvae.sources import cube
@@ -37,6 +37,26 @@ def test_the_proved_peak_is_above_every_value_and_close_to_the_highest(k: int) -
     highest = (np.exp(-lam * square) @ (alpha / 300)).max()
     proved = clouds.proved_peak(cloud, alpha, lam, 0.01)
     assert highest <= proved <= highest * exp(0.012) + 1e-3
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_sums_over_a_block_of_a_grid_are_those_of_its_places(k: int) -> None:
+    rng = np.random.default_rng(k)
+    x, pull = rng.normal(0, 2, (400, k)), rng.uniform(0, 1, 400)
+    low, step, blocks = np.full(k, -1.0), 0.3, np.array([[0] * k, [1] * k])
+    found = kernels.block_sums(x, pull, low, step, blocks, 2.0, 50.0)
+    inside = np.stack(np.meshgrid(*[np.arange(kernels.BLOCK)] * k, indexing="ij"), axis=-1).reshape(-1, k)
+    for block, sums in zip(blocks, found, strict=True):
+        y = low + step * ((kernels.BLOCK - 1) * block + inside)
+        square = np.sum((y[:, None] - x) ** 2, axis=2)
+        np.testing.assert_allclose(sums, np.exp(-2 * square) @ pull, rtol=1e-9)
+
+
+def test_points_far_apart_need_no_memory_for_what_lies_between() -> None:
+    x = np.random.default_rng(0).standard_normal((200, 3))
+    x[:3] *= 1e6
+    cloud = Cloud(x, np.full(200, 1 / 200))
+    assert clouds.proved_peak(cloud, np.ones(200), 4.0, 0.01) < 1
 
 
 def test_between_corners_of_a_cell_the_load_is_at_most_what_convexity_says() -> None:
@@ -156,7 +176,7 @@ def test_24000_points_of_the_cube_have_a_limit_within_the_numbers() -> None:
     rate = true.tangents.rate_bits(distortion)
     off = rate - Tangents(found.slope, found.intercept).rate_bits(distortion)
     assert off[rate <= 6].max() <= 0.05
-    assert off[rate <= 8].max() <= 0.3
+    assert off[rate <= 8].max() <= 0.1
     assert np.all(found.tangents.rate_bits(distortion) < rate)
 
 

@@ -265,7 +265,7 @@ def test_an_empty_list_is_refused(key: str) -> None:
 )
 def test_two_values_that_would_share_a_label_are_refused(key: str, values: list[object], label: str) -> None:
     (line,) = faults(yaml.safe_dump(replaced(key, values)))
-    assert line.startswith(f"{key}: {label} stands in it twice; expected ")
+    assert line.startswith(f"{key}: {label} is given twice; expected ")
 
 
 @given(st.integers(10**6, 10**9 - 9), st.integers(1, 9))
@@ -366,7 +366,7 @@ def test_a_key_that_stands_twice_is_refused_in_one_line(after: str, line: str, k
     text = yaml.safe_dump(TREE)
     text = text.replace(after, f"{after}{line}\n") if after else f"{text}{line}\n"
     assert yaml.safe_load(text), "YAML takes the last of the two"
-    assert faults(text) == [f"not YAML: {key} stands in it twice"]
+    assert faults(text) == [f"not YAML: {key} is given twice"]
 
 
 def test_the_same_key_in_two_sections_is_no_key_twice() -> None:
@@ -524,14 +524,14 @@ SPELT = {
         "10dB": "number from",
         "10 dB": "number from",
         "0x": "number from",
-        "[10, 1e1]": "10 stands in it twice",
-        "[10, 10.0]": "10 stands in it twice",
-        "[10, 0xA]": "10 stands in it twice",
-        "[10, 1_0]": "10 stands in it twice",
-        "[8, 010]": "8 stands in it twice",  # octal, in YAML 1.1
-        "[90, 1:30]": "90 stands in it twice",  # minutes and seconds, in YAML 1.1
-        "[10, '10']": "10 stands in it twice",
-        "[1, 1.0000001]": "1 stands in it twice",
+        "[10, 1e1]": "10 is given twice",
+        "[10, 10.0]": "10 is given twice",
+        "[10, 0xA]": "10 is given twice",
+        "[10, 1_0]": "10 is given twice",
+        "[8, 010]": "8 is given twice",  # octal, in YAML 1.1
+        "[90, 1:30]": "90 is given twice",  # minutes and seconds, in YAML 1.1
+        "[10, '10']": "10 is given twice",
+        "[1, 1.0000001]": "1 is given twice",
         f"[{', '.join(map(str, range(1, 66)))}]": "at most 64",
         f"[{', '.join(map(str, range(1, 10_000)))}]": "at most 64",
         "[" + "1, " * 3000 + "]": "at most 64",
@@ -553,10 +553,10 @@ SPELT = {
         "1e308": "whole number",
         "[[1]]": "whole number",
         "2026-11-22": "whole number",
-        "[2, 0b10]": "2 stands in it twice",
-        "[8, 010]": "8 stands in it twice",
-        "[90, 1:30]": "90 stands in it twice",
-        "[2, +2]": "2 stands in it twice",
+        "[2, 0b10]": "2 is given twice",
+        "[8, 010]": "8 is given twice",
+        "[90, 1:30]": "90 is given twice",
+        "[2, +2]": "2 is given twice",
         f"[{', '.join(map(str, range(1, 18)))}]": "at most 16",
     },
     "noise": {
@@ -566,7 +566,7 @@ SPELT = {
         "lеarned": "isotropic, learned",  # with a Cyrillic е
         '"[isotropic,learned]"': "isotropic, learned",
         "isotropic,learned": "isotropic, learned",
-        "[isotropic, learned, isotropic]": "isotropic stands in it twice",
+        "[isotropic, learned, isotropic]": "isotropic is given twice",
         "<script>": "isotropic, learned",
     },
     "seed": {

@@ -139,6 +139,6 @@ def nothing(figure: Figure) -> Figure:
 
 
 def write_diverged(axes: Axes) -> None:
-    """What stands in the place of a cell that diverged."""
+    """The text in place of a cell that diverged."""
     axes.text(0.5, 0.5, DIVERGED, transform=axes.transAxes, **NOTE)
     axes.grid(False)

@@ -65,7 +65,7 @@ def _kl_nats(length: np.float32, snr: np.float32, mean: Floats) -> np.float32:
 
 @compiled
 def learned_forward(output: Floats, noise: Floats, snr: np.float32, z: Floats, root: Floats) -> np.float32:
-    """As `isotropic_forward`, with σ² spread as the head v says: |μ|² / s times the softmax of v over [d, b].
+    """As `isotropic_forward`, with σ² spread by the head v: |μ|² / s times the softmax of v over [d, b].
 
     `output` is μ, then v [2·d, b]; `root` receives the root of the softmax.
     """

@@ -1,6 +1,6 @@
 """T, the distance of the latents' distribution from N(0, I), and its gradient.
 
-The formula stands in snrvae/codecs/losses.py (gaussianity).
+The formula is in snrvae/codecs/losses.py (gaussianity).
 """
 
 import numpy as np

@@ -1,0 +1,136 @@
+"""What brings codecs closer to the limit, ingredient by ingredient: params.yaml → closer.csv.
+
+The sources that come with the project, three seeds and the settings below, in the grid of params.yaml with
+isotropic noise. `make closer` runs this stage; it is frozen, so that `dvc repro` does not.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from snrvae.codecs.codec import Codec
+from snrvae.limit import of_source, shannon
+from snrvae.limit.shannon import RateDistortionTable
+from snrvae.measurement import evaluation, generation
+from snrvae.settings import grid, tables
+from snrvae.settings.grid import Cell
+from snrvae.settings.params import Params
+from snrvae.settings.randomness import numpy_stream
+from snrvae.sources import origin
+from snrvae.sources.domain import Split
+from snrvae.sources.source import Source
+from snrvae.training import config, store
+from stages import files
+from stages.train import train_cells
+
+SEEDS = (0, 1, 2)
+EVERY = {"candidates": 4, "folded_start": True}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {"candidates": 1, "folded_start": False},
+    "candidates": EVERY | {"folded_start": False},
+    "fold": EVERY | {"candidates": 1},
+    "candidates and fold": EVERY,
+}
+SOURCES = {"cube": [*SETTINGS], "sphere": [*SETTINGS], "digits": [*SETTINGS][:2], "terrain": [*SETTINGS][:2]}
+WEIGHTS = (
+    0.0,
+    0.001,
+    0.003,
+    0.03,
+    0.1,
+)  # of T, with every ingredient: generation against the gap of the cube
+
+
+def closer(params: Params, table_path: Path) -> None:
+    plain = params.model_copy(update={"noise": ("isotropic",), "conditional": False})
+    rows = [row for name in SOURCES for row in _of_source(plain, name)]
+    files.write(table_path, tables.to_csv(pd.DataFrame(rows)))
+
+
+def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
+    """A row for each cell of each run on a source."""
+    settings = {setting: _with(params, SETTINGS[setting], {}, {}) for setting in SOURCES[name]}
+    if name == "cube":
+        two = {"latent_dim": (2,)}
+        settings |= {f"T weight {w:g}": _with(params, EVERY, {"gaussianity_weight": w}, two) for w in WEIGHTS}
+    limit: RateDistortionTable | None = None
+    for seed in SEEDS:
+        source, splits = origin.draw(name, params.data.counts, partial(numpy_stream, seed, "data"), Path())
+        if limit is None and of_source.law(source, False) is not None:
+            limit = of_source.table(source, False)
+        reference = _reference(source, splits["test"], seed) if name == "cube" else None
+        for setting, chosen in settings.items():
+            print(f"{name}, seed {seed}: {setting}", file=sys.stderr)
+            run = chosen.model_copy(update={"source": name, "seed": seed})
+            for codec, validation_mse, mse in _selected(run, source, splits):
+                cell = codec.architecture.cell
+                yield {
+                    "source": name,
+                    "noise": cell.noise,
+                    "setting": setting,
+                    **run.encoder.model_dump(),
+                    "gaussianity_weight": run.train.gaussianity_weight,
+                    "latent_dim": cell.latent_dim,
+                    "snr": cell.snr,
+                    "seed": seed,
+                    "validation_mse": validation_mse,
+                    "mse": mse,
+                    "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
+                    "generation_ratio": None
+                    if reference is None or cell.latent_dim != 2
+                    else evaluation.generate(codec, reference, seed).ratio.value,
+                    "code": store.code(),
+                }
+
+
+def _with(params: Params, encoder: dict[str, Any], train: dict[str, Any], more: dict[str, Any]) -> Params:
+    changed = {
+        "encoder": params.encoder.model_copy(update=encoder),
+        "train": params.train.model_copy(update=train),
+    }
+    return params.model_copy(update=changed | more)
+
+
+def _selected(
+    run: Params, source: Source, splits: Mapping[str, Split]
+) -> Iterator[tuple[Codec, float, float]]:
+    """The best restart of each cell of a run on validation points, with its mse there and on test points."""
+    made = train_cells(grid.snr_vaes(run), splits["train"].points, config.of_params(run, source.domain))
+    codecs = [codec for codec, _ in made if not codec.diverged]
+    with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        errors = partial(
+            evaluation.errors, validation=splits["validation"], test=splits["test"], seed=run.seed
+        )
+        measured = zip(codecs, pool.map(errors, codecs), strict=True)
+        best: dict[str, tuple[Codec, float, float]] = {}
+        for codec, (validation_mse, mse) in measured:
+            key = codec.architecture.cell.key
+            if key not in best or validation_mse < best[key][1]:
+                best[key] = codec, validation_mse, mse.value
+    yield from best.values()
+
+
+def _reference(source: Source, test: Split, seed: int) -> generation.Reference:
+    """What generated points are compared with."""
+    compared = generation.compared(source, test, numpy_stream(seed, "ideal samples"))
+    return generation.reference(source, test, *compared)
+
+
+def _gap_db(cell: Cell, mse: float, source: Source, limit: RateDistortionTable) -> float:
+    """To the limit at the capacity."""
+    assert cell.snr is not None
+    rate = shannon.capacity_bits(cell.latent_dim, cell.snr)
+    least = float(shannon.distortion_at_rate(limit.tangents, rate, of_source.law(source, False)))
+    return float(10 * np.log10(mse * source.coordinates / least))
+
+
+if __name__ == "__main__":
+    files.run(closer, stored=True)
