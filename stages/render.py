@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from snrvae.limit import of_source, shannon
 from snrvae.measurement import metrics, samples
-from snrvae.reporting import lines, page, report
+from snrvae.reporting import gains, lines, page, report
 from snrvae.reporting.figures.report import draw
 from snrvae.reporting.figures.style import style
 from snrvae.settings import grid, tables
 from snrvae.settings.params import Params
 from snrvae.sources.source import Source
-from snrvae.training import history
+from snrvae.training import digest, history
 from stages import files, sources
 
 
@@ -33,6 +33,7 @@ def render(
     limit_path: Path,
     ae_losses_path: Path,
     vae_losses_path: Path,
+    closer_path: Path,
     lock_path: Path,
     figures_path: Path,
     report_path: Path,
@@ -46,6 +47,7 @@ def render(
     table = files.read(limit_path, lambda data: shannon.table_from_csv(data, law))
     references = lines.of(cells, table, source, params.conditional, params.latent_dim)
     losses = _losses(params, cells, ae_losses_path, vae_losses_path)
+    closer = files.read(closer_path, gains.from_csv)
     versions = files.read(lock_path, report.locked_versions)
     kernel = files.stream(vae_path, _kernel)
     digests = {path.as_posix(): files.stream(path, _sha256) for path in (cube_path, ae_path, vae_path)}
@@ -54,7 +56,18 @@ def render(
         images = {name: report.image(figure, Path(name).suffix) for name, figure in drawn.items()}
     counts = {name: len(split.points) for name, split in splits.items()}
     text = report.markdown(
-        params, source, cells, tree, versions, digests, kernel, list(images), counts, references
+        params,
+        source,
+        cells,
+        tree,
+        versions,
+        digests,
+        kernel,
+        list(images),
+        counts,
+        references,
+        closer,
+        digest.CODE,
     )
     content = page.content(params, cells, tree, references, clouds, splits["test"], source, versions)
     for name, image in images.items():

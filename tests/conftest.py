@@ -3,6 +3,7 @@
 from tests import apart  # noqa: F401 - before Numba is loaded
 
 # isort: split
+import gc
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ MakeConfig = Callable[..., TrainConfig]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: begun last, one would keep a core busy and the others waiting."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    gc.freeze()  # else every full collection walks through all that was imported
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def fit(latents: Array, seed: int) -> Mixture:
     from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second that is spared if fits are kept
 
     scale = latents.std(0, dtype=np.float64)
-    scale[scale == 0] = 1
+    scale[scale <= 1e-12 * np.abs(latents).max(0)] = 1  # latents that do not vary have rounding alone
     mixture = GaussianMixture(
         min(COMPONENTS, len(latents)),
         init_params="k-means++",

@@ -2,11 +2,12 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from snrvae.measurement.metrics import Metric
-from snrvae.reporting import drawing, glossary
+from snrvae.reporting import drawing, gains, glossary
 from snrvae.reporting.figures.style import reference
 from snrvae.reporting.lines import Lines
 from snrvae.settings import grid
@@ -22,6 +23,16 @@ from snrvae.settings.params import Params
 from snrvae.sources.source import Source
 from snrvae.training import folding
 
+ACTIVATIONS = {"relu": "ReLU", "silu": "SiLU", "tanh": "tanh"}
+DEFINED = (  # what the glossary has of METRICS, in its order
+    *("mse", "kl_bits", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse", "capacity_bits"),
+    *("shannon_mse", "gap_db", "one_point_db", "network_db", "gaussian_mse"),
+    *("generated_surface_distance", "generated_surface_p95", "generated_nearest_distance"),
+    *("generated_face_error", "generation_ratio", "generation_p_value", "fitted_ratio", "fitted_p_value"),
+    *("coverage", "requested_face_distance", "requested_face_share", "real_face_share"),
+    *("requested_face_ratio", "requested_face_worst_ratio"),
+    *("information_bits", "information_upper_bits", "information_saturated", "gaussian_information_bits"),
+)
 COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
 PATHS = re.compile(r'(?<= d=")[^"]+')
 SHOWN_VERSIONS = (
@@ -86,6 +97,8 @@ def markdown(
     figures: Sequence[str],
     counts: Mapping[str, int],
     lines: Lines,
+    closer: pd.DataFrame,
+    current: str,
 ) -> str:
     """The report's Markdown page.
 
@@ -94,9 +107,10 @@ def markdown(
     kernel   of OpenBLAS, with which the models were trained
     figures  file names in figures/, in the order in which the page shows them
     counts   points of each split;  lines  of the rate–distortion plane
+    closer   the table closer.csv;  current  the digest of the code that trains now
     """
     environment = templates(autoescape=False)
-    environment.filters |= {"label": "{:g}".format, "plain": _plain}
+    environment.filters |= {"label": "{:g}".format, "entry": _entry}
     selected = cells[cells.selected == 1].astype(object).where(cells.notna(), None)
     rows = selected.sort_values(["latent_dim", "snr"]).to_dict("records")
     noise, model = reference(cells)
@@ -106,10 +120,13 @@ def markdown(
         source=source,
         counts=counts,
         **_words(source),
+        activation=ACTIVATIONS[params.network.activation],
         folded=params.encoder.folded_start
         and not params.conditional
         and any(folding.folds(source.domain, cell) for cell in grid.snr_vaes(params)),
+        closer=None if params.conditional else _gains(closer, source.domain.name, current),
         column=columns,
+        defined=DEFINED,
         table=partial(_table, columns),
         settings=yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None),
         metrics=metrics,
@@ -149,6 +166,44 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", text)
 
 
+def _entry(text: str) -> str:
+    """A text as an entry of a table."""
+    return re.sub(r"(?<!\\)\|", r"\\|", text)
+
+
+def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | None:
+    """What the ingredients of an encoder gain with a source, in words; None if that was not measured."""
+    rows = gains.of_source(table, source)
+    if not (rows.setting == gains.PLAIN).any():
+        return None
+    changes, spread = gains.changes(rows)
+    counts = ", ".join(map(str, sorted(rows.candidates[rows.setting == "candidates"].unique())))
+    words = {gains.PLAIN: "plain gap", "candidates": f"{counts} candidates", "candidates and fold": "both"}
+    head = ["d", "SNR", *(f"{words.get(str(name), name)} [dB]" for name in changes)]
+    lines = [
+        [f"{row['latent_dim']:g}", f"{row['snr']:g}", *(_decibel(name, row[name]) for name in changes)]
+        for row in changes.reset_index().to_dict("records")
+    ]
+    return {
+        "table": _markdown_table(head, lines),
+        "seeds": rows.seed.nunique(),
+        "spread": None if np.isnan(spread) else spread,
+        "stale": bool((rows.code.astype(str) != current).any()),
+    }
+
+
+def _decibel(setting: Hashable, value: float) -> str:
+    """A plain gap, or a change with its sign; – if there is none."""
+    if np.isnan(value):
+        return "–"
+    return significant(value) if setting == gains.PLAIN else f"{value:+.2f}".replace("-", "−")
+
+
+def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    written = [f"| {' | '.join(line)} |" for line in [head, *lines]]
+    return "\n".join([written[0], f"|{'---|' * len(head)}", *written[1:]])
+
+
 def _table(
     columns: Mapping[str, Metric], rows: Sequence[Mapping[str, Any]], *names: str, **words: str
 ) -> str:
@@ -169,8 +224,7 @@ def _table(
         line += ["–" if row["snr"] is None else f"{row['snr']:g}"] * noisy
         numbers = [text for metric in shown for text in _numbers(metric, row, columns)]
         lines.append(line + (["diverged", *numbers[1:]] if row["diverged"] else numbers))
-    written = [f"| {' | '.join(line)} |" for line in [head, *lines]]
-    return "\n".join([written[0], f"|{'---|' * len(head)}", *written[1:]])
+    return _markdown_table(head, lines)
 
 
 def _numbers(metric: Metric, row: Mapping[str, Any], columns: Mapping[str, Metric]) -> list[str]:

@@ -20,7 +20,7 @@ from snrvae.codecs import files
 from snrvae.settings import cache, fingerprint, grid
 from snrvae.settings.grid import Cell
 from snrvae.sources.domain import Points
-from snrvae.training import batches
+from snrvae.training import batches, digest
 from snrvae.training.config import TrainConfig
 from snrvae.training.history import History, Recorder
 from snrvae.training.trainer import Trained
@@ -28,15 +28,7 @@ from snrvae.training.trainer import Trained
 KIND = "cell"
 NOT_OF_A_CELL = {"repeats", "on_divergence"}  # of train: which cells there are, and what is said of them
 PENALTIES = {"kl_weight", "gaussianity_weight"}  # of latents that a channel without noise does not have
-SOURCES = ("dataset", "domain", "normalisation", "npz")  # what training needs of that room
-ROOMS = ("codecs", "settings", "training", *(f"sources/{name}.py" for name in SOURCES))
-_CODE = cache.code(ROOMS)  # as it was loaded
 _LOG = logging.getLogger(__name__)
-
-
-def code() -> str:
-    """A digest of the code that trains: a cell's bytes follow from it."""
-    return _CODE
 
 
 class Kept:
@@ -97,7 +89,7 @@ class Kept:
             "seed": config.seed,
             "source": asdict(config.source),
             "inputs": self._inputs,
-            "code": _CODE,
+            "code": digest.CODE,
             "processor": made_on,
             "device": fingerprint.device(config.train.engine),
         }

@@ -1,6 +1,7 @@
 """The examples: they run as programs, and do what they say."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +51,14 @@ def test_train_one_trains_nearly_as_well_as_the_pipeline(tmp_path: Path) -> None
     assert float(run(tmp_path, "examples.train_one").removeprefix("mse ")) < 0.004  # the pipeline: 0.0031
 
 
-def test_use_a_codec_sends_and_generates_points(codec: Codec, tmp_path: Path) -> None:
+def test_use_a_codec_sends_and_generates_points(
+    codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "codecs.safetensors").write_bytes(files.to_bytes({"d2-snr100": codec}))
-    printed = run(tmp_path, "examples.use_a_codec")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_module("examples.use_a_codec", run_name="__main__")
+    printed = capsys.readouterr().out
     blocks = {name: matrix(printed, name) for name in ("sent", "received", "generated from z ~ N(0, I)")}
     assert [block.shape for block in blocks.values()] == [(3, 3)] * 3
     sent, received, _ = blocks.values()

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from test_page import CHROMIUM, LARGEST, SANDBOX, needs_browser
 
-from snrvae.reporting import drawing, page, report
+from snrvae.reporting import drawing, gains, page, report
 from snrvae.reporting.figures import clouds, curves, pages, style
 from snrvae.reporting.figures.report import draw
 from snrvae.sources.registry import SETS, SOURCES
 
+CLOSER = gains.from_csv((kinds.ROOT / "tests" / "closer.csv").read_bytes())
 VERSIONS = dict.fromkeys(report.SHOWN_VERSIONS, "1.0")
 LOSSES = pd.DataFrame(
     [(cell.noise, cell.latent_dim, cell.snr, 0, step, 0.1) for cell in kinds.CELLS for step in (1, 2)],
@@ -68,7 +69,7 @@ def markdown(run: Run) -> str:
     provenance = VERSIONS, {}, "Haswell"
     names = [name for name in FIGURES if name != ("codes.png" if run.conditional else "requested.png")]
     return report.markdown(
-        run.settings, run.source, run.cells, run.tree, *provenance, names, counts, run.lines
+        run.settings, run.source, run.cells, run.tree, *provenance, names, counts, run.lines, CLOSER, ""
     )
 
 
@@ -107,7 +108,7 @@ def test_the_report_says_what_is_true_of_its_source(
         == f"# How much of {drawing.called(source)[0]} survives a noisy bottleneck?"
     )
     assert not re.search(r"\{\{|\{%|\bnan\b|\bNone\b", text)
-    prose = text.split("## How to reproduce")[0]
+    prose = text.split("## Appendix: provenance")[0]
     assert bool(re.search("face", prose.replace("surface", ""))) is (name == "cube")
     assert ("cube" in prose) is (name in ("cube", "gaussian"))
     assert ("[edge²]" in text, "[unit²]" in text) == (source.unit == "edge", source.unit == "unit")

@@ -3,16 +3,18 @@
 import copy
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from snrvae.limit import shannon
 from snrvae.measurement import metrics
-from snrvae.reporting import glossary, lines, report
+from snrvae.reporting import gains, glossary, lines, report
 from snrvae.settings import params, tables
 from snrvae.sources import cube
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = params.from_yaml((ROOT / "params.yaml").read_text())
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
 LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
+CLOSER = gains.from_csv((ROOT / "tests" / "closer.csv").read_bytes())
 VERSIONS = report.locked_versions((ROOT / "requirements.lock").read_bytes())
 DIGESTS = {"data/cube.npz": "0" * 64, "data/ae.safetensors": "1" * 64}
 FIGURES = ["rate_distortion.svg", "data.png", "autoencoder_latents.svg", "grid.svg", "controlled_latents.svg",
@@ -38,11 +41,16 @@ def drawn(noise: tuple[str, ...], dims: tuple[int, ...]) -> list[str]:
 
 
 def page(
-    noise: tuple[str, ...] = BOTH, dims: tuple[int, ...] = (1, 2, 3), tree: dict[str, Any] | None = None
+    noise: tuple[str, ...] = BOTH,
+    dims: tuple[int, ...] = (1, 2, 3),
+    tree: dict[str, Any] | None = None,
+    closer: pd.DataFrame = CLOSER,
+    current: str = "of another day",
+    table: pd.DataFrame = CELLS,
 ) -> str:
     """The page of a part of the committed grid, with every figure that such a grid has."""
     settings = SETTINGS.model_copy(update={"noise": noise, "latent_dim": dims})
-    cells: pd.DataFrame = CELLS[CELLS.noise.isin(["none", *noise]) & CELLS.latent_dim.isin(dims)]
+    cells = table[table.noise.isin(["none", *noise]) & table.latent_dim.isin(dims)]
     known = tree or metrics.tree(cells)
     drawn_lines = lines.of(cells, LIMIT, cube.SOURCE, False, dims)
     provenance = VERSIONS, DIGESTS, "Haswell"
@@ -55,6 +63,8 @@ def page(
         drawn(noise, dims),
         settings.data.counts,
         drawn_lines,
+        closer,
+        current,
     )
 
 
@@ -93,9 +103,14 @@ def test_every_figure_is_shown_and_numbered_in_its_order_whatever_was_run(
     assert [name for _, name, _ in shown] == expected
     assert [number for _, _, number in shown] == [str(i) for i in range(1, len(expected) + 1)]
     assert text.count("![") == len(shown)
-    assert " ".join(text.split()).count("What would contradict it") == len(shown)
+    captions = re.split(r"\*\*Figure \d+\.\*\*", text)[1:]
+    assert all("*To see:*" in caption.split("\n\n")[0] for caption in captions)
+    plain = {"data.png", "learned_noise.svg"}  # what would contradict these is plain
+    contradicted = [name for (_, name, _), caption in zip(shown, captions, strict=True)
+                    if "*Contradicted by:*" in caption.split("\n\n")[0]]  # fmt: skip
+    assert contradicted == [name for name in expected if name not in plain]
     assert all(len(alt) >= 40 for alt, _, _ in shown)
-    assert ("{{" in text, "{%" in text, "nan" in text, "None" in text) == (False, False, False, False)
+    assert not re.search(r"\{\{|\{%|\bnan\b|\bNone\b", text)
 
 
 @GRIDS
@@ -138,10 +153,138 @@ def test_the_provenance_names_every_digest_and_setting() -> None:
     assert f"torch {VERSIONS['torch']}" in text
 
 
+# How long it is
+
+
+def tables_of(text: str) -> int:
+    return len(re.findall(r"^\|[-|]+\|$", text, flags=re.MULTILINE))
+
+
+def words(text: str) -> int:
+    """Words outside tables and blocks of code."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return len(" ".join(line for line in prose.splitlines() if not line.startswith("|")).split())
+
+
+@GRIDS
+def test_the_report_is_short(noise: tuple[str, ...], dims: tuple[int, ...]) -> None:
+    text = page(noise, dims)
+    assert words(text) <= 1600
+    body, _ = text.split("## Appendix: ", 1)
+    assert tables_of(body) <= 5
+    assert tables_of(text) <= 11
+    assert "## " not in re.sub(r"## Appendix: [a-z ]+\n|### ", "", text[len(body) :])
+
+
+def test_the_first_screen_has_a_table_of_mse_kl_and_gap() -> None:
+    screen, _ = page().split("## The data", 1)
+    assert screen.index("](figures/rate_distortion.svg)") < screen.index("\n| d | SNR | mse [edge²] |")
+    assert tables_of(screen) == 1
+    assert len(re.findall(r"^\| \d ", screen, flags=re.MULTILINE)) == 12
+
+
+# What brings a codec closer to the limit
+
+
+def section(text: str) -> str:
+    (found,) = re.findall(r"^## Closer to the limit\n(.*?)^## ", text, flags=re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def test_ingredients_are_compared_with_the_plain_codec_of_the_same_seed() -> None:
+    rows = re.findall(r"^\| \d.*$", section(page()), flags=re.MULTILINE)
+    assert rows == ["| 1 | 1000 | 3.62 | −2.13 | – |", "| 3 | 1000 | 10.7 | −0.21 | −1.37 |"]
+    assert "| d | SNR | plain gap [dB] | 4 candidates [dB] | fold [dB] |" in section(page())
+    assert "means over 2 seeds (standard deviations: at most 0.14 dB)" in " ".join(section(page()).split())
+
+
+def test_without_a_limit_the_change_is_still_known() -> None:
+    rows = re.findall(r"^\| \d.*$", section(page(closer=CLOSER.assign(gap_db=np.nan))), flags=re.MULTILINE)
+    assert rows == ["| 1 | 1000 | – | −2.13 | – |", "| 3 | 1000 | – | −0.21 | −1.37 |"]
+
+
+def test_a_setting_without_the_plain_codec_beside_it_has_no_change() -> None:
+    lost = CLOSER[(CLOSER.setting != "plain") | (CLOSER.latent_dim != 1)]
+    rows = re.findall(r"^\| \d.*$", section(page(closer=lost)), flags=re.MULTILINE)
+    assert rows == ["| 1 | 1000 | – | – | – |", "| 3 | 1000 | 10.7 | −0.21 | −1.37 |"]
+
+
+def test_settings_of_other_studies_are_not_shown() -> None:
+    other = CLOSER[CLOSER.setting == "fold"].assign(setting="T weight 0.1", mse=1e-9)
+    assert section(page(closer=pd.concat([CLOSER, other]))) == section(page())
+
+
+def test_of_one_seed_no_deviation_is_given() -> None:
+    text = section(page(closer=CLOSER[CLOSER.seed == 0]))
+    assert "means over 1 seed;" in " ".join(text.split())
+
+
+def test_rows_of_other_sources_and_noises_are_not_shown() -> None:
+    alone = CLOSER[CLOSER.setting != "plain"]
+    for other in (CLOSER.assign(source="sphere"), CLOSER.assign(noise="learned"), CLOSER[:0], alone):
+        text = section(page(closer=other))
+        assert "has no measurement of what they gain with this source" in text
+        assert "seed" not in text
+
+
+def test_gains_of_other_code_are_marked() -> None:
+    assert "has changed" not in section(page())
+    assert "The code has changed since these were measured" in section(page(current="of today"))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [((1, False), "uses neither"), ((4, False), "uses candidates"), ((1, True), "uses the fold")],
+)
+def test_the_report_says_which_ingredients_the_run_has(
+    encoder: tuple[int, bool], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = params.Encoder(candidates=encoder[0], folded_start=encoder[1])
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", SETTINGS.model_copy(update={"encoder": changed}))
+    text = " ".join(page().split())
+    assert f"This run {said}." in text
+    assert ("offers 4 latents for each point" in text) is (encoder[0] == 4)
+    assert ("Three latents start as a folded sheet." in text) is encoder[1]
+    assert ("flattened and folded twice" in text) is encoder[1]
+
+
+def test_a_gap_is_split_into_prices_if_they_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    gap = next(metric for metric in metrics.METRICS if metric.name == "gap_db")
+    prices = [
+        replace(gap, name=name, word=name, of="codec.validation_mse")
+        for name in ("one_point_db", "network_db")
+    ]
+    others = [metric for metric in metrics.METRICS if metric.name not in ("one_point_db", "network_db")]
+    monkeypatch.setattr(glossary, "METRICS", (*others, *prices))
+    known = CELLS.assign(one_point_db=0.75, network_db=0.25)
+    known.loc[known.latent_dim == 1, "one_point_db"] = np.nan
+    assert "price" in section(page(table=known))
+    rows = re.findall(r"^\| \d .*\| 0.750 \| 0.250 \|$", section(page(table=known)), flags=re.MULTILINE)
+    assert len(rows) == 8
+    assert words(page(table=known)) <= 1600
+    assert "price" not in section(page(table=known.assign(one_point_db=np.nan)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("setting", "sitting", "no column setting"),
+        ("0.0149", "0", "mse: values that are not above 0"),
+        ("0.0149", "much", "mse: values that are not numbers"),
+        ("1,true,3,1000,1,", "1,true,3,1000,0,", "one row for each cell"),
+    ],
+)
+def test_another_table_of_gains_is_refused(old: str, new: str, fault: str) -> None:
+    text = (ROOT / "tests" / "closer.csv").read_text()
+    assert old in text
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        gains.from_csv(text.replace(old, new).encode())
+
+
 # What is measured, in the words of METRICS
 
-OTHER_HEADINGS = {"d", "SNR", "± s.e.", "ratio with N(0, I)"}
-OTHER_TABLES = (["word", "what it is", "unit"], ["split", "points", "used for"], ["file", "sha256"])
+OTHER_HEADINGS = {"d", "SNR", "± s.e."}
+OTHER_TABLES = (["word", "what it is", "unit"], ["file", "sha256"])
 
 
 def heading(metric: metrics.Metric) -> str:
@@ -152,7 +295,7 @@ def headings(text: str) -> set[str]:
     """Of all tables of numbers in the page."""
     heads = re.findall(r"^\|(.*)\|\n\|[-|]+\|$", text, flags=re.MULTILINE)
     rows = [[name.strip() for name in head.split("|")] for head in heads]
-    return {name for row in rows if row not in OTHER_TABLES and "steps × batch" not in row for name in row}
+    return {name for row in rows if row not in OTHER_TABLES and "plain gap [dB]" not in row for name in row}
 
 
 @GRIDS

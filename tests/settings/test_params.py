@@ -415,9 +415,9 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
-@pytest.mark.parametrize("key", ["seed", "snr", "colour"])
-def test_values_that_yaml_itself_cannot_take_are_refused_in_one_line(key: str, value: str) -> None:
-    (line,) = faults(yaml.safe_dump(replaced(key, "VALUE")).replace("VALUE", value))
+def test_values_that_yaml_itself_cannot_take_are_refused_in_one_line(value: str) -> None:
+    """Whatever the key is: YAML has not told the keys apart yet."""
+    (line,) = faults(yaml.safe_dump(replaced("snr", "VALUE")).replace("VALUE", value))
     assert line.startswith("not YAML: ")
     assert line.isprintable()
 

@@ -424,15 +424,25 @@ WHOLE: dict[str, bytes] = {
 }
 
 
-@given(
-    name=st.sampled_from(sorted(WHOLE)),
-    edits=st.lists(st.tuples(st.integers(0), st.binary(max_size=3)), max_size=3),
-    cut=st.integers(0),
-)
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_is_refused_in_one_line_or_read_as_numbers(
-    tmp_path: Path, name: str, edits: list[tuple[int, bytes]], cut: int
+    tmp_path: Path, damage: st.DataObject
 ) -> None:
+    damaged_file_is_refused_or_read(tmp_path, damage)
+
+
+@pytest.mark.slow
+@given(damage=st.data())
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_so_is_a_file_that_is_damaged_in_many_more_ways(tmp_path: Path, damage: st.DataObject) -> None:
+    damaged_file_is_refused_or_read(tmp_path, damage)
+
+
+def damaged_file_is_refused_or_read(tmp_path: Path, damage: st.DataObject) -> None:
+    name = damage.draw(st.sampled_from(sorted(WHOLE)))
+    edits = damage.draw(st.lists(st.tuples(st.integers(0), st.binary(max_size=3)), max_size=3))
+    cut = damage.draw(st.integers(0))
     data = WHOLE[name]
     for place, piece in edits:
         at = place % len(data) if data else 0

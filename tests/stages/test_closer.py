@@ -14,7 +14,7 @@ from snrvae.settings import grid, params
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import origin
-from snrvae.training import config, store
+from snrvae.training import config, digest
 from stages import closer
 from stages.train import train_cells
 
@@ -60,7 +60,7 @@ def test_every_cell_of_every_run_has_a_row(rows: pd.DataFrame) -> None:
     assert counts == grid | {("cube", "T weight 0.5"): 2}
     assert set(rows.seed) == {3}
     assert set(rows.noise) == {"isotropic"}
-    assert set(rows.code) == {store.code()}
+    assert set(rows.code) == {digest.CODE}
     by_setting = rows.groupby("setting").candidates.unique().map(list).to_dict()
     assert by_setting == {"plain": [1], "candidates": [4], "T weight 0.5": [4]}
 

@@ -413,7 +413,7 @@ def test_the_report_of_a_conditional_run_has_a_section_and_a_figure_of_its_own(r
     metrics = glossary.of_run(cube.SOURCE, conditional=True)
     requested = [metrics[name] for name in metrics if name.startswith("requested_face")]
     assert len(requested) == 4
-    assert all(f"- *{metric.word}*: {metric.meaning}." in text for metric in requested)
+    assert all(f"| {metric.word} | {metric.meaning} | {metric.unit} |" in text for metric in requested)
     assert "(figures/requested.png)" in text
     assert (run / "reports" / "figures" / "requested.png").stat().st_size < 300_000
     assert "codes.png" not in text

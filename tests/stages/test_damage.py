@@ -49,12 +49,13 @@ SOURCE, CUBE, AE, VAE, CLOUDS = (
 CELLS, METRICS, LIMIT = "reports/cells.csv", "reports/metrics.json", "reports/rate_distortion.csv"
 ONE_POINT = "reports/one_point.csv"
 TRAINING_AE, TRAINING_VAE, LOCK = "reports/training_ae.csv", "reports/training_vae.csv", "requirements.lock"
+CLOSER = "reports/closer.csv"
 READS = {
     "train_ae": [SOURCE, CUBE],
     "train_vae": [SOURCE, CUBE],
     "rate_distortion": [SOURCE],
     "evaluate": [SOURCE, CUBE, AE, VAE, LIMIT, ONE_POINT],
-    "render": [SOURCE, CUBE, CLOUDS, CELLS, METRICS, LIMIT, TRAINING_AE, TRAINING_VAE, LOCK],
+    "render": [SOURCE, CUBE, CLOUDS, CELLS, METRICS, LIMIT, TRAINING_AE, TRAINING_VAE, CLOSER, LOCK],
 }
 READERS = {
     name: stage for stage, names in READS.items() for name in names
@@ -70,6 +71,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / LIMIT, folder / LIMIT)
     shutil.copy(ROOT / ONE_POINT, folder / ONE_POINT)
     shutil.copy(ROOT / LOCK, folder / LOCK)
+    shutil.copy(ROOT / "tests" / "closer.csv", folder / CLOSER)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for stage in ("generate", "train_ae", "train_vae", "evaluate"):

@@ -36,7 +36,7 @@ def test_the_commands_of_the_page_lead_to_a_report_about_the_file(repository: Re
         repository.run(*shlex.split(line, comments=True))
     report = (repository.path / "reports" / "README.md").read_text()
     assert "the points in spiral.npy" in report
-    assert "cube" not in report.split("## How to reproduce")[0].lower()
+    assert "cube" not in report.split("## Appendix: provenance")[0].lower()
     repository.run("git", "checkout", "-q", "-f", "HEAD")
     for line in second.splitlines():
         assert "ask" in repository.run(*shlex.split(line, comments=True))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -58,26 +59,24 @@ def drawn(name: str) -> Source:
     return origin.draw(name, COUNTS, partial(numpy_stream, 0), Path("data/raw"))[0]
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "stages.send", *arguments],
-        env=environment,
-        text=True,
-        check=False,
-        capture_output=True,
-    )
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """What `python -m stages.send` does, in this process."""
+    monkeypatch.setattr(sys, "argv", ["send", *arguments])
+    runpy.run_path(str(ROOT / "stages" / "send.py"), run_name="__main__")
 
 
-def test_the_command_prints_the_mse_of_what_it_writes_and_what_the_report_has(folder: Path) -> None:
+def test_the_command_prints_the_mse_of_what_it_writes_and_what_the_report_has(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     trained_on(cube.SOURCE)
     points = cube.SOURCE.split(600, np.random.default_rng(0)).points
     np.save("mine.npy", points)
-    done = command("mine.npy", "--latent-dim", "2", "--snr", "100")
-    assert (done.returncode, done.stderr) == (0, "")
+    run(monkeypatch, "mine.npy", "--latent-dim", "2", "--snr", "100")
+    printed = capsys.readouterr()
+    assert printed.err == ""
     mse = np.square(points - np.load("sent/mine.npy")).mean()
-    assert f"mse: {mse:.3g} ± " in done.stdout
-    assert "(edge squared, per coordinate)" in done.stdout
+    assert f"mse: {mse:.3g} ± " in printed.out
+    assert "(edge squared, per coordinate)" in printed.out
     row = next(
         re.finditer(
             r"^snr_vae,isotropic,2,100,.*,cube,0,1,.*", (folder / "reports/cells.csv").read_text(), re.M
@@ -85,8 +84,8 @@ def test_the_command_prints_the_mse_of_what_it_writes_and_what_the_report_has(fo
     )
     header = (folder / "reports/cells.csv").read_text().partition("\n")[0].split(",")
     reported = dict(zip(header, row[0].split(","), strict=True))
-    assert f"test points: {float(reported['mse']):.3g} ± " in done.stdout
-    assert f"Shannon's limit for these: {float(reported['shannon_mse']):.3g}\n" in done.stdout
+    assert f"test points: {float(reported['mse']):.3g} ± " in printed.out
+    assert f"Shannon's limit for these: {float(reported['shannon_mse']):.3g}\n" in printed.out
     assert imread("sent/mine.png").shape[1] > 900
 
 
@@ -192,9 +191,22 @@ def test_a_codec_of_another_source_than_the_data_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_before_the_first_run_the_command_names_the_file_that_is_missing() -> None:
+def test_before_the_first_run_the_command_names_the_file_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     np.save("mine.npy", np.eye(3))
-    done = command("mine.npy", "--latent-dim", "2", "--snr", "100")
+    with pytest.raises(SystemExit, match=r"^send: data/codecs.safetensors: No such file.*$") as found:
+        run(monkeypatch, "mine.npy", "--latent-dim", "2", "--snr", "100")
+    assert "\n" not in str(found.value)  # Python prints it on stderr, and the exit code is 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_as_a_process_the_command_ends_in_that_line_and_exit_code_1() -> None:
+    command = [sys.executable, "-m", "stages.send", "mine.npy", "--latent-dim", "2", "--snr", "100"]
+    np.save("mine.npy", np.eye(3))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, text=True, check=False, capture_output=True)
     assert done.returncode == 1
     assert done.stderr.startswith("send: data/codecs.safetensors: No such file")
     assert done.stderr.count("\n") == 1

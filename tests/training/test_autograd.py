@@ -124,7 +124,7 @@ def test_a_cell_is_what_a_plain_loop_makes_of_it(
     config: MakeConfig,
 ) -> None:
     inputs = dataset.inputs(many, FACES if conditional else 0)
-    made = config(engine="torch", activation=activation, **settings)
+    made = config(engine="torch", steps=20, activation=activation, **settings)
     codec, history = fit([cell], inputs, made)[cell]
     expected, losses = plainly(cell, inputs, made)
     assert (FoldedTargets(cell, inputs, made).steps > 0) == (cell == FOLDED)

@@ -54,6 +54,7 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, **train: float) -> Path:
     settings = params.from_yaml(yaml.safe_dump(tree))
     for name in ("reports/rate_distortion.csv", "reports/one_point.csv", "requirements.lock"):
         files.write(folder / name, (ROOT / name).read_bytes())
+    files.write(folder / "reports" / "closer.csv", (ROOT / "tests" / "closer.csv").read_bytes())
     monkeypatch.chdir(folder)
     for stage, entry in STAGES.items():
         if stage != "rate_distortion":

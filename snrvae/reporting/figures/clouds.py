@@ -30,7 +30,8 @@ from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
 LOW = 0.55  # a row of small clouds, to its width, at least: its name needs the room
-CLOUD = 2000  # points of a small cloud
+CLOUD = 1500  # points of a small cloud
+WIDE = 1.45  # inches of a panel: six of them fill the width of GitHub's page
 NAMED = len(LABELS)  # labels that a legend names
 LETTERS = 90  # of all names in a row of it
 
@@ -106,7 +107,7 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
     columns = ["original", "AE", *(f"SNR {snr:g}" for snr in snrs)]
     high = max(drawing.ratio(source), LOW)
-    figure = Figure(figsize=(1.75 * len(columns), 3.6 * high * len(dims) + 0.6))
+    figure = Figure(figsize=(WIDE * len(columns), 2 * WIDE * high * len(dims) + 0.6), dpi=120)
     kind_of = "images" if drawing.images(source) else "points"
     figure.suptitle(f"Original, reconstructed and generated {kind_of}", y=1 - 0.12 / figure.get_figheight())
     grid = panels(figure, 2 * len(dims), len(columns), source)
@@ -145,7 +146,7 @@ def generated(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source)
     figure = Figure(figsize=(9, (2.7 * drawing.ratio(source) + 0.4) * len(best) + 0.7), dpi=110)
     grid = panels(figure, len(best), 3, source)
     top = 0.7 / figure.get_figheight()
-    gap, below = (0.16, "top") if drawing.flat(source) else (0.06, "baseline")
+    gap = 0.16 if drawing.flat(source) else 0.1
     figure.subplots_adjust(left=0.05, right=0.995, bottom=0.02, top=1 - top, wspace=gap - 0.06, hspace=gap)
     kind_of = "images" if drawing.images(source) else "points"
     figure.suptitle(f"Real and generated {kind_of}", y=1 - 0.12 / figure.get_figheight())
@@ -157,7 +158,7 @@ def generated(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source)
             label = source.nearest(points[:CLOUD])
             cloud(axes, points[:CLOUD], np.array(label_colours(len(source.labels)))[label], source)
             if ratio is not None:
-                write(axes, 0.5, 0.0, f"generation ratio {ratio:.3g}", ha="center", va=below)
+                write(axes, 0.5, 0.0, f"generation ratio {ratio:.3g}", ha="center", va="top")
         _name_row(figure, axes_row, 0.02, f"d = {row['latent_dim']}, SNR {row['snr']:g}")
     _name_columns(figure, grid, top, ["real", "z from N(0, I)", "z from a fitted density"])
     return figure
@@ -274,8 +275,8 @@ def cloud(axes: Axes, points: NDArray[np.floating] | None, colours: Any, source:
         return
     if isinstance(axes, Axes3D):
         axes.view_init(elev=22, azim=35)
-        zoom = 1.12 if drawing.of(source).outline else 1.25  # few shapes reach into the corners of space
+        zoom = 1.26 if drawing.of(source).outline else 1.35  # few shapes reach into the corners of space
         axes.set_box_aspect(tuple(drawing.of(source).widths), zoom=zoom)
     if points is not None:
         outline(axes, source)
-        _scatter(axes, points, colours, source, s=1.6)
+        _scatter(axes, points, colours, source, s=2)

@@ -37,7 +37,7 @@ SURENESS = {"certified": "-", "99 %": "--", "estimate": ":"}  # of Shannon's lim
 
 def rate_distortion(cells: pd.DataFrame, lines: Lines) -> Figure:
     """Every cell in the plane of bits and mse, with Shannon's limit as far as it is known."""
-    figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+    figure = Figure(figsize=(8.5, 6.6), layout="constrained")
     axes = figure.subplots()
     rows = drawable(cells[cells.noise != "none"])
     _draw_limit(axes, lines)
@@ -47,13 +47,13 @@ def rate_distortion(cells: pd.DataFrame, lines: Lines) -> Figure:
     axes.set(
         yscale="log",
         xlim=(0, most_bits(cells)),
-        ylim=(rows.mse.min() / (6 if lines.limit else 2) if len(rows) else highest / 600, highest),
+        ylim=(rows.mse.min() / (3 if lines.limit else 2) if len(rows) else highest / 600, highest),
     )
     axes.set_xlabel("bits: capacity of the channel (learned noise: E KL)")
     axes.set_ylabel("mse (per coordinate)")
     against = "against Shannon's limit" if lines.limit else "by bits and error"
     axes.set_title(f"Every codec {against}{left_out(cells)}")
-    _legend_of_the_plane(axes, sorted(rows.latent_dim.unique()), sorted(rows.snr.unique()), lines)
+    _legend_of_the_plane(figure, sorted(rows.latent_dim.unique()), sorted(rows.snr.unique()), lines)
     return figure
 
 
@@ -82,49 +82,51 @@ def _draw_references(axes: Axes, cells: pd.DataFrame, lines: Lines) -> None:
 
 
 def _draw_markers(axes: Axes, rows: pd.DataFrame) -> None:
-    """A marker for each cell, with its latent_dim in it: full with isotropic noise, hollow with another."""
+    """A marker for each cell with its latent_dim: full with isotropic noise, an outline with another.
+
+    An outline is transparent and has its number above it, so that neither hides the other.
+    """
     snrs = sorted(rows.snr.unique())
     for place, row in zip(bits(rows), records(rows), strict=True):
         colour, full = DIMS[(row["latent_dim"] - 1) % len(DIMS)], row["noise"] == "isotropic"
         marker = MARKERS[snrs.index(row["snr"]) % len(MARKERS)]
-        fill = colour if full else "white"
-        axes.plot(
-            place,
-            row["mse"],
-            ls="",
-            marker=marker,
-            color=colour,
-            markerfacecolor=fill,
-            markersize=11,
-            zorder=3,
-        )
-        text: dict[str, Any] = {"fontsize": 7, "fontweight": "bold", "ha": "center", "va": "center_baseline"}
-        text |= {"color": "white" if full else INK, "clip_on": True, "zorder": 3}
-        axes.text(place, row["mse"], str(row["latent_dim"]), **text)
+        shape: dict[str, Any] = {"marker": marker, "markersize": 12 if marker in "^v<>" else 10, "ls": ""}
+        shape["markerfacecolor"] = colour if full else "none"
+        shape |= {"markeredgecolor": "white" if full else colour, "markeredgewidth": 0.7 if full else 1.3}
+        axes.plot(place, row["mse"], zorder=3 if full else 4, **shape)
+        text: dict[str, Any] = {
+            "fontsize": 6.5,
+            "fontweight": "bold",
+            "ha": "center",
+            "va": "center_baseline",
+        }
+        text |= {"color": "white" if full else colour, "clip_on": True, "zorder": 4}
+        above = (0, 0) if full else (0, 9)  # points above
+        axes.annotate(str(row["latent_dim"]), (place, row["mse"]), above, textcoords="offset points", **text)
 
 
-def _legend_of_the_plane(axes: Axes, dims: list[int], snrs: list[float], lines: Lines) -> None:
-    handles = [Line2D([], [], color=DIMS[(d - 1) % len(DIMS)], lw=5) for d in dims]
-    handles += [
-        Line2D([], [], ls="", marker=MARKERS[i % len(MARKERS)], color=REFERENCE, markersize=7)
-        for i in range(len(snrs))
+def _legend_of_the_plane(figure: Figure, dims: list[int], snrs: list[float], lines: Lines) -> None:
+    """Below the plane, where no marker can be."""
+    grey: dict[str, Any] = {"color": REFERENCE}
+    shape: dict[str, Any] = {"ls": "", "markersize": 7, **grey}
+    named = [(f"d = {d}", Line2D([], [], color=DIMS[(d - 1) % len(DIMS)], lw=5)) for d in dims]
+    named += [
+        (f"SNR {snr:g}", Line2D([], [], marker=MARKERS[i % len(MARKERS)], **shape))
+        for i, snr in enumerate(snrs)
     ]
-    handles += [
-        Line2D([], [], ls="", marker="o", color=REFERENCE, markerfacecolor="white", markersize=7),
-        *(Line2D([], [], color=INK, lw=2.2, ls=SURENESS[certainty]) for certainty in lines.limit),
-        Line2D([], [], color=REFERENCE, lw=0.8, alpha=0.7),
-        Line2D([], [], color=REFERENCE, ls="--", lw=1.1),
+    named.append(("learned noise", Line2D([], [], marker="o", markerfacecolor="none", **shape)))
+    named += [
+        (LIMITS[certainty], Line2D([], [], color=INK, lw=2.2, ls=SURENESS[certainty]))
+        for certainty in lines.limit
     ]
-    labels = [f"d = {d}, as in the marker" for d in dims] + [f"SNR {snr:g}" for snr in snrs]
-    labels += ["learned noise", *(LIMITS[certainty] for certainty in lines.limit)]
-    labels += ["limit of a normal distribution", "best linear codec"]
+    named.append(("limit of a normal distribution", Line2D([], [], lw=0.8, alpha=0.7, **grey)))
+    named.append(("best linear codec", Line2D([], [], ls="--", lw=1.1, **grey)))
     if lines.by_point:
-        handles.append(Line2D([], [], color=REFERENCE, ls=":", lw=1.3))
-        labels.append("point by point, SNR → ∞")
+        named.append(("point by point, SNR → ∞", Line2D([], [], ls=":", lw=1.3, **grey)))
     if lines.one_point:
-        handles.append(Line2D([], [], color=REFERENCE, ls="", marker="_", markersize=14))
-        labels.append("point by point, best known")
-    axes.legend(handles, labels, loc="upper right", ncols=2, frameon=True, edgecolor="none", framealpha=0.9)
+        named.append(("point by point, best known", Line2D([], [], marker="_", **shape | {"markersize": 14})))
+    labels, handles = zip(*named, strict=True)
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
 
 def grid(cells: pd.DataFrame) -> Figure:
@@ -152,7 +154,7 @@ def grid(cells: pd.DataFrame) -> Figure:
     if cells.gap_db.isna().all():
         axes_gap.text(0.5, 0.6, "too few points for a limit", transform=axes_gap.transAxes, **NOTE)
         axes_gap.set_yticks([])
-    axes_gap.set(ylabel="10·log10(mse / least mse of any code)  [dB]", title="Gap to Shannon's limit")
+    axes_gap.set(ylabel="10·log10(mse / limit)  [dB]", title="Gap to Shannon's limit")
     axes_kl.set(ylabel="E KL(q(z|x) ‖ N(0, I))  [bit]", title="Rate")
     axes_latent.set(yscale="log", ylabel="KL(q(z) ‖ N(0, 1))  [bit per dim]", title="Latent distribution")
     for axes in figure.axes:
