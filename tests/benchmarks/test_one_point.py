@@ -93,7 +93,7 @@ def test_the_committed_table_lies_between_the_limit_and_the_linear_code(latent_d
 
 def test_the_page_has_the_committed_tables_gaps() -> None:
     page = (ROOT / "docs" / "theory.md").read_text()
-    head = f"| d | {' | '.join(f's = {snr}' for snr in one_point.SNRS)} |"
+    head = f"| gap in dB | {' | '.join(f's = {snr}' for snr in one_point.SNRS)} |"
     rows = page.split(head)[1].splitlines()[2:5]
     for latent_dim, row in enumerate(rows, start=1):
         found = []
@@ -101,4 +101,4 @@ def test_the_page_has_the_committed_tables_gaps() -> None:
             least = float(shannon.distortion_at_rate(LIMIT, shannon.capacity_bits(latent_dim, snr))) / 3
             mse = KNOWN.get((latent_dim, snr))
             found.append(f"{10 * log10(mse / least):.2f}" if mse else "–")
-        assert row == f"| {latent_dim} | {' | '.join(found)} |"
+        assert row == f"| d = {latent_dim} | {' | '.join(found)} |"
