@@ -31,14 +31,14 @@ def test_the_commands_of_the_page_lead_to_a_report_about_the_file(repository: Re
     repository.run("dvc", "repro")
     repository.run("git", "add", "-A")
     repository.run("git", "commit", "-qm", "run")
-    first, second = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    first, _, last = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
     for line in first.splitlines():
         repository.run(*shlex.split(line, comments=True))
     report = (repository.path / "reports" / "README.md").read_text()
     assert "the points in spiral.npy" in report
     assert "cube" not in report.split("## Appendix: provenance")[0].lower()
     repository.run("git", "checkout", "-q", "-f", "HEAD")
-    for line in second.splitlines():
+    for line in last.splitlines():
         assert "ask" in repository.run(*shlex.split(line, comments=True))
 
 

@@ -21,7 +21,7 @@ SETTINGS = {
     "seed": 0,
     "data": {"train_points": 1200, "validation_points": 600, "test_points": 1200},
     "network": {"kind": "mlp", "activation": "relu", "hidden_units": 32, "hidden_layers": 2},
-    "encoder": {"candidates": 2, "folded_start": False},
+    "encoder": {"candidates": 1, "folded_start": False},
     "train": {
         "steps": 100,
         "batch_size": 64,
