@@ -4,6 +4,7 @@
 # make check  ruff and mypy;  make bench  the benchmarks (in .venv-bench);  make models  other models on the same data
 # make closer  what each ingredient of a codec buys, in reports/closer.csv
 # make checks  our limits beside published and closed-form ones, in docs/checks.md
+# make one-point  the best codes for one point at a time without networks, in reports/one_point.csv
 # make lock  new locks from pyproject.toml
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONSAFEPATH
 
 .NOTPARALLEL:
-.PHONY: python clone repro test test-all check checks compare bench closer models lock
+.PHONY: python clone repro test test-all check checks one-point compare bench closer models lock
 
 repro: clone $(VENV)/.run
 	python -m stages.check
@@ -45,6 +46,9 @@ compare: $(VENV)/.run
 
 bench: $(BENCH)/.run
 	SNRVAE_CACHE=off $(BENCH)/bin/python -m benchmarks
+
+one-point: $(VENV)/.run
+	python -m benchmarks.one_point
 
 checks: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.checks

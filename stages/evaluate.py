@@ -8,7 +8,7 @@ import torch
 from snrvae.codecs import files as models
 from snrvae.codecs.codec import Codec
 from snrvae.limit import of_source, shannon
-from snrvae.measurement import evaluation, metrics, samples
+from snrvae.measurement import evaluation, metrics, prices, samples
 from snrvae.settings import tables
 from snrvae.settings.params import NOISES, Params
 from stages import files, sources
@@ -22,6 +22,7 @@ def evaluate(
     ae_path: Path,
     vae_path: Path,
     limit_path: Path,
+    one_point_path: Path,
     cells_path: Path,
     metrics_path: Path,
     evaluation_path: Path,
@@ -34,6 +35,7 @@ def evaluate(
     )
     law, factor = of_source.law(source, params.conditional), source.domain.factor
     limit = files.read(limit_path, lambda data: shannon.table_from_csv(data, law, factor))
+    known = files.read(one_point_path, lambda data: prices.from_csv(data, params.source))
 
     def read(path: Path, *noises: str) -> list[Codec]:
         return files.read(path, lambda data: models.of_run(data, noises, source.domain, classes))
@@ -47,7 +49,7 @@ def evaluate(
         | {result.cell: result for result in found.results},
         found.generated,
         found.fitted,
-        found.limits,
+        found.limits if params.conditional else prices.priced(found.limits, known),
         source.domain,
         params.conditional,
     )

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", ".gitattributes")
-LIMIT = Path("reports", "rate_distortion.csv")
+LIMIT, ONE_POINT = Path("reports", "rate_distortion.csv"), Path("reports", "one_point.csv")
 CLOSER = Path("reports", "closer.csv")  # of frozen code: a small one, of two cells, stands in for it
 TINY = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
@@ -73,6 +73,7 @@ def create(path: Path, settings: Mapping[str, Any], limit: bool = True) -> Repos
     shutil.copy(ROOT / raw / "README.md", path / raw)
     (path / CLOSER).parent.mkdir()
     shutil.copy(ROOT / "tests" / CLOSER.name, path / CLOSER)
+    shutil.copy(ROOT / ONE_POINT, path / ONE_POINT)
     configure(path, settings)
     made = Repository(path)
     made.run("git", "init", "-q")

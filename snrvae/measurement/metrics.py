@@ -91,6 +91,7 @@ class Metric:
             "labels": source.domain.labelled,
             "law": source.exact,
             "conditional": conditional,
+            "whole": not conditional,
             "faces": conditional and source.faces is not None,
             "classes": conditional and source.faces is None,
         }
@@ -169,9 +170,16 @@ METRICS = (
         "least mse that the same bits allow for a normal distribution of the source's covariance"),
     Metric("gap_db", "gap", "dB", "limit.gap_db", NOISY,
         "10·log10(mse / least mse)", in_json=True),
+    Metric("one_point_db", "price of one point at a time", "dB", "limit.one_point_db", ISOTROPIC,
+        "10·log10(mse of the best known code for one point at a time / least mse); empty if "
+        "reports/one_point.csv has no such row", needs="whole"),
+    Metric("network_db", "price of the network", "dB", "limit.network_db", ISOTROPIC,
+        "gap less the price of one point at a time; below 0 if the network found a better code",
+        needs="whole"),
 )  # fmt: skip
 NUMBERS = [column for metric in METRICS if metric.numeric for column in metric.columns]
 SATURABLE = ("shannon_mse", "gap_db")  # empty where limit_saturated is true
+TABLED = ("one_point_db", "network_db")  # empty where reports/one_point.csv has no row
 SUMMARY: dict[str, tuple[str, str, str]] = {  # of selected cells with a noise: a column's min, mean, max
     "ae_best_mse": ("none", "mse", "min"),
     "snr_vae_best_mse": ("isotropic", "mse", "min"),
@@ -251,7 +259,7 @@ def _check(metric: Metric, table: pd.DataFrame, selected: pd.DataFrame, applies:
     for name in metric.columns:
         if not applies and table[name].notna().any():
             raise ValueError(f"{name}: numbers that have no meaning here")
-        if applies and rows[name].isna().any():
+        if applies and name not in TABLED and rows[name].isna().any():
             raise ValueError(f"{name}: missing in a row that is selected")
         if applies and name.endswith(("mse", "stderr")) and (rows[name] < 0).any():
             raise ValueError(f"{name}: values below 0")

@@ -85,6 +85,7 @@ class Limit:
     certainty  of the limit;  saturated  whether its points are too few for the rate: there is no least mse
                then, and no gap (limit/shannon.py)
     gaussian_mse  what the rate allows for a normal distribution of the same covariance
+    one_point_db, network_db  the gap in two parts (prices.py); None if no table has the cell
     """
 
     capacity_bits: float | None
@@ -97,6 +98,8 @@ class Limit:
     saturated: bool
     gaussian_mse: float
     gap_db: Estimate | None
+    one_point_db: float | None = None
+    network_db: float | None = None
 
 
 @dataclass(frozen=True)

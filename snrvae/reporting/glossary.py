@@ -30,6 +30,7 @@ NEEDS = {
     "labels": ", if the source has labels",
     "law": ", if the exact distribution is known",
     "conditional": ", in conditional runs",
+    "whole": ", unless the run is conditional",
     "faces": ", in conditional runs whose labels are faces",
     "classes": ", in conditional runs whose labels are not faces",
 }

@@ -30,11 +30,13 @@ class Lines:
     """limit     Shannon's, by how sure it is, as far as the points carry it
     normal   that of a normal distribution of the same covariance
     by_point  by latent_dim, what codes for one point at a time approach as the SNR grows, if that is known
+    one_point  by latent_dim, the best of them that are known, at the cells' SNRs
     """
 
     limit: Mapping[str, Line]
     normal: Line
     by_point: Mapping[int, Line]
+    one_point: Mapping[int, Line]
 
 
 def bits(cells: pd.DataFrame) -> "pd.Series[float]":
@@ -69,4 +71,13 @@ def of(
     scale = source.domain.factor**2 / k
     normal = np.array([gaussian.distortion(variances, one, shares) for one in rate]) * scale
     curves = {d: shannon.point_by_point_curve(d, FAR, law) for d in dims if law is not None and d in law.dims}
-    return Lines(limit, (rate, normal), {d: (there, loss / k) for d, (there, loss) in curves.items()})
+    by_point = {d: (there, loss / k) for d, (there, loss) in curves.items()}
+    return Lines(limit, (rate, normal), by_point, _one_point(cells))
+
+
+def _one_point(cells: pd.DataFrame) -> dict[int, Line]:
+    """Bits and mse of the best known codes for one point at a time, by latent_dim."""
+    known = cells[cells.one_point_db.notna()]
+    mse = known.shannon_mse * 10 ** (known.one_point_db / 10)
+    own = {int(d): known.latent_dim == d for d in known.latent_dim.unique()}
+    return {d: (known.capacity_bits[rows].to_numpy(), mse[rows].to_numpy()) for d, rows in own.items()}

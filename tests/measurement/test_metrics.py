@@ -13,7 +13,7 @@ from conftest import reference_of
 
 from snrvae.codecs.codec import Codec
 from snrvae.limit.shannon import RateDistortionTable
-from snrvae.measurement import evaluation, metrics
+from snrvae.measurement import evaluation, metrics, prices
 from snrvae.measurement.records import CodecMetrics, Estimate, Generation, Limit
 from snrvae.settings import tables
 from snrvae.settings.grid import Cell
@@ -27,7 +27,8 @@ COLUMNS = {
     *("generation_ratio", "generation_ratio_stderr", "generation_p_value", "coverage"),
     *("fitted_surface_distance", "fitted_ratio", "fitted_ratio_stderr", "fitted_p_value"),
 }
-OF_ISOTROPIC = {"capacity_bits", "gaussian_information_bits"}
+OF_ISOTROPIC = {"capacity_bits", "gaussian_information_bits", "one_point_db", "network_db"}
+KNOWN = {(2, 4.0): 0.03, (2, 100.0): 0.003}  # mse of codes for one point at a time
 OF_LIMIT = OF_ISOTROPIC | {
     *("information_bits", "information_bits_stderr"),
     *("information_upper_bits", "information_upper_bits_stderr", "information_saturated"),
@@ -62,11 +63,14 @@ def measured(codecs: dict[str, Codec], splits: dict[str, Split], limits: RateDis
             for r in chosen
             if r.cell.noise != "learned"
         },
-        {
-            r.cell: evaluation.limit(alone[r.cell], r, test, cube.SOURCE, limits, 0)
-            for r in chosen
-            if r.kl_bits
-        },
+        prices.priced(
+            {
+                r.cell: evaluation.limit(alone[r.cell], r, test, cube.SOURCE, limits, 0)
+                for r in chosen
+                if r.kl_bits
+            },
+            KNOWN,
+        ),
     )
 
 
@@ -185,6 +189,7 @@ def test_a_row_holds_the_numbers_of_its_cell(measured: Measured, table: pd.DataF
             assert (row["gap_db"], row["gap_db_stderr"]) == (limit.gap_db.value, limit.gap_db.stderr)
             if result.cell.noise == "isotropic":
                 assert row["capacity_bits"] == limit.capacity_bits
+                assert row["one_point_db"] + row["network_db"] == pytest.approx(row["gap_db"])
                 assert row["gaussian_information_bits"] == limit.gaussian_information_bits
 
 
@@ -245,6 +250,15 @@ def test_a_number_that_is_none_never_reaches_the_file(
     endless = {cell: replace(limit, gap_db=Estimate(float("inf"), 0.0)) for cell, limit in limits.items()}
     with pytest.raises(ValueError):
         metrics.to_json(metrics.tree(cells_of((results, generations, fitted, endless))))
+
+
+def test_a_cell_that_the_table_of_codes_lacks_is_read_without_their_price(
+    measured: Measured, cells: list[Cell]
+) -> None:
+    table = cells_of(measured)
+    table.loc[table.snr == 4, ["one_point_db", "network_db"]] = None
+    read = metrics.from_csv(tables.to_csv(table).encode(), cells, cube.SOURCE)
+    assert set(read[read.network_db.notna()].snr) == {100}
 
 
 # Cells that diverged

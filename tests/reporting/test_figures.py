@@ -23,6 +23,7 @@ from snrvae.sources.domain import Split
 
 ROOT = Path(__file__).parents[2]
 CELLS = tables.from_csv((ROOT / "reports" / "cells.csv").read_bytes())
+CELLS["one_point_db"] = CELLS.gap_db.where((CELLS.noise == "isotropic") & (CELLS.latent_dim < 3)) - 1
 LIMIT = shannon.table_from_csv((ROOT / "reports" / "rate_distortion.csv").read_bytes())
 LINES = lines.of(CELLS, LIMIT, cube.SOURCE, False, ())
 
@@ -201,6 +202,20 @@ def test_each_codec_in_the_plane_of_bits_and_mse_carries_its_d() -> None:
     selected = CELLS[(CELLS.selected == 1) & (CELLS.noise != "none")]
     digits = sorted(text.get_text() for text in axes.texts if text.get_text().isdigit())
     assert digits == sorted(selected.latent_dim.astype(str))
+
+
+def test_codes_for_one_point_at_a_time_are_marked_below_the_codecs_that_have_a_price() -> None:
+    axes = curves.rate_distortion(CELLS, LINES).axes[0]
+    marks = [line.get_xydata() for line in axes.lines if line.get_marker() == "_"]
+    priced = CELLS[CELLS.one_point_db.notna() & (CELLS.selected == 1)]
+    expected = np.c_[priced.capacity_bits, priced.mse / 10**0.1]
+    assert np.sort(np.concatenate(marks), 0) == pytest.approx(np.sort(expected, 0), rel=1e-4)
+
+
+def test_without_a_price_nothing_is_marked() -> None:
+    plain = CELLS.assign(one_point_db=np.nan)
+    axes = curves.rate_distortion(plain, lines.of(plain, LIMIT, cube.SOURCE, False, ())).axes[0]
+    assert "_" not in {line.get_marker() for line in axes.lines}
 
 
 def test_a_codec_beyond_the_frame_leaves_the_figure_its_size() -> None:

@@ -47,13 +47,14 @@ SOURCE, CUBE, AE, VAE, CLOUDS = (
     "data/evaluation.npz",
 )
 CELLS, METRICS, LIMIT = "reports/cells.csv", "reports/metrics.json", "reports/rate_distortion.csv"
+ONE_POINT = "reports/one_point.csv"
 TRAINING_AE, TRAINING_VAE, LOCK = "reports/training_ae.csv", "reports/training_vae.csv", "requirements.lock"
 CLOSER = "reports/closer.csv"
 READS = {
     "train_ae": [SOURCE, CUBE],
     "train_vae": [SOURCE, CUBE],
     "rate_distortion": [SOURCE],
-    "evaluate": [SOURCE, CUBE, AE, VAE, LIMIT],
+    "evaluate": [SOURCE, CUBE, AE, VAE, LIMIT, ONE_POINT],
     "render": [SOURCE, CUBE, CLOUDS, CELLS, METRICS, LIMIT, TRAINING_AE, TRAINING_VAE, CLOSER, LOCK],
 }
 READERS = {
@@ -68,6 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
     (folder / "reports").mkdir()
     shutil.copy(ROOT / LIMIT, folder / LIMIT)
+    shutil.copy(ROOT / ONE_POINT, folder / ONE_POINT)
     shutil.copy(ROOT / LOCK, folder / LOCK)
     shutil.copy(ROOT / "tests" / "closer.csv", folder / CLOSER)
     with pytest.MonkeyPatch.context() as patch:

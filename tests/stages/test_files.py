@@ -51,7 +51,7 @@ TREE: dict[str, Any] = {
 }
 RAW, SOURCE = "data/raw", "data/source.npz"
 CUBE, AE, VAE = "data/cube.npz", "data/ae.safetensors", "data/snr_vae.safetensors"
-LIMIT = "reports/rate_distortion.csv"
+LIMIT, ONE_POINT = "reports/rate_distortion.csv", "reports/one_point.csv"
 ARGUMENTS = {
     "check": [],
     "generate": [RAW, CUBE, SOURCE],
@@ -59,8 +59,8 @@ ARGUMENTS = {
     "train_vae": [SOURCE, CUBE, VAE, "reports/training_vae.csv"],
     "rate_distortion": [SOURCE, LIMIT],
     "evaluate": [
-        *(SOURCE, CUBE, AE, VAE, LIMIT, "reports/cells.csv", "reports/metrics.json", "data/evaluation.npz"),
-        "data/codecs.safetensors",
+        *(SOURCE, CUBE, AE, VAE, LIMIT, ONE_POINT, "reports/cells.csv", "reports/metrics.json"),
+        *("data/evaluation.npz", "data/codecs.safetensors"),
     ],
 }
 
@@ -83,7 +83,8 @@ def filled(folder: Path, codecs: dict[str, Codec]) -> Path:
     noisy = {name: codec for name, codec in codecs.items() if name not in silent}
     files.write(folder / AE, models.to_bytes(silent))
     files.write(folder / VAE, models.to_bytes(noisy))
-    files.write(folder / LIMIT, (ROOT / LIMIT).read_bytes())
+    for name in (LIMIT, ONE_POINT):
+        files.write(folder / name, (ROOT / name).read_bytes())
     return folder
 
 
@@ -286,7 +287,7 @@ FOREIGN = safetensors.torch.save({"weight": torch.zeros(2)})
     [
         *((stage, name) for stage in ("train_ae", "train_vae") for name in (SOURCE, CUBE)),
         ("rate_distortion", SOURCE),
-        *(("evaluate", name) for name in (SOURCE, CUBE, AE, VAE, LIMIT)),
+        *(("evaluate", name) for name in (SOURCE, CUBE, AE, VAE, LIMIT, ONE_POINT)),
     ],
 )
 def test_an_input_that_cannot_be_had_is_told_in_one_line_and_the_outputs_stay(

@@ -52,7 +52,7 @@ def run(folder: Path, stages: Iterable[str], before: Iterable[str] = (), **varia
     """Run stages in a folder, in one process with these environment variables and these lines first."""
     (folder / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
     (folder / "reports").mkdir(exist_ok=True)
-    for given in ("reports/rate_distortion.csv", "requirements.lock"):
+    for given in ("reports/rate_distortion.csv", "reports/one_point.csv", "requirements.lock"):
         (folder / given).write_bytes((ROOT / given).read_bytes())
     (folder / "reports" / "closer.csv").write_bytes((ROOT / "tests" / "closer.csv").read_bytes())
     lines = [

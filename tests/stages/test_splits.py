@@ -14,7 +14,7 @@ from snrvae.settings import params
 from snrvae.sources import cube, dataset
 from snrvae.sources.domain import Split
 from stages import files
-from tests.repository import LIMIT, ROOT
+from tests.repository import LIMIT, ONE_POINT, ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODELS = ("data/ae.safetensors", "data/snr_vae.safetensors")
@@ -40,7 +40,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], ..
     """Outputs with the test points as generated, and with others: all of them in a corner of one face."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
-        files.write(Path(LIMIT), (ROOT / LIMIT).read_bytes())
+        for name in (LIMIT, ONE_POINT):
+            files.write(name, (ROOT / name).read_bytes())
         run(["generate"])
         data = Path("data/cube.npz")
         splits = dataset.from_bytes(cube.SOURCE.domain, data.read_bytes(), settings().data.counts)

@@ -52,7 +52,7 @@ def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, **train: float) -> Path:
     tree = yaml.safe_load((ROOT / "params.yaml").read_text()) | SETTINGS
     tree["train"] |= TRAIN | train
     settings = params.from_yaml(yaml.safe_dump(tree))
-    for name in ("reports/rate_distortion.csv", "requirements.lock"):
+    for name in ("reports/rate_distortion.csv", "reports/one_point.csv", "requirements.lock"):
         files.write(folder / name, (ROOT / name).read_bytes())
     files.write(folder / "reports" / "closer.csv", (ROOT / "tests" / "closer.csv").read_bytes())
     monkeypatch.chdir(folder)

@@ -75,6 +75,8 @@ def _draw_references(axes: Axes, cells: pd.DataFrame, lines: Lines) -> None:
         colour = DIMS[(latent_dim - 1) % len(DIMS)]
         isotropic = curve(cells, "isotropic", latent_dim)
         axes.plot(isotropic.capacity_bits, isotropic.linear_mse, color=colour, ls="--", lw=1.1)
+        if latent_dim in lines.one_point:
+            axes.plot(*lines.one_point[latent_dim], color=colour, ls="", marker="_", markersize=22)
         if latent_dim in lines.by_point:
             axes.plot(*lines.by_point[latent_dim], color=colour, ls=":", lw=1.3)
 
@@ -121,6 +123,8 @@ def _legend_of_the_plane(figure: Figure, dims: list[int], snrs: list[float], lin
     named.append(("best linear codec", Line2D([], [], ls="--", lw=1.1, **grey)))
     if lines.by_point:
         named.append(("point by point, SNR → ∞", Line2D([], [], ls=":", lw=1.3, **grey)))
+    if lines.one_point:
+        named.append(("point by point, best known", Line2D([], [], marker="_", **shape | {"markersize": 14})))
     labels, handles = zip(*named, strict=True)
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
 
