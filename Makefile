@@ -48,7 +48,7 @@ bench: $(BENCH)/.run
 	SNRVAE_CACHE=off $(BENCH)/bin/python -m benchmarks
 
 one-point: $(VENV)/.run
-	python -m benchmarks.one_point
+	SNRVAE_CACHE=off python -m benchmarks.one_point
 
 checks: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.checks

@@ -32,7 +32,7 @@ from snrvae.training.pool import Pool
 
 POINTS = 24_000
 SNRS = (1.0, 10.0, 100.0, 1000.0)
-TOLERANCE = 0.002  # of max G, in nats, for laws that are a quadrature here
+TOLERANCE = 0.0005  # of max G, in nats, for laws that are a quadrature here
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from scipy.spatial import KDTree
 
 from snrvae.settings import tables
 from snrvae.sources import cube
+from stages import files
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator
@@ -187,11 +188,11 @@ def main() -> None:
         x = surface(run.edge, 0.5)
         for snr, code in annealed(x, start(x, run), run):
             mse = error(code, fresh, snr) / x.shape[1]
-            print(f"d = {run.latent_dim}, SNR {snr:g}: mse {mse:.6g}", flush=True)
+            files.show(f"d = {run.latent_dim}, SNR {snr:g}: mse {mse:.6g}\n")
             best[run.latent_dim, snr] = min(mse, best.get((run.latent_dim, snr), np.inf))
     rows = [(cube.SOURCE.domain.name, d, snr, mse) for (d, snr), mse in sorted(best.items())]
     table = pd.DataFrame(rows, columns=["source", "latent_dim", "snr", "mse"])
-    Path("reports/one_point.csv").write_text(tables.to_csv(table), encoding="utf-8")
+    files.write(Path("reports/one_point.csv"), tables.to_csv(table))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "params.yaml", "requirements.lock", ".dvcignore", ".gitignore", ".gitattributes")
+STAGES = {  # that `dvc repro` runs
+    name: stage
+    for name, stage in yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"].items()
+    if not stage.get("frozen")
+}
 LIMIT, ONE_POINT = Path("reports", "rate_distortion.csv"), Path("reports", "one_point.csv")
 CLOSER = Path("reports", "closer.csv")  # of frozen code: a small one, of two cells, stands in for it
 TINY = {

@@ -199,7 +199,7 @@ def test_a_command_is_one_that_runs(page: str, command: str) -> None:
 
 def test_the_dvc_stages_that_are_named_exist() -> None:
     named = re.findall(r'node\d+\["(\w+)"\]', PAGES["docs/parameters.md"])
-    assert sorted(named) == sorted(STAGES)
+    assert sorted(named) == sorted(EVERY_STAGE)
 
 
 def changed(tree: Mapping[str, Any], settings: list[str]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_encoder_and_decoder_give_what_pytorch_gives(
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     place = {"centre": (1.0, -2.0, 0.5), "factor": 1.7, "bounds": bounds}
-    source = replace(box(3, np.random.default_rng(0)), searched=True, **place)
+    source = replace(box(3, np.random.default_rng(0)), **place)
     network = Network(kind="mlp", activation="silu", hidden_units=16, hidden_layers=2)
     codec = Codec(Architecture(cell, network, classes, source, "torch"))
     label = torch.eye(classes)[torch.arange(33) % classes] if classes else None

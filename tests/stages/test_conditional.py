@@ -29,11 +29,11 @@ from snrvae.sources.source import Source
 from snrvae.training import schedule
 from snrvae.training.compiled import engine
 from stages import files
+from tests.repository import CLOSER, ONE_POINT, STAGES
 
 ROOT = Path(__file__).parents[2]
 assert cube.SOURCE.faces is not None
 FACES = cube.SOURCE.faces
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -380,6 +380,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree["train"] |= {"steps": 400, "repeats": 1}
     settings = params.from_yaml(yaml.safe_dump(tree))
     files.write(folder / "requirements.lock", (ROOT / "requirements.lock").read_bytes())
+    files.write(folder / ONE_POINT, (ROOT / ONE_POINT).read_bytes())
+    files.write(folder / CLOSER, (ROOT / "tests" / "closer.csv").read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for stage, entry in STAGES.items():

@@ -23,21 +23,20 @@ from hypothesis import strategies as st
 
 from snrvae.codecs import files as models
 from snrvae.limit import shannon
-from snrvae.measurement import metrics, samples
-from snrvae.reporting import report
+from snrvae.measurement import metrics, prices, samples
+from snrvae.reporting import gains, report
 from snrvae.settings import grid, params
 from snrvae.settings.params import Params
 from snrvae.sources import cube, dataset, npz, record
 from snrvae.training import history
 from stages import files
-from tests.repository import ROOT, TINY
+from tests.repository import ROOT, STAGES, TINY
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = yaml.safe_load((ROOT / "params.yaml").read_text())
 SETTINGS |= {key: SETTINGS[key] | value if isinstance(value, dict) else value for key, value in TINY.items()}
 SETTINGS |= {"latent_dim": [1, 2], "snr": [1, 10], "train": SETTINGS["train"] | {"steps": 10, "repeats": 1}}
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ARGUMENTS = {name: entry["cmd"].split()[3:] for name, entry in STAGES.items()}
 SOURCE, CUBE, AE, VAE, CLOUDS = (
     "data/source.npz",
@@ -486,6 +485,8 @@ def decoders(settings: Params) -> dict[str, Decode]:
         CLOUDS: lambda data: samples.from_bytes(data, every, (count, 3)),
         CELLS: lambda data: metrics.from_csv(data, every, cube.SOURCE),
         LIMIT: shannon.table_from_csv,
+        ONE_POINT: lambda data: prices.from_csv(data, "cube"),
+        CLOSER: gains.from_csv,
         TRAINING_AE: lambda data: history.from_csv(data, grid.autoencoders(settings)),
         TRAINING_VAE: lambda data: history.from_csv(data, grid.snr_vaes(settings)),
         LOCK: report.locked_versions,

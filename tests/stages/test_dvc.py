@@ -46,6 +46,8 @@ KEYS: dict[str, tuple[Any, list[str]]] = {  # another value, and the stages that
     "network.activation": ("silu", ["train_ae", "train_vae", "render"]),
     "network.hidden_units": (32, ["train_ae", "train_vae", "render"]),
     "network.hidden_layers": (2, ["train_ae", "train_vae", "render"]),
+    "encoder.candidates": (2, ["train_ae", "train_vae", "render"]),
+    "encoder.folded_start": (True, ["train_vae", "render"]),
     "train.steps": (21, ["train_ae", "train_vae", "render"]),
     "train.batch_size": (48, ["train_ae", "train_vae", "render"]),
     "train.learning_rate": (0.02, ["train_ae", "train_vae", "render"]),

@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from stages import files
-from tests.repository import LIMIT, ROOT, Repository, create
+from tests.repository import LIMIT, ROOT, STAGES, Repository, create
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,6 @@ SETTINGS: dict[str, Any] = {
     "latent_dim": [1],
     "snr": [1, 100],
 }
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ARGUMENTS = {name: entry["cmd"].split()[3:] for name, entry in STAGES.items()}
 SECONDS = {"rate_distortion": 0.4}  # of the others: what they took undisturbed
 METHODS = [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGINT, False), (signal.SIGINT, True)]

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from tests.repository import ROOT
+from tests.repository import ROOT, STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,6 @@ SETTINGS = {
 }
 MEASURES = ("mse", "kl_bits")
 TOLERANCE = 0.02  # relative; rounding grows over the steps of a training
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 TRAINING, MEASURING = ("generate", "train_ae", "train_vae"), ("evaluate", "render")

@@ -14,9 +14,8 @@ from snrvae.settings import params
 from snrvae.sources import cube, dataset
 from snrvae.sources.domain import Split
 from stages import files
-from tests.repository import LIMIT, ONE_POINT, ROOT
+from tests.repository import LIMIT, ONE_POINT, ROOT, STAGES
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MODELS = ("data/ae.safetensors", "data/snr_vae.safetensors")
 CELL = ["noise", "latent_dim", "snr"]
 

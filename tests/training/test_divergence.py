@@ -16,11 +16,11 @@ from snrvae.settings import params
 from snrvae.settings.grid import Cell
 from snrvae.training import batches
 from stages import files
+from tests.repository import STAGES
 
 pytestmark = pytest.mark.slow  # whole runs
 
 ROOT = Path(__file__).parents[2]
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SETTINGS: dict[str, Any] = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"kind": "mlp", "activation": "relu", "hidden_units": 16, "hidden_layers": 1},
