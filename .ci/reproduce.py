@@ -26,8 +26,10 @@ def digests(lock: str) -> dict[str, str]:
 
 def kernel(report: str) -> str:
     """The kernel of OpenBLAS that a report names."""
-    found = re.search(r"with the kernel (\w+)", report)
-    return found.group(1) if found else "unknown"
+    found = re.search(r"the\s+kernel (\w+)", report)
+    if found is None:
+        sys.exit(f"{REPORT} names no kernel of OpenBLAS")
+    return found.group(1)
 
 
 def worst(before: pd.DataFrame, after: pd.DataFrame) -> float:
