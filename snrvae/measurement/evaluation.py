@@ -118,13 +118,10 @@ def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: 
     The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
     """
     cell = codec.architecture.cell
-    _check_finite(codec, test)
-    codec = _exact(codec)
-    validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", cell.latent_dim))
-    error, first = _errors(codec, test, _generator(seed, "test noise", cell.latent_dim))
+    validation_mse, error, first = _held_out(codec, validation, test, seed)
     return CodecMetrics(
         cell,
-        float(validation_error.mean()),
+        validation_mse,
         measures.estimate(error),
         measures.linear_mse(cell, source, codec.architecture.num_classes > 0),
         None if first.kl_bits is None else measures.estimate(first.kl_bits),
@@ -138,11 +135,19 @@ def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: 
 
 def errors(codec: Codec, validation: Split, test: Split, seed: int) -> tuple[float, Estimate]:
     """The mse on validation points, and on test points, as `measure` finds them."""
+    validation_mse, error, _ = _held_out(codec, validation, test, seed)
+    return validation_mse, measures.estimate(error)
+
+
+def _held_out(
+    codec: Codec, validation: Split, test: Split, seed: int
+) -> tuple[float, NDArray[np.floating], "_Received"]:
+    """The mse on validation points, the error of each test point [n], and what was received of them."""
     _check_finite(codec, test)
     codec, dim = _exact(codec), codec.architecture.cell.latent_dim
     validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", dim))
-    error, _ = _errors(codec, test, _generator(seed, "test noise", dim))
-    return float(validation_error.mean()), measures.estimate(error)
+    error, first = _errors(codec, test, _generator(seed, "test noise", dim))
+    return float(validation_error.mean()), error, first
 
 
 def select(results: Iterable[CodecMetrics]) -> list[CodecMetrics]:
