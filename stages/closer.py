@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
@@ -20,8 +19,8 @@ from snrvae.codecs.codec import Codec
 from snrvae.limit import of_source, shannon
 from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import evaluation, generation
+from snrvae.measurement.records import HeldOut
 from snrvae.settings import grid, tables
-from snrvae.settings.grid import Cell
 from snrvae.settings.params import Params
 from snrvae.settings.randomness import numpy_stream
 from snrvae.sources import origin
@@ -64,8 +63,8 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
         for setting, chosen in settings.items():
             print(f"{name}, seed {seed}: {setting}", file=sys.stderr)
             run = chosen.model_copy(update={"source": name, "seed": seed})
-            for codec, validation_mse, mse in _selected(run, source, splits):
-                cell = codec.architecture.cell
+            for codec, found in _selected(run, source, splits):
+                cell = found.cell
                 yield {
                     "source": name,
                     "noise": cell.noise,
@@ -75,9 +74,9 @@ def _of_source(params: Params, name: str) -> Iterator[dict[str, Any]]:
                     "latent_dim": cell.latent_dim,
                     "snr": cell.snr,
                     "seed": seed,
-                    "validation_mse": validation_mse,
-                    "mse": mse,
-                    "gap_db": None if limit is None else _gap_db(cell, mse, source, limit),
+                    "validation_mse": found.validation_mse,
+                    "mse": found.mse.value,
+                    "gap_db": None if limit is None else _gap_db(found, source, limit),
                     "generation_ratio": None
                     if reference is None or cell.latent_dim != 2
                     else evaluation.generate(codec, reference, seed).ratio.value,
@@ -93,23 +92,14 @@ def _with(params: Params, encoder: dict[str, Any], train: dict[str, Any], more: 
     return params.model_copy(update=changed | more)
 
 
-def _selected(
-    run: Params, source: Source, splits: Mapping[str, Split]
-) -> Iterator[tuple[Codec, float, float]]:
-    """The best restart of each cell of a run on validation points, with its mse there and on test points."""
+def _selected(run: Params, source: Source, splits: Mapping[str, Split]) -> list[tuple[Codec, HeldOut]]:
+    """The best restart of each cell of a run, with its errors."""
     made = train_cells(grid.snr_vaes(run), splits["train"].points, config.of_params(run, source.domain))
-    codecs = [codec for codec, _ in made if not codec.diverged]
+    codecs = {codec.architecture.cell: codec for codec, _ in made if not codec.diverged}
+    errors = partial(evaluation.errors, validation=splits["validation"], test=splits["test"], seed=run.seed)
     with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        errors = partial(
-            evaluation.errors, validation=splits["validation"], test=splits["test"], seed=run.seed
-        )
-        measured = zip(codecs, pool.map(errors, codecs), strict=True)
-        best: dict[str, tuple[Codec, float, float]] = {}
-        for codec, (validation_mse, mse) in measured:
-            key = codec.architecture.cell.key
-            if key not in best or validation_mse < best[key][1]:
-                best[key] = codec, validation_mse, mse.value
-    yield from best.values()
+        best = evaluation.select(pool.map(errors, codecs.values()))
+    return [(codecs[found.cell], found) for found in best]
 
 
 def _reference(source: Source, test: Split, seed: int) -> generation.Reference:
@@ -118,12 +108,11 @@ def _reference(source: Source, test: Split, seed: int) -> generation.Reference:
     return generation.reference(source, test, *compared)
 
 
-def _gap_db(cell: Cell, mse: float, source: Source, limit: RateDistortionTable) -> float:
+def _gap_db(found: HeldOut, source: Source, limit: RateDistortionTable) -> float:
     """To the limit at the capacity."""
-    assert cell.snr is not None
-    rate = shannon.capacity_bits(cell.latent_dim, cell.snr)
-    least = float(shannon.distortion_at_rate(limit.tangents, rate, of_source.law(source, False)))
-    return float(10 * np.log10(mse * source.coordinates / least))
+    assert found.cell.snr is not None
+    rate = shannon.capacity_bits(found.cell.latent_dim, found.cell.snr)
+    return evaluation.gap_db(found.mse, evaluation.least_mse(rate, source, limit, False)).value
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,14 @@ from snrvae.limit import gaussian as gaussian_law
 from snrvae.limit import of_source, shannon
 from snrvae.limit.shannon import RateDistortionTable
 from snrvae.measurement import density, generation, information, measures
-from snrvae.measurement.records import CodecMetrics, ConditionalGeneration, Estimate, Generation, Limit
+from snrvae.measurement.records import (
+    CodecMetrics,
+    ConditionalGeneration,
+    Estimate,
+    Generation,
+    HeldOut,
+    Limit,
+)
 from snrvae.measurement.samples import LATENTS, POINTS
 from snrvae.measurement.store import Kept
 from snrvae.settings.grid import Cell
@@ -37,6 +44,8 @@ NOISE_DRAWS = 4  # transmissions of each validation and test point
 GENERATIONS = 8  # draws of as many generated points as there are test points
 FITTED_GENERATIONS = 3  # the same, from a fitted density
 QUERIES = 2000  # test points whose latents are asked what they carry
+
+Result = TypeVar("Result", bound=HeldOut)
 
 
 @dataclass(frozen=True)
@@ -133,10 +142,10 @@ def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: 
     )
 
 
-def errors(codec: Codec, validation: Split, test: Split, seed: int) -> tuple[float, Estimate]:
-    """The mse on validation points, and on test points, as `measure` finds them."""
+def errors(codec: Codec, validation: Split, test: Split, seed: int) -> HeldOut:
+    """The errors of a codec alone, as `measure` finds them."""
     validation_mse, error, _ = _held_out(codec, validation, test, seed)
-    return validation_mse, measures.estimate(error)
+    return HeldOut(codec.architecture.cell, validation_mse, measures.estimate(error))
 
 
 def _held_out(
@@ -150,9 +159,9 @@ def _held_out(
     return float(validation_error.mean()), error, first
 
 
-def select(results: Iterable[CodecMetrics]) -> list[CodecMetrics]:
+def select(results: Iterable[Result]) -> list[Result]:
     """The best repeat of each cell by validation mse, in the order of the first repeats."""
-    best: dict[tuple[str, str], CodecMetrics] = {}
+    best: dict[tuple[str, str], Result] = {}
     for result in results:
         name = (result.cell.model, result.cell.key)
         if name not in best or result.validation_mse < best[name].validation_mse:
@@ -266,14 +275,8 @@ def limit(
         assert cell.snr is not None
         rate = capacity = shannon.capacity_bits(cell.latent_dim, cell.snr)
         gaussian = information.gaussian_information_bits(mean, float(log_noise_power.exp()))
-    saturated, k, least = table.saturated_at(rate), source.coordinates, None
-    if not saturated:
-        least = (
-            float(shannon.distortion_at_rate(table.tangents, rate, of_source.law(source, conditional))) / k
-        )
-        least = max(
-            least, 1e-200
-        )  # a cell that all but diverged can have thousands of bits: still to divide by
+    saturated = table.saturated_at(rate)
+    least = None if saturated else least_mse(rate, source, table, conditional)
     variances, shares = measures.moments(source, conditional)
     return Limit(
         capacity,
@@ -284,12 +287,22 @@ def limit(
         least,
         table.certainty_at(rate),
         saturated,
-        gaussian_law.distortion(variances, rate, shares) / k,
-        None if least is None else _gap_db(result.mse, least),
+        gaussian_law.distortion(variances, rate, shares) / source.coordinates,
+        None if least is None else gap_db(result.mse, least),
     )
 
 
-def _gap_db(mse: Estimate, least: float) -> Estimate:
+def least_mse(rate_bits: float, source: Source, table: RateDistortionTable, conditional: bool) -> float:
+    """The limit: the least mse that a rate allows, for a rate at which the table is not saturated.
+
+    It is positive, to divide by: a cell that all but diverged can have thousands of bits.
+    """
+    distortion = shannon.distortion_at_rate(table.tangents, rate_bits, of_source.law(source, conditional))
+    return max(float(distortion) / source.coordinates, 1e-200)
+
+
+def gap_db(mse: Estimate, least: float) -> Estimate:
+    """How far an mse lies above the least one, in dB."""
     return Estimate(float(10 * np.log10(mse.value / least)), float(10 / np.log(10) * mse.stderr / mse.value))
 
 

@@ -22,15 +22,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class CodecMetrics:
+class HeldOut:
+    """A cell's mse on validation points, by which repeats are chosen, and on test points."""
+
+    cell: Cell
+    validation_mse: float
+    mse: Estimate
+
+
+@dataclass(frozen=True)
+class CodecMetrics(HeldOut):
     """A cell on held-out points; with z [n, d] and reconstructions [n, k] of the first test points.
 
     noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
     """
 
-    cell: Cell
-    validation_mse: float
-    mse: Estimate
     linear_mse: float
     kl_bits: Estimate | None
     latent_kl_bits: float
