@@ -11,17 +11,17 @@ xÌ‚   the reconstruction; mse is the mean over points and coordinates of (x - xÌ
 Axis letters in shape comments: c cells, r repeats, b batch (or n points), d latent dimension,
 h hidden units, i inputs, o outputs, l labels.
 
-The package is pure: arrays and settings in, arrays out. It knows no file of the pipeline and no global seed.
-Three modules look at the machine: processor.py chooses its instructions, settings/machine.py reads its limits
-and settings/cache.py names the folder in which Numba and the stages keep what they made. A user's own file is
-read by sources/reading.py. A room imports from those before it only:
+The package is pure: arrays and settings in, arrays out. It uses no file of the pipeline and no global seed.
+Three modules look at the machine: processor.py chooses vector instructions, settings/machine.py reads limits,
+and settings/cache.py names the folder in which Numba and the stages cache their results. sources/reading.py
+reads a user's own file. A room (a folder of snrvae) imports only from the rooms before it:
 
-sources      what points are drawn from, and the data set as a file
-settings     params.yaml as types, the grid of cells, random streams, memory, what the machine has
+sources      the distributions that points are drawn from, and the data set as a file
+settings     params.yaml as types, the grid of cells, random streams, memory, the machine's limits
 codecs       the definition: Codec(nn.Module), channels, networks, loss, model file
 training     engines, batches and schedule, cores and machines, the store of trained cells
-limit        R(D), and what a channel leaves of it
-measurement  distortion, rate, information, generation, and the tables of them
+limit        R(D), and the least distortion over a channel
+measurement  distortion, rate, information, generation, and their tables
 reporting    figures, report, page
 """
 

@@ -1,10 +1,10 @@
-"""Which vector instructions numbers are computed with: chosen here, before any library is loaded.
+"""The choice of vector instructions for all numerical libraries, made before any of them is loaded.
 
-NumPy and OpenBLAS choose by the processor's model, and each choice rounds in its own way. Importing snrvae
-puts a processor into one of two classes instead, whoever made it, and its libraries compute alike within one:
+By default, NumPy and OpenBLAS choose by the processor's model, and each choice rounds differently. Importing
+snrvae instead puts every processor into one of two classes. Within a class, the libraries round alike:
 
-avx512  AVX-512 as Skylake-X has it
-avx2    AVX2 and FMA; the environment variable SNRVAE_CPU=avx2 asks for it on a processor of the other class
+avx512  the AVX-512 instructions of Skylake-X
+avx2    AVX2 and FMA; the environment variable SNRVAE_CPU=avx2 selects it on a processor with AVX-512
 
 On any other processor the libraries choose for themselves.
 """
@@ -17,20 +17,20 @@ import llvmlite.binding
 
 KERNELS = {"avx512": "SkylakeX", "avx2": "Haswell"}  # OpenBLAS's names
 NEEDED = {"avx512": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "avx2": {"avx2", "fma"}}
-BEYOND = {"AVX512_ICL": "avx512vbmi2", "AVX512_SPR": "avx512fp16"}  # NumPy's names of what lies above avx512
+BEYOND = {"AVX512_ICL": "avx512vbmi2", "AVX512_SPR": "avx512fp16"}  # newer sets than avx512, by NumPy's names
 
 
 def variables(flags: set[str], asked: str = "") -> dict[str, str]:
-    """The environment variables that make libraries compute as in the class `asked`, or else in the best one.
+    """The environment variables that select the class `asked`, or else the processor's best class.
 
     flags  the processor's features, by LLVM's names
 
-    Raises ValueError if the processor is not of the class that is asked for.
+    Raises ValueError if the processor does not support the class `asked`.
     """
     classes = [name for name, needed in NEEDED.items() if needed <= flags]
     if asked and asked not in classes:
-        known = " and ".join(classes) or "none that has a name"
-        raise ValueError(f"SNRVAE_CPU={asked}: the classes of this processor are {known}; or unset it")
+        known = " and ".join(classes) or "neither avx512 nor avx2"
+        raise ValueError(f"SNRVAE_CPU={asked}: this processor has {known}; set what it has, or unset it")
     if not classes:
         return {}
     chosen = asked or classes[0]
@@ -46,16 +46,16 @@ def variables(flags: set[str], asked: str = "") -> dict[str, str]:
 
 @cache
 def kernel() -> str:
-    """The kernel that NumPy's OpenBLAS computes with in this process, by its own account."""
+    """The kernel that NumPy's OpenBLAS reports for this process; "unknown" if it reports none."""
     import numpy  # noqa: F401, PLC0415 - loads it
-    import threadpoolctl  # noqa: PLC0415 - that NumPy is not loaded before the choice is made
+    import threadpoolctl  # noqa: PLC0415 - only after the choice is made, like NumPy
 
     libraries = threadpoolctl.threadpool_info()
     return next((each["architecture"] for each in libraries if each["internal_api"] == "openblas"), "unknown")
 
 
 def pin() -> None:
-    """Make the choice for this process and its children. Ends it if SNRVAE_CPU asks for what is not there."""
+    """Choose for this process and its children. Exits if the processor lacks the class SNRVAE_CPU."""
     flags = {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
     try:
         os.environ.update(variables(flags, os.environ.get("SNRVAE_CPU", "")))

@@ -39,7 +39,7 @@ def test_a_processor_without_a_class_is_left_alone() -> None:
 
 @pytest.mark.parametrize("flags", [HASWELL, {"neon"}])
 def test_a_class_that_a_processor_lacks_is_refused(flags: set[str]) -> None:
-    with pytest.raises(ValueError, match="SNRVAE_CPU=avx512: the classes of this processor are"):
+    with pytest.raises(ValueError, match="SNRVAE_CPU=avx512: this processor has"):
         processor.variables(flags, "avx512")
 
 
@@ -63,5 +63,5 @@ def test_openblas_computes_with_the_kernel_of_the_class() -> None:
 def test_an_unknown_class_ends_a_stage_in_one_line() -> None:
     ended = report(SNRVAE_CPU="sse9")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("SNRVAE_CPU=sse9: the classes of this processor are ")
+    assert ended.stderr.startswith("SNRVAE_CPU=sse9: this processor has ")
     assert ended.stderr.count("\n") == 1

@@ -1,8 +1,9 @@
-"""What an encoder sends: of the K candidates that its network offers for a point, the one that decodes best.
+"""Candidates: an encoder's network offers K latents for a point, and the encoder sends the best of them.
 
-A network is continuous, and a short code is not. Where a curve has to go from one turn to the next, a single
-answer passes through latents that mean neither turn. An encoder with several answers can jump there instead:
-analysis by synthesis, as speech is coded (Atal & Remde, ICASSP 1982), in training as well.
+A network is continuous, but a good short code often is not. A curve that fills space has turns, and between
+two of them a single answer passes through latents that decode to neither turn. An encoder with several
+answers can jump instead: analysis by synthesis, as in speech coding (Atal & Remde, ICASSP 1982). Training
+chooses in the same way.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from snrvae.settings.grid import Cell
 
 Function = Callable[[Tensor], Tensor]
 
-PRICE = 2.0  # times the price of power in a linear code: 1 and 4 do a little worse on validation points
+PRICE = 2.0  # times the price of power in a linear code; 1 and 4 are a little worse on validation points
 
 
 def price(spread: float, cell: Cell) -> float:
@@ -29,13 +30,13 @@ def price(spread: float, cell: Cell) -> float:
 
 
 def best(offers: Tensor, x: Tensor, mean: Function, decode: Function, price: float) -> Tensor:
-    """The best [n, o] of the offers [n, K, o] for points x [n, k]: the least |x − x̂|² + price·|μ|².
+    """The best [n, o] of the offers [n, K, o] for points x [n, k]: it has the least |x − x̂|² + price·|μ|².
 
     mean    outputs [n·K, o] → μ [n·K, d]
     decode  μ [n·K, d] → points [n·K, k], without noise
     """
     count, outputs = offers.shape[1:]
-    with torch.no_grad():  # gradients flow through what is sent, not through the choice
+    with torch.no_grad():  # gradients flow through the chosen candidate, not the choice
         sent = mean(offers.flatten(0, 1))
         error = (decode(sent).reshape(len(x), count, -1) - x.unsqueeze(1)).square().sum(2)
         chosen = (error + price * sent.square().sum(1).reshape(len(x), count)).argmin(1)

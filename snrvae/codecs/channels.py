@@ -3,9 +3,9 @@
     z = μ + σ·ε,  ε ~ N(0, I)
 
 A channel turns an encoder's output [n, outputs·d] into `Latents`: the means μ [n, d] and the noise power σ².
-The SNR s is a linear power ratio, and the signal power is P = E|μ|²/d. In training P is that of the batch,
-and gradients flow through it; in evaluation P was measured once on the training points (`measure`), so that
-the noise of a point does not depend on the points beside it.
+The SNR s is a linear power ratio, and the signal power is P = E|μ|²/d. In training P is the batch's power,
+and gradients flow through it; in evaluation P is the power measured once on the training points (`measure`),
+so that the noise of a point does not depend on the rest of its batch.
 """
 
 import math
@@ -31,7 +31,7 @@ class Latents(NamedTuple):
 
 
 class Channel(nn.Module):
-    """What all channels share: buffers, so that cells of one shape stack under torch.func.vmap.
+    """The base of all channels. Its numbers are buffers, so that cells of one shape stack under vmap.
 
     outputs  numbers that the encoder gives for each latent dimension
     """
@@ -44,7 +44,7 @@ class Channel(nn.Module):
     def __init__(self, cell: Cell):
         super().__init__()
         given = torch.tensor(math.inf if cell.snr is None else cell.snr, dtype=torch.float32)
-        self.register_buffer("snr", given, persistent=False)  # the file has it in the cell
+        self.register_buffer("snr", given, persistent=False)  # a file has it in the cell
         self.register_buffer("signal_power", torch.ones(()))
         self.register_buffer("noise_log_gain", torch.zeros(()))
 
@@ -53,7 +53,7 @@ class Channel(nn.Module):
         raise NotImplementedError
 
     def mean(self, output: Tensor) -> Tensor:
-        """μ [n, d] of an encoder's output: what is sent if there is no noise."""
+        """μ [n, d] of an encoder's output: z without noise."""
         return output.chunk(self.outputs, 1)[0]
 
     def measure(self, output: Tensor) -> None:

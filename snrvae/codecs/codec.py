@@ -2,7 +2,7 @@
 
     x ──encoder──▶ μ ──channel(SNR)──▶ z = μ + σ·ε ──decoder──▶ x̂
 
-x   points [n, k], for a conditional codec with their labels, one-hot [n, l]
+x   points [n, k]; a conditional codec also receives their one-hot labels [n, l]
 μ   latent means [n, d]; their signal power is P = E|μ|²/d
 z   what the decoder receives [n, d]; σ² = P / SNR, ε ~ N(0, I)
 x̂   reconstructions [n, k]
@@ -25,18 +25,18 @@ from snrvae.settings.params import Network
 from snrvae.sources.domain import Domain
 
 PASS = 8192  # points that go through a network at once: a few MB of activations
-MEASURED = 120_000  # points that signal power is measured on, at most: to within half a percent
+MEASURED = 120_000  # at most so many points measure the signal power, to half a percent
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a codec is made of, apart from its numbers.
+    """Everything about a codec except its trained numbers.
 
     num_classes  labels that a conditional codec receives; 0 if it receives none
-    source       what the codec is trained on
-    engine       which engine trained it, and
-    kernel       with which kernel of OpenBLAS: its bytes depend on both
-    candidates   answers that the encoder offers for a point
+    source       the source of its training points
+    engine       the engine that trained it
+    kernel       the OpenBLAS kernel that trained it: the codec's bytes depend on engine and kernel
+    candidates   how many candidates the encoder offers for a point
     """
 
     cell: Cell
@@ -54,7 +54,7 @@ class Architecture:
 
     @property
     def spread(self) -> float:
-        """E|x − E x|² of what the codec has to code: the source, or what a label leaves open of it."""
+        """E|x − E x|² of the source; for a conditional codec, within a label."""
         return self.source.left_open if self.num_classes else self.source.spread
 
 
@@ -69,7 +69,7 @@ class Transmission(NamedTuple):
 class Codec(nn.Module):
     """Encoder, channel and decoder of one cell, without trained numbers.
 
-    choosing  whether the best candidate is sent; an engine trains the first alone for a while
+    choosing  whether the best candidate is sent; early in training, the first always is
     """
 
     lower: Tensor
@@ -87,7 +87,7 @@ class Codec(nn.Module):
         self.decoder = build(cell.latent_dim + labels, points, network)
 
     def fill_buffers(self) -> None:
-        """Set what follows from the architecture: the channel's SNR, and the bounds [k] of answers."""
+        """Set the buffers that follow from the architecture: the channel's SNR, and the bounds [k] of x̂."""
         points, source = self.architecture.dimension, self.architecture.source
         lower, upper = source.bounds or ((-math.inf,) * points, (math.inf,) * points)
         self.register_buffer("lower", torch.tensor(lower), persistent=False)
@@ -95,7 +95,7 @@ class Codec(nn.Module):
         self.channel = CHANNELS[self.architecture.cell.noise](self.architecture.cell)
 
     def forward(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Transmission:
-        """Send points x [n, k] with ε = noise [n, d], which is drawn from N(0, I) by whoever calls."""
+        """Send points x [n, k] with ε = noise [n, d], which the caller draws from N(0, I)."""
         latents = self.encode(x, label)
         z = latents.transmit(noise)
         return Transmission(latents, z, self.decode(z, label))
@@ -105,11 +105,11 @@ class Codec(nn.Module):
         return self.channel(self.encoder_output(x, label))
 
     def transmit(self, x: Tensor, noise: Tensor, label: Tensor | None = None) -> Tensor:
-        """What the decoder receives [n, d] of points x [n, k], with ε = noise [n, d]."""
+        """What the decoder receives, z [n, d], for points x [n, k] with ε = noise [n, d]."""
         return self.encode(x, label).transmit(noise)
 
     def decode(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Points [n, k] from latents z [n, d]. Raises ValueError for labels that the codec does not know."""
+        """Points [n, k] from latents z [n, d]. Raises ValueError if l is not `num_classes`."""
         return project(self.decoder(self._with_label(z, label)), self.lower, self.upper)
 
     def sample(self, noise: Tensor, label: Tensor | None = None) -> Tensor:
@@ -117,7 +117,7 @@ class Codec(nn.Module):
         return self.decode(noise, label)
 
     def encoder_output(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """What is sent of the encoder's output [n, outputs·d]: the best candidate (candidates.py)."""
+        """The candidate that is sent [n, outputs·d]: the best one of the encoder's output (candidates.py)."""
         offers = self.encoder(self._with_label(x, label))
         count = self.architecture.candidates
         offers = offers.reshape(len(x), count, -1)
@@ -128,7 +128,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def measure_power(self, x: Tensor, label: Tensor | None = None) -> None:
-        """Store the signal power of training points x [n, k], as the channel keeps it for evaluation."""
+        """Measure the signal power on training points x [n, k]; the channel stores it for evaluation."""
         passes = [slice(start, start + PASS) for start in range(0, min(len(x), MEASURED), PASS)]
         self.eval()
         sent = [self.encoder_output(x[p], None if label is None else label[p]) for p in passes]
@@ -142,7 +142,7 @@ class Codec(nn.Module):
 
     @property
     def outputs(self) -> int:
-        """Numbers of one candidate."""
+        """How many numbers a candidate has."""
         return self.channel.outputs * self.architecture.cell.latent_dim
 
     @property
@@ -167,8 +167,8 @@ class Codec(nn.Module):
 def project(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Points [n, k], each coordinate moved into a source's bounds [k].
 
-    That is the projection onto a convex set that contains the source, for the cube its convex hull: no point
-    of the source is farther away than before. The gradient ignores it (straight-through: Bengio et al.,
-    arXiv:1308.3432), since its own would be 0 beyond the bounds, wherever x is.
+    This projects onto a convex set that contains the source (for the cube, its convex hull), so that no point
+    of the source gets farther away. The gradient ignores the projection (straight-through: Bengio et al.,
+    arXiv:1308.3432), whose own gradient would be 0 outside the bounds, wherever x is.
     """
     return points.clamp(lower, upper).detach() + (points - points.detach())

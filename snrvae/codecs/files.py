@@ -1,6 +1,6 @@
-"""The model file: the state_dict of each codec under its name, and the architecture that it belongs to.
+"""The model file: the state_dict of each codec under its name, and its architecture.
 
-A file is read from itself alone (`load`); nothing in it is executed.
+Reading a file (`load`) needs nothing but the file and executes nothing in it.
 """
 
 import json
@@ -23,13 +23,13 @@ from snrvae.settings.params import MOST_CANDIDATES, NETWORKS, Network
 from snrvae.sources.domain import Domain, from_json, to_json
 
 METADATA = "model"  # one entry, since safetensors writes several in any order
-CODECS, SOURCES = "codecs", "sources"  # in it: a source once, whatever the number of its codecs
+CODECS, SOURCES = "codecs", "sources"  # its keys; codecs of one source share its entry
 
 
 def load(path: str | Path) -> dict[str, Codec]:
     """The codecs of a model file by name, ready to encode and decode.
 
-    Raises ValueError if it is no model file, or one of an architecture that is not known here.
+    Raises ValueError if the file is no model file, or has an architecture that this version does not know.
     """
     return from_bytes(Path(path).read_bytes())
 
@@ -81,18 +81,18 @@ def from_bytes(data: bytes) -> dict[str, Codec]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"not a model file of this pipeline ({reason:.300})") from None
     try:
-        with torch.device("meta"):  # shapes alone: what a file claims takes no memory
+        with torch.device("meta"):  # shapes alone, which take no memory
             codecs = {name: Codec(architecture) for name, architecture in architectures.items()}
     except (RuntimeError, OverflowError, TypeError) as error:
         raise ValueError(
-            f"claims a codec that no memory holds ({' '.join(str(error).split()):.200})"
+            f"describes a codec too large for any memory ({' '.join(str(error).split()):.200})"
         ) from None
     _check_tensors(tensors, {f"{n}/{k}": t for n, c in codecs.items() for k, t in c.state_dict().items()})
     return {name: _filled(name, codec, tensors) for name, codec in codecs.items()}
 
 
 def of_run(data: bytes, noises: tuple[str, ...], source: Domain, num_classes: int) -> list[Codec]:
-    """As from_bytes; ValueError also if a codec is of another noise, source or number of labels."""
+    """As from_bytes. Raises ValueError also if a codec has another noise, source or number of labels."""
     codecs = list(from_bytes(data).values())
     for codec in codecs:
         made = codec.architecture
@@ -112,7 +112,7 @@ def of_run(data: bytes, noises: tuple[str, ...], source: Domain, num_classes: in
 
 
 def _described(architecture: Architecture) -> dict[str, Any]:
-    """An architecture as JSON has it."""
+    """An architecture as values of JSON."""
     return {
         "cell": asdict(architecture.cell),
         "network": architecture.network.model_dump(),
@@ -125,7 +125,7 @@ def _described(architecture: Architecture) -> dict[str, Any]:
 
 
 def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors: int) -> Architecture:
-    """Inverse of _described. Raises ValueError, naming the codec, for what this version does not know."""
+    """Inverse of _described. Raises ValueError, naming the codec, for values unknown to this version."""
     network, source = entry["network"], sources[entry["source"]]
     for what, value, known in (
         ("network.kind", network["kind"], NETWORKS),
@@ -133,7 +133,7 @@ def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors:
         ("noise", entry["cell"]["noise"], tuple(CHANNELS)),
     ):
         if value not in known:
-            raise ValueError(f"{name}: {what} {value!r} is not known here, which knows {', '.join(known)}")
+            raise ValueError(f"{name}: {what} {value!r} is unknown; expected {', '.join(known)}")
     labels = entry["num_classes"]
     if type(labels) is not int or labels not in (0, len(source.labels)):
         raise ValueError(f"{name}: {source.name} has no {labels!r} labels")
@@ -150,7 +150,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     """Raise ValueError unless the tensors are those expected, in float32."""
     if not expected or set(tensors) != set(expected):
         names = ", ".join(map(repr, sorted(set(tensors) ^ set(expected))[:3]))
-        raise ValueError(f"its tensors are not those of its codecs ({names or 'none at all'})")
+        raise ValueError(f"its tensors do not match its codecs ({names or 'none at all'})")
     for name, tensor in tensors.items():
         right = list(expected[name].shape)
         if tensor.dtype != torch.float32 or list(tensor.shape) != right:
@@ -166,6 +166,6 @@ def _filled(name: str, codec: Codec, tensors: Mapping[str, Tensor]) -> Codec:
         if not sound or (key == "channel.signal_power" and (tensor < 0).any()):
             raise ValueError(f"{name}/{key}: values that are not finite, or a negative power")
     with torch.device("cpu"):
-        codec.fill_buffers()  # with what no file holds
+        codec.fill_buffers()  # buffers that no file holds
     codec.load_state_dict(state, assign=True)
     return codec.eval().requires_grad_(False)

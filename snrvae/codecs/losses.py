@@ -14,12 +14,12 @@ from torch import Tensor
 from snrvae.codecs.channels import Latents
 from snrvae.codecs.codec import Transmission
 
-ROW = 16  # a batch is a multiple of it: the float32 of the widest vector register
+ROW = 16  # float32 in the widest vector register; a batch is a multiple of it
 GROUP = 128  # points whose latents T compares with each other: pairs grow with the square of a batch
 
 
 class Weights(NamedTuple):
-    """Factors of the terms beside the mse: numbers, or tensors of one element."""
+    """Weights of the terms other than the mse: numbers, or tensors of one element."""
 
     kl: float | Tensor = 0.0
     gaussianity: float | Tensor = 0.0
@@ -28,7 +28,7 @@ class Weights(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What training records of a batch: mse, E KL in nats and T. A noiseless channel has no KL and no T."""
+    """The losses that training records: mse, E KL in nats and T; without noise there are no KL and T."""
 
     mse: Tensor
     kl_nats: Tensor
@@ -44,10 +44,10 @@ def loss(
     target: Tensor | None = None,
     shares: Tensor | None = None,
 ) -> tuple[Tensor, Losses]:
-    """What training minimises for a batch x [n, k] that a codec transmitted with ε = noise [n, d].
+    """The loss of a batch x [n, k] that a codec transmitted with ε = noise [n, d], and its terms.
 
-    target  where latent means are pulled to [n, d], if anywhere
-    shares  of the labels [l], if they are not equally frequent
+    target  latents [n, d] to which the means are pulled, if they are
+    shares  the labels' shares of the points [l], if they are not equal
     """
     zero = x.new_zeros(())
     noisy = sent.latents.log_noise_power is not None
@@ -83,22 +83,22 @@ def kl_nats(latents: Latents) -> Tensor:
 
 
 def gaussianity(z: Tensor, label: Tensor | None = None, shares: Tensor | None = None) -> Tensor:
-    """T: the distance of the distribution of latents z [n, d] from N(0, I), without bias.
+    """T: an unbiased estimate of the distance between the distribution of latents z [n, d] and N(0, I).
 
     T = ∫ |φ(t) − e^{−|t|²/2}|² N(t; 0, I) dt for the characteristic function φ of z: the BHEP statistic
     (Baringhaus & Henze, Metrika 1988). With the kernel k(z, z′) = e^{−|z − z′|²/2} it is a squared maximum
     mean discrepancy to N(0, I) in closed form, E k(z, z′) − 2·2^{−d/2} E e^{−|z|²/4} + 3^{−d/2}. E k is the
     mean over pairs of different points; a batch is compared in groups of at most 128.
 
-    With labels [n, l] T is the mean over labels of that of their points, weighted by the labels' shares [l];
-    without shares they are equally frequent. A batch has w² of its pairs within a label of the share w, so a
-    pair counts 1/w.
+    With labels [n, l], T is computed within each label and averaged by the labels' shares [l] of the points;
+    without `shares`, they are equal. A fraction w² of a batch's pairs lies within a label of share w, so each
+    of these pairs has the weight 1/w.
     """
     size, dims = group_size(len(z)), z.shape[1]
     groups = z.reshape(-1, size, dims)  # [g, m, d]
     square = groups.square().sum(2)
     kernel = torch.exp(groups @ groups.mT - (square.unsqueeze(2) + square.unsqueeze(1)) / 2)  # [g, m, m]
-    others = z.new_full((), size - 1)  # points of the same label beside each point
+    others = z.new_full((), size - 1)  # other points of the same label
     itself, classes = z.new_full((), size), 1  # a point's kernel with itself is 1
     if label is not None:
         own, classes = label.reshape(-1, size, label.shape[1]), label.shape[1]
@@ -114,16 +114,16 @@ def gaussianity(z: Tensor, label: Tensor | None = None, shares: Tensor | None = 
 
 
 def group_size(batch: int) -> int:
-    """The largest group of latents that T compares: whole rows that divide the batch, or else all of it."""
+    """How many latents T compares at once: the largest multiple of ROW that divides the batch, or all."""
     return max((size for size in range(ROW, GROUP + 1, ROW) if batch % size == 0), default=batch)
 
 
 def mmd(z: Tensor, prior: Tensor) -> Tensor:
-    """MMD² between latents z [n, d] and N(0, I), without bias: the penalty of a WAE-MMD.
+    """An unbiased estimate of MMD² between latents z [n, d] and N(0, I): the penalty of a WAE-MMD.
 
     The kernel is inverse multiquadratic, C / (C + |z − z′|²) with C = 2d (Tolstikhin et al., ICLR 2018,
-    section 4). `prior` [n, d] is drawn from N(0, I); a point's own noise may serve, for a point is never
-    compared with its own draw.
+    section 4). `prior` [n, d] is drawn from N(0, I); the channel's noise may serve, since no point
+    is compared with its own noise.
     """
     count, dims = z.shape
 
@@ -136,5 +136,5 @@ def mmd(z: Tensor, prior: Tensor) -> Tensor:
 
 
 def pull(mean: Tensor, target: Tensor) -> Tensor:
-    """E|μ − target|² of latent means [n, d]: what draws them to a folded start (training/folding.py)."""
+    """E|μ − target|² of latent means [n, d]: it pulls them to a folded start (training/folding.py)."""
     return (mean - target).square().sum(1).mean()

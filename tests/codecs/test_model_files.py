@@ -277,7 +277,7 @@ def test_what_this_version_does_not_know_is_named_with_the_codec_and_what_it_kno
     codecs: dict[str, Codec], change: Change, what: str, known: str
 ) -> None:
     line = refusal(changed(files.to_bytes(codecs), change))
-    assert line == f"{VAE}: {what} is not known here, which knows {known}"
+    assert line == f"{VAE}: {what} is unknown; expected {known}"
 
 
 def test_a_source_that_the_file_does_not_describe_is_named(codecs: dict[str, Codec]) -> None:

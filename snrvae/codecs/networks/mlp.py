@@ -25,7 +25,7 @@ def widths(inputs: int, outputs: int, settings: Network) -> list[int]:
 
 
 class Perceptron(nn.Sequential):
-    """Linear layers of these widths, an activation between two of them."""
+    """Linear layers of these widths, with an activation between them."""
 
     def __init__(self, widths: list[int], activation: str):
         layers: list[nn.Module] = []
@@ -39,10 +39,10 @@ class Perceptron(nn.Sequential):
         """Draw weights and biases, for inputs like `inputs` [n, i].
 
         Weights are normal with variance gain/i after an activation (He et al., ICCV 2015, eq. 10) and 1/i for
-        the first layer. The kink of every hidden unit goes through one of the inputs, so that none is dead or
-        linear on what it will see; outputs have mean zero.
+        the first layer. The kink of every hidden unit goes through one of the inputs, so that no unit is
+        dead or linear on all of them; outputs have mean zero.
         """
-        x: NDArray[np.float32] = inputs.numpy().T  # [features, n], NumPy's bits on every thread
+        x: NDArray[np.float32] = inputs.numpy().T  # [features, n]; NumPy gives every thread the same bits
         linear = [layer for layer in self if isinstance(layer, nn.Linear)]
         for place, layer in enumerate(linear):
             weight, bias = layer.weight.numpy(), layer.bias.numpy()
