@@ -1,1 +1,1 @@
-"""What a run is: its settings, its cells, its random streams, the memory it needs."""
+"""A run: its settings, its cells, its random streams, the memory it needs."""

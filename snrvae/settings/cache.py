@@ -1,4 +1,4 @@
-"""What is kept between runs: in one folder for all clones of a user, each file with a digest."""
+"""The files kept between runs: in one folder for all clones of a user, each with a digest."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ OFF = "off"
 
 
 def folder() -> Path | None:
-    """What SNRVAE_CACHE names, or `snr-vae` in the user's cache; None if it is `off`, or there is no home."""
+    """The folder SNRVAE_CACHE, or `snr-vae` in the user's cache; None if it is `off` or there is no home."""
     named = os.environ.get(VARIABLE, "")
     if named.strip().lower() == OFF:
         return None
@@ -25,7 +25,7 @@ def folder() -> Path | None:
 
 
 def code(rooms: Iterable[str]) -> str:
-    """A digest of the code in folders of snrvae, and in single files: paths and contents."""
+    """A digest of the paths and contents of these folders and files, and of snrvae's top-level modules."""
     root, digest = Path(__file__).parents[1], hashlib.sha256()
     named = [root / room for room in rooms]
     files = [file for path in named for file in ([path] if path.suffix else path.rglob("*.py"))]
@@ -36,7 +36,7 @@ def code(rooms: Iterable[str]) -> str:
 
 
 def seal(name: str, data: bytes) -> bytes:
-    """What is kept under a name: the data, and a digest of both."""
+    """The bytes to keep under a name: the data, and a digest of name and data."""
     return data + hashlib.sha256(name.encode() + b"\0" + data).digest()
 
 

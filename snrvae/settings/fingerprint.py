@@ -1,4 +1,4 @@
-"""The kind of machine that training runs on, as far as bits follow from it."""
+"""The kind of machine that training runs on: everything about it that decides a codec's bits."""
 
 import json
 import os
@@ -14,14 +14,14 @@ import torch
 from numba.core.registry import cpu_target
 from threadpoolctl import threadpool_info
 
-# What libraries read of the environment to choose their code.
+# Libraries choose their code by environment variables whose names start with these.
 FLAGS = ("ATEN_", "CUBLAS_", "DNNL_", "GLIBC_", "MKL_", "NPY_", "NUMBA_", "ONEDNN_", "OPENBLAS_", "TORCH")
-NONE = ("_CACHE_DIR", "_NUM_THREADS")  # ends of those that choose no code; PyTorch sets one when it compiles
+NONE = ("_CACHE_DIR", "_NUM_THREADS")  # endings of those that choose no code; PyTorch sets one
 
 
 @cache
 def kind() -> str:
-    """Versions of what computes, and the instructions that it chose: the same text, the same bits."""
+    """The libraries that compute, as JSON: versions and instructions. The same text means the same bits."""
     libraries = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
     blas = {(lib["internal_api"], lib["version"], lib.get("architecture")) for lib in libraries}
     return json.dumps(
@@ -42,7 +42,7 @@ def _is_flag(name: str) -> bool:
 
 
 def device(engine: str) -> list[str]:
-    """What else the bits of an engine follow from that trains cells together: its threads, its GPU."""
+    """What else decides the bits of an engine that trains cells together: its threads and its GPU."""
     if engine == "compiled":
         return []
     gpu = [torch.cuda.get_device_name(), str(torch.version.cuda)] if engine == "cuda" else []

@@ -1,4 +1,4 @@
-"""The grid's cells, and how they are put together into batches."""
+"""The grid's cells, and groups of cells of one shape."""
 
 import math
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from snrvae.settings.params import Params
 
-NO_SNR = ("none", "free")  # noises that no SNR sets: there is none, or the encoder chooses its power
+NO_SNR = ("none", "free")  # without an SNR: there is no noise, or the encoder chooses its power
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Cell:
     repeat: int
 
     def __post_init__(self) -> None:
-        whole = type(self.latent_dim) is int and type(self.repeat) is int  # a truth value is none
+        whole = type(self.latent_dim) is int and type(self.repeat) is int  # which True is not
         named = isinstance(self.noise, str) and self.noise.isidentifier()
         if self.noise in NO_SNR:
             right = self.snr is None
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """What the cell's repeats share, as metrics.json names it: d2, d2-snr10."""
+        """The name that the cell's repeats share in metrics.json: d2, d2-snr10."""
         return f"d{self.latent_dim}" if self.snr is None else f"d{self.latent_dim}-snr{self.snr:g}"
 
     @property

@@ -1,4 +1,4 @@
-"""What this process may use of the machine, which is less than there is in a container or under `ulimit -v`.
+"""The cores and memory that this process may use: not all of the machine's in a container or by `ulimit -v`.
 
 Linux keeps the limits of a container or a batch job as files of a control group (cgroup), in version 1 or 2.
 A limit of a group holds for all groups in it.
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import psutil
 
 ROOT = Path("/")
-LOADED = 1.1e9  # addresses that a stage takes for its libraries
-THREAD = 136 * 2**20  # addresses that Linux reserves for a thread: its stack, and 128 MiB to allocate from
+LOADED = 1.1e9  # bytes of addresses that a stage takes for its libraries
+THREAD = 136 * 2**20  # bytes of addresses that Linux reserves for a thread: its stack and 128 MiB
 
 
 class Free(NamedTuple):
-    """Bytes that a process may still take, and the limit that leaves no more, if it is not the machine's."""
+    """Bytes that a process may still take, and the limit that decides this; "" for the machine's memory."""
 
     size: float
     limit: str = ""
@@ -31,7 +31,7 @@ def cores(root: Path = ROOT) -> int:
 
 
 def cpu_quota(root: Path = ROOT) -> int | None:
-    """Cores whose time the control group may use, if it may not use all."""
+    """Cores whose time the control groups grant this process; None if they do not limit it."""
     quotas = []
     for group in _groups(root, "cpu"):
         v1 = [*_words(group / "cpu.cfs_quota_us"), *_words(group / "cpu.cfs_period_us")]
@@ -46,7 +46,7 @@ def _affinity() -> int:
 
 
 def free_memory(threads: int, root: Path = ROOT) -> Free:
-    """The least that the machine, control groups and `ulimit -v` leave to a process of so many threads."""
+    """The least memory that the machine, control groups and `ulimit -v` leave to so many threads."""
     found = [Free(psutil.virtual_memory().available), Free(_addresses(threads), "ulimit -v")]
     return min(*found, *(Free(size, "the container's limit") for size in _memory(root)))
 
@@ -60,7 +60,7 @@ def _addresses(threads: int) -> float:
 
 
 def _memory(root: Path) -> Iterator[float]:
-    """Bytes that each group's limit leaves; what it holds of files makes room if need be."""
+    """Bytes that each group's limit leaves; cached files count as free, since Linux drops them if need be."""
     for group in _groups(root, "memory"):
         v2, v1 = _words(group / "memory.max"), _words(group / "memory.limit_in_bytes")
         used = _words(group / "memory.current") or _words(group / "memory.usage_in_bytes")
@@ -72,9 +72,9 @@ def _memory(root: Path) -> Iterator[float]:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Folders of the control group of this process and of those that it is in, for a controller.
+    """Folders of this process's control group and of that group's parents, for a controller.
 
-    Seen from inside a container, the folder of its own group may be the topmost.
+    Inside a container, the topmost folder may be that of the container's own group.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -88,7 +88,7 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _words(file: Path) -> list[str]:
-    """The words of a file; none of one that is not there."""
+    """The words of a file; none if it does not exist."""
     try:
         return file.read_text().split()
     except OSError:

@@ -1,7 +1,7 @@
-"""How much memory a run needs, before anything is computed: what no machine has is refused at once.
+"""How much memory a run needs: estimated before anything is computed, so that too large a run ends at once.
 
-Every term is a buffer that a stage holds at its peak, counted in bytes from the settings; the tests hold the
-sums to within a factor of two of what processes were seen to use.
+Every term is a buffer that a stage holds at its peak, in bytes. Tests check that the sums are within a factor
+of two of the memory that processes used.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from typing import Any
 from snrvae.settings.params import Params
 
 INTERPRETER = 300e6  # with PyTorch and its libraries
-COMPILER = 100e6  # Numba and what it compiled
+COMPILER = 100e6  # Numba and its compiled code
 PASS = 8192  # points that go through a network at once in evaluation
-FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and its parts
+FITTED, COMPONENTS = 24_000, 32  # latents that a density is fitted to, and the density's components
 GROUP = 128  # points that are compared with each other in training, at most
 DRAWN = 25_600  # points that are drawn at once in training
-LEAST: dict[str, Any] = {  # what may be lowered, and how far
+LEAST: dict[str, Any] = {  # settings that a user can lower, and how far
     "data.train_points": 600,
     "data.validation_points": 600,
     "data.test_points": 600,
@@ -32,7 +32,7 @@ LEAST: dict[str, Any] = {  # what may be lowered, and how far
 
 @dataclass(frozen=True)
 class Size:
-    """How many coordinates a point has, and how many labels a conditional codec is given."""
+    """How many coordinates a point has, and how many labels a conditional codec receives."""
 
     coordinates: int = 3
     labels: int = 0
@@ -44,7 +44,7 @@ class Size:
 
     @property
     def label(self) -> int:
-        """Bytes that an input has more for its label."""
+        """Bytes that a label adds to an input."""
         return 4 * self.labels
 
 
@@ -54,9 +54,9 @@ Shapes = list[tuple[int, int]]  # latent_dim and the encoder's outputs for each 
 def check(
     params: Params, stage: str, cores: int, available: float, limit: str = "", size: Size = Size()
 ) -> None:
-    """Raise ValueError where a stage needs more than `available` bytes; the stage `check` asks for all.
+    """Raise ValueError if a stage needs more than `available` bytes; `check` needs as much as any stage.
 
-    limit  what leaves no more, if it is not the machine
+    limit  name of the limit that decides `available`; "" for the machine's memory
     """
     need = estimate(params, stage, cores, size)
     if need > available:
@@ -69,7 +69,7 @@ def check(
 
 
 def estimate(params: Params, stage: str, cores: int, size: Size = Size()) -> float:
-    """Bytes that a stage holds at its peak on so many cores; 0 for one that needs next to nothing."""
+    """Bytes that a stage holds at its peak on these cores; 0 for a stage that needs almost none."""
     stages: dict[str, Callable[[], float]] = {
         "generate": lambda: 0.1 * INTERPRETER + 3 * size.point * sum(params.data.counts.values()),
         "train_ae": lambda: _train(params, size, cores, ("none",), 1),
@@ -82,14 +82,14 @@ def estimate(params: Params, stage: str, cores: int, size: Size = Size()) -> flo
 
 
 def _train(params: Params, size: Size, cores: int, noises: tuple[str, ...], snrs: int) -> float:
-    """What is at work, beside all codecs that are done."""
+    """Bytes of the cells at work and of all codecs that are done."""
     train, cells = params.train, snrs * params.train.repeats
     shapes = [
         (latent_dim, 2 if noise == "learned" else 1) for latent_dim in params.latent_dim for noise in noises
     ]
     if train.engine == "compiled":
         at_work = _compiled(params, size, shapes, cells, cores)
-    else:  # cuda has all that on the GPU, whose memory is not asked for here
+    else:  # cuda has these on the GPU, whose memory is not checked
         at_work = _torch(params, size, shapes, cells) if train.engine == "torch" else COMPILER
     results = sum(cells * 12 * _parameters(params, size, *shape) for shape in shapes)  # joined, then written
     rows = len(shapes) * cells * 60 * min(train.steps, 60) * 16
@@ -98,7 +98,7 @@ def _train(params: Params, size: Size, cores: int, noises: tuple[str, ...], snrs
 
 
 def _compiled(params: Params, size: Size, shapes: Shapes, cells: int, cores: int) -> float:
-    """A cell on each core."""
+    """Bytes of a cell on each core."""
     train = params.train
     cell = max(
         16 * _parameters(params, size, latent_dim, heads)  # with gradients and Adam's two moments
@@ -111,7 +111,7 @@ def _compiled(params: Params, size: Size, shapes: Shapes, cells: int, cores: int
 
 
 def _torch(params: Params, size: Size, shapes: Shapes, cells: int) -> float:
-    """All cells of a shape: their codecs, stacked copies of them, and what autograd saves of a step."""
+    """Bytes of all cells of a shape: codecs, stacked copies, and the tensors that autograd saves."""
     train = params.train
 
     def group(latent_dim: int, heads: int) -> float:
@@ -124,7 +124,7 @@ def _torch(params: Params, size: Size, shapes: Shapes, cells: int) -> float:
 
 
 def _evaluate(params: Params, size: Size, cores: int) -> float:
-    """Every codec, what is kept of each on the test points, and a cell at work on each core."""
+    """Bytes of every codec, its outputs on the test points, and a cell at work on each core."""
     data, repeats, width = params.data, params.train.repeats, params.network.hidden_units
     largest = max(params.latent_dim)
     shapes = [(d, 1, 1) for d in params.latent_dim]
@@ -162,19 +162,19 @@ def _drawn(params: Params) -> int:
 
 
 def _saved(params: Params, size: Size, latent_dim: int, heads: int) -> int:
-    """float32 that autograd saves of a point of a batch, of both networks and of the pairs that it is in."""
+    """Numbers that autograd saves for a point of a batch: of both networks, and of its pairs."""
     width, layers, train = params.network.hidden_units, params.network.hidden_layers, params.train
     of_layer = (2 if params.network.activation == "silu" else 1) + (params.network.kind == "residual")
     pairs = 4 * min(GROUP, train.batch_size)
     pairs += 3 * (latent_dim + 3) * train.batch_size if train.mmd_weight else 0
     count = params.encoder.candidates
-    choice = (count > 1) * count * (2 * width + 4 * size.coordinates)  # of candidates, of which none is saved
+    choice = (count > 1) * count * (2 * width + 4 * size.coordinates)  # of a candidate; autograd saves none
     ends = choice + 3 * max(width, heads * latent_dim) + 20 * heads * latent_dim + 13 * size.coordinates
     return 2 * layers * of_layer * width + ends + pairs
 
 
 def _activations(params: Params, size: Size, latent_dim: int, heads: int) -> int:
-    """float32 that a point of a batch holds in training: both networks, three spaces, latents, candidates."""
+    """Numbers that training holds for a point of a batch: networks, work space, latents, candidates."""
     width, layers = params.network.hidden_units, params.network.hidden_layers
     count = params.encoder.candidates
     return (

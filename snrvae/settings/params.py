@@ -1,4 +1,4 @@
-"""The settings of a run: what params.yaml may say, checked whole before anything is computed."""
+"""The settings of a run, as params.yaml gives them: all are checked before anything is computed."""
 
 import math
 import reprlib
@@ -39,7 +39,7 @@ ROW = 16  # float32 in the widest vector register: on whole rows a cell's bits d
 def _number(value: Any) -> Any:
     """YAML's `1e-05` is a string and its `true` a number in Python: accept the first, refuse the second."""
     if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
-        raise ValueError  # Python takes the digits of every script
+        raise ValueError  # Python accepts the digits of every script
     return float(value) if isinstance(value, str) else value
 
 
@@ -96,7 +96,7 @@ Ratio = Annotated[Real, Field(ge=1e-6, le=1e12)]  # float32 holds P, P / s and t
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would take the last."""
+    """Refuses a key that is given twice; YAML itself would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -138,7 +138,7 @@ class Encoder(Settings):
     folded_start: Truth = Field(description="true or false")
 
 
-PLAIN = Encoder(candidates=1, folded_start=False)  # the study as it was set
+PLAIN = Encoder(candidates=1, folded_start=False)  # the encoder of the plain study
 
 
 class Train(Settings):
@@ -156,7 +156,7 @@ class Train(Settings):
 
 
 class Params(Settings):
-    """The whole of params.yaml. A field's description says what would be right."""
+    """All of params.yaml. A field's description is what error messages call expected."""
 
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = Field(description="a whole number from 0 to 2³² - 1")
     data: Data = Field(description="a section with train_points, validation_points, test_points")
@@ -243,7 +243,7 @@ def from_yaml(text: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        # an entry that is wrong leaves its list too short: one fault, not two
+        # a wrong entry leaves its list too short: report one fault, not two
         faults = [f for f in error.errors() if f["type"] != "too_short" or not f["input"]]
         raise ValueError("\n".join(dict.fromkeys(map(_line, faults)))) from None
 
@@ -274,7 +274,7 @@ def _line(fault: ErrorDetails) -> str:
 
 
 def _shown(value: Any, longest: int = 60) -> str:
-    short = reprlib.Repr()  # YAML's anchors make lists of lists that no memory holds written out
+    short = reprlib.Repr()  # YAML's anchors can make nested lists that are too large to write out
     short.maxlist = short.maxdict = short.maxset = short.maxtuple = 20
     short.maxstring = short.maxlong = short.maxother = longest
     try:

@@ -1,4 +1,4 @@
-"""Random streams by value: what a stream yields depends on the seed and its name, on nothing else."""
+"""Random streams by name: a stream's numbers depend on the seed and its name, on nothing else."""
 
 import hashlib
 

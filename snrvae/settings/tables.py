@@ -10,7 +10,7 @@ import pandas as pd
 from snrvae.settings.grid import Cell
 from snrvae.settings.params import snr_db
 
-LARGEST = 1e100  # the square of all that float32 holds
+LARGEST = 1e100  # more than the square of any float32
 
 
 def cell_columns(cell: Cell) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def from_csv(data: bytes) -> pd.DataFrame:
-    """Inverse of to_csv. Raises ValueError where `data` is no table."""
+    """Inverse of to_csv. Raises ValueError if `data` is no table."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
@@ -61,7 +61,7 @@ def numbers(table: pd.DataFrame, names: Collection[str]) -> None:
 def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd.DataFrame:
     """A table whose rows are about cells, with numbers in the columns `names`.
 
-    Raises ValueError where `data` is none, or is about other cells than these.
+    Raises ValueError if `data` is no such table, or is about other cells than these.
     """
     table = from_csv(data)
     numbers(table, ["latent_dim", "snr", "repeat", *names])
@@ -76,7 +76,7 @@ def of_cells(data: bytes, cells: Collection[Cell], names: Collection[str]) -> pd
 
 
 def cells_of(table: pd.DataFrame) -> list[Cell]:
-    """The cells that a table is about, a row each."""
+    """The cells that a table is about, one per row."""
     return [
         Cell(noise, latent_dim, None if pd.isna(snr) else snr, repeat)
         for noise, latent_dim, snr, repeat in zip(
