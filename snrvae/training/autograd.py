@@ -1,7 +1,7 @@
 """The engines torch and cuda: any network and any loss, by autograd.
 
-All cells of one shape are one program: torch.func.vmap runs the definition over their stacked parameters,
-and one fused Adam moves them. Both engines promise the same bytes for the same group of cells, threads and
+All cells of one shape are one program: torch.func.vmap runs the codec over their stacked parameters, and one
+fused Adam updates them. Both engines promise the same bytes for the same group of cells, threads and
 device.
 """
 
@@ -36,9 +36,9 @@ class Autograd(Trainer):
         self._inputs, self._config, self._device = inputs, config, device
 
     def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
-        """The cells of one shape after those of another."""
+        """Each trained cell, those of one shape after those of another."""
         for group in grid.groups(cells):
-            torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
+            torch.set_flush_denormal(True)  # a dead unit's Adam moments decay into denormals, which are slow
             try:
                 trained = self._fit(group, progress)
             finally:
@@ -95,11 +95,11 @@ class Draws:
         return inputs, noise, self._targets_of(steps, [choice for choice, _ in drawn])
 
     def of_cells(self, drawn: Tensor) -> Tensor:
-        """What each cell [c, ...] gets of what was drawn for each repeat [r, ...]."""
+        """The draws of each cell [c, ...], from those of each repeat [r, ...]."""
         return drawn[self._of_cell]
 
     def _targets_of(self, steps: range, choices: Sequence[Tensor]) -> Tensor:
-        """Targets of the first j of the steps; zeros for cells that are not pulled."""
+        """Targets [c, j, b, d] of the first j of the steps; zeros for cells without a pull."""
         if not any(targets.steps > steps.start for targets in self._targets):
             return self._inputs.new_zeros(len(self._targets), 0)
         rows = [choices[repeat].cpu().numpy() for repeat in self._repeat]
@@ -126,7 +126,7 @@ class Program:
         self._adam = torch.optim.Adam(self._parameters.values(), fused=True)
 
     def run(self, steps: range, draws: Draws) -> NDArray[np.float32]:
-        """As many steps; their losses [step, 3, c]. Nothing before the end waits for the device."""
+        """Run the steps and return their losses [step, 3, c]. Only the end waits for the device."""
         inputs, noise, targets = draws.draw(steps)
         rates, gaussianity, pulls = schedule(steps, self._train, self._conditional)
         recorded = []
@@ -147,7 +147,7 @@ class Program:
             codec.load_state_dict(own, strict=False)
 
     def _step(self, x: Tensor, noise: Tensor, weights: Weights, target: Tensor | None, rate: float) -> Tensor:
-        """One step of all cells on inputs [c, b, k + l]; their losses [3, c]."""
+        """Run a step of all cells on inputs [c, b, k + l] and return their losses [3, c]."""
 
         def of_cell(
             parameters: State,

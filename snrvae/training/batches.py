@@ -1,4 +1,4 @@
-"""What a cell's training draws and starts from, the same for every engine that runs on a CPU."""
+"""The start of a cell's training, its batches and noise: the same for every engine that runs on a CPU."""
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from snrvae.training.config import TrainConfig
 
 Floats = NDArray[np.float32]
 
-SEEN = 256  # points that a network is initialised for
+SEEN = 256  # points on which a network is initialised
 DRAWN = 25_600  # points of several steps that are drawn at once
 
 
 def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
-    """The codec before its first step, for inputs [n, k + l] like those given and latents like N(0, I).
+    """The codec before its first step, initialised for `inputs` [n, k + l] and latents from N(0, I).
 
-    A network that has `initialise` draws itself from a stream of the cell; another keeps the start that its
-    PyTorch modules give it, with PyTorch's global generator seeded from that stream and put back afterwards.
+    A network with a method `initialise` draws its parameters from a stream of the cell. PyTorch's modules
+    initialise any other, with PyTorch's global generator seeded from that stream and restored afterwards.
     """
     coordinates = config.source.coordinates
     labels = inputs.shape[1] - coordinates
@@ -41,7 +41,7 @@ def start(cell: Cell, inputs: Points, config: TrainConfig) -> Codec:
 
 
 class BatchSampler:
-    """Which of `count` points a cell's steps see, and the channel's noise.
+    """Draws a cell's batches from `count` points, and the channel's noise.
 
     Cells of one repeat draw the same points, and those of one repeat and latent_dim the same noise.
     """
@@ -62,15 +62,15 @@ class BatchSampler:
 
 
 def folds(cell: Cell, labels: int, config: TrainConfig) -> bool:
-    """Whether a cell starts folded: encoder.folded_start says so, and there is a surface but no label.
+    """Whether a cell starts folded: encoder.folded_start is true, and it codes a surface without labels.
 
-    What a label leaves open of a surface is flat.
+    The part of a surface that has one label is flat already.
     """
     return config.encoder.folded_start and not labels and folding.folds(config.source, cell)
 
 
 class FoldedTargets:
-    """Where a cell's latent means are pulled to at first, if it `folds`: a folded surface."""
+    """The folded surface to which a cell's latent means are pulled at first, if it `folds`."""
 
     def __init__(self, cell: Cell, inputs: Points, config: TrainConfig):
         source, labels = config.source, inputs.shape[1] - config.source.coordinates
@@ -78,7 +78,7 @@ class FoldedTargets:
         self._shape, self._inputs, self._source = (cell.latent_dim, config.train.batch_size), inputs, source
 
     def draw(self, steps: range, choice: NDArray[np.int64]) -> Floats:
-        """Targets [j, d, b] for the first j of `steps` that are pulled, whose batches are these rows."""
+        """Targets [j, d, b] for those first j of `steps` that pull, with the batches `choice` [steps, b]."""
         first = len([n for n in steps if n < self.steps])
         if not first:
             return np.zeros((0, *self._shape), np.float32)

@@ -1,7 +1,7 @@
-"""The grid over a Dask cluster: cells side by side, on as many machines as it has.
+"""Training on a Dask cluster: cells side by side, on all of its machines.
 
-Dask trains a cell again whose worker died, on another one. Scheduler, workers and this process have to run
-the same code on the same versions, and are held to it before anything is trained.
+If a worker dies, Dask trains its cell again on another one. Scheduler, workers and this process must run the
+same code with the same versions of packages; this is checked before training.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ from snrvae.training.config import TrainConfig
 from snrvae.training.history import History
 from snrvae.training.trainer import Made, Progress, StoppedError, Trainer
 
-PATIENCE = 10.0  # seconds within which a scheduler answers and a first worker is there
+PATIENCE = 10.0  # seconds to wait for the scheduler's answer, and for a first worker
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
 CURE = "start it again in a clone of this commit, with the packages of requirements-dev.lock"
 
-# As it was loaded: a worker that has been up since before a `git pull` runs the old code.
+# Of the code as it was loaded: a worker that started before a `git pull` runs the old code.
 _CODE = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(__file__).parents[1].rglob("*.py")))
 ).hexdigest()[:12]
@@ -47,15 +47,15 @@ class Cluster(Trainer):
 
     def __init__(self, client: Client, inputs: Points, config: TrainConfig):
         self._client, self._config = client, config
-        # A task, not scattered data: it is run again where the last worker that held the inputs died.
+        # A task, not scattered data: Dask runs it again if the last worker that held the inputs died.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
             self._inputs: Future[Points] = client.submit(np.asarray, inputs, pure=False)
         client.replicate(self._inputs)
 
     def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
-        """Each cell as it comes from a worker; `progress` hears of it then.
+        """Each cell as soon as a worker returns it; `progress` is called then.
 
-        Raises ConnectionError where the scheduler is lost, ChildProcessError where a cell's workers die.
+        Raises ConnectionError if the scheduler is lost, ChildProcessError if a cell's workers die.
         """
         futures = self._client.map(
             _train,
@@ -91,13 +91,14 @@ def connect(
 ) -> Iterator[Cluster]:
     """The cluster whose scheduler is at `address`, such as tcp://10.0.0.1:8786.
 
-    On leaving the context, by an error or an interrupt too, the cluster drops what it holds for us, and
-    running cells end at their next record.
-    Raises ValueError or OSError, in one line, if it cannot be reached, has no workers, or differs.
+    On leaving the context, even by an error or an interrupt, the cluster drops our inputs and results, and
+    running cells stop the next time that they report progress.
+    Raises ValueError or OSError, with a message of one line, if the cluster cannot be reached, has no
+    workers, or runs other code or versions.
     """
     _find_scheduler(address, patience)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", VersionMismatchWarning)  # _check says it in a line
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # _check reports it in one line
         client = Client(address, timeout=patience, set_as_default=False)
     with client:
         _check(client, patience)
@@ -105,9 +106,9 @@ def connect(
 
 
 def _find_scheduler(address: str, patience: float) -> None:
-    """Raise ValueError for what is no address, ConnectionError if no scheduler listens there.
+    """Raise ValueError if `address` is no address, ConnectionError if no scheduler listens there.
 
-    A client itself waits for ever for a word of what is no scheduler.
+    A Dask client itself would wait for ever for an answer if another program listens there.
     """
     try:
         get_address_host_port(address)
@@ -118,7 +119,7 @@ def _find_scheduler(address: str, patience: float) -> None:
     logging.disable()  # Dask logs a traceback for each message that it cannot read
     try:
         kind = asyncio.run(asyncio.wait_for(_identify(address, 0.9 * patience), patience))
-    except Exception as error:  # whatever comes of bytes that are not Dask's
+    except Exception as error:  # bytes that are not Dask's can raise anything
         known = type(error) in (OSError, TypeError)  # no connection, TLS without a certificate
         kind = str(error) if known else "what listens there does not speak Dask's protocol"
     finally:
@@ -137,7 +138,7 @@ async def _identify(address: str, patience: float) -> str:
 
 
 def environment() -> dict[str, str]:
-    """What a cell's bits depend on besides cells, inputs and settings: versions, and snrvae's sources."""
+    """Versions and a digest of snrvae's code: with cell, inputs and settings, they decide a cell's bits."""
     packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages, "snrvae's code": _CODE}
 
@@ -175,9 +176,9 @@ def _address(client: Client) -> str:
 def _train(
     cell: Cell, inputs: Points, config: TrainConfig, expected: Mapping[str, str]
 ) -> tuple[bytes, History, str]:
-    """A cell trained on a worker, and on which kind: its codec as bytes, plain data between machines."""
+    """Train a cell on a worker: the codec as bytes, its history, and the worker's kind of processor."""
     worker = get_worker()
-    _compare(f"worker {worker.address}", expected, environment())  # it may have come after the check
+    _compare(f"worker {worker.address}", expected, environment())  # it may have joined after the check
     task = worker.state.tasks[worker.get_current_task()]
 
     def progress(*_: float) -> None:

@@ -16,7 +16,7 @@ class DivergedError(ValueError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What training depends on besides cells and inputs."""
+    """The settings that training depends on, besides cells and inputs."""
 
     network: Network
     train: Train
@@ -25,13 +25,13 @@ class TrainConfig:
     encoder: Encoder = PLAIN
 
     def architecture(self, cell: Cell, num_classes: int) -> Architecture:
-        """What a cell's codec is made of."""
+        """The architecture of a cell's codec."""
         network, count = self.network, self.encoder.candidates
         engine, kernel = self.train.engine, processor.kernel()
         return Architecture(cell, network, num_classes, self.source, engine, kernel, count)
 
     def check_divergence(self, cell: Cell, lost: list[int]) -> None:
-        """Raise DivergedError for the first of the steps at which a cell diverged, if that ends training."""
+        """Raise DivergedError for the first of the `lost` steps, if train.on_divergence is fail."""
         if lost and self.train.on_divergence == "fail":
             rate = self.train.learning_rate
             raise DivergedError(f"{self.divergence(cell, lost[0])}; lower train.learning_rate ({rate:g})")

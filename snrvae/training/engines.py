@@ -12,11 +12,11 @@ from snrvae.training.config import TrainConfig
 from snrvae.training.pool import Pool
 from snrvae.training.trainer import Trainer
 
-CLUSTER = "DASK_SCHEDULER_ADDRESS"  # the name that Dask itself gives it
+CLUSTER = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for this variable
 
 
 def check(params: Params) -> None:
-    """Raise ValueError if this machine cannot run the engine. What an engine can train, settings check."""
+    """Raise ValueError if this machine cannot run the engine. Settings check what an engine can train."""
     engine = params.train.engine
     if engine == "cuda" and not torch.cuda.is_available():
         raise ValueError(
@@ -31,7 +31,7 @@ def check(params: Params) -> None:
 
 
 def connect(inputs: Points, config: TrainConfig) -> AbstractContextManager[Trainer]:
-    """The trainer of an engine: for compiled a cluster, if the environment names its scheduler."""
+    """The trainer of the engine; for `compiled` it is a cluster if the environment names a scheduler."""
     engine, address = config.train.engine, os.environ.get(CLUSTER)
     if engine != "compiled":
         return nullcontext(Autograd(inputs, config, "cuda" if engine == "cuda" else "cpu"))

@@ -1,8 +1,8 @@
-"""Where three latents start from: a closed surface, flattened and folded twice, as one folds a napkin.
+"""The folded start of three latents: a closed surface, flattened and folded twice, like a napkin.
 
-Left as it is in space, a surface leaves most of the space of three latents empty, and training does not get
-away from there. Flattened into two layers and folded into eight, without a cut, there is room for a larger
-copy of it at the same power, in which the same noise is smaller.
+Unfolded, a surface leaves most of the space of three latents empty, and training does not change that. If the
+surface is flattened into two layers and folded into eight, without a cut, a larger copy of it fits at the
+same power, and the same noise is smaller compared with it.
 """
 
 import math
@@ -16,14 +16,14 @@ from snrvae.sources.domain import Domain, Points
 Floats = NDArray[np.float32]
 
 LAYER = np.float32(0.06)  # half of the distance between layers, for a disc of radius 1
-RIM = np.float32(0.15)  # where the two layers of the disc come together, from its edge inwards
+RIM = np.float32(0.15)  # width of the disc's edge, within which the two layers come together
 MEAN = np.array([[0.25], [0.07], [0]], np.float32)  # of the folded disc
-SPREAD = np.float32(0.235)  # the root of its mean square around that, by coordinate
-APART = 4  # standard deviations of the noise that layers have between them, at least
+SPREAD = np.float32(0.235)  # its root mean square around that mean, per coordinate
+APART = 4  # least distance between layers, in standard deviations of the noise
 
 
 def folds(source: Domain, cell: Cell) -> bool:
-    """Whether a cell has three latents for a closed surface, whose layers its noise leaves apart."""
+    """Whether a cell has three latents for a closed surface, and too little noise to mix the layers."""
     if cell.latent_dim != 3 or cell.snr is None:
         return False
     return source.closed and 2 * float(LAYER / SPREAD) >= APART / math.sqrt(cell.snr)
@@ -38,9 +38,9 @@ def folded(points: Points, source: Domain) -> Floats:
 
 
 def _disc(x: Floats) -> tuple[Floats, Floats, Floats]:
-    """Both halves of a surface around 0 on a disc, one above the other: two coordinates and the height [n].
+    """Both halves of a surface around 0 as two layers of a disc: two coordinates and the height [n].
 
-    Equal areas of directions are equal areas of the disc (Lambert's azimuthal projection).
+    Equal solid angles become equal areas of the disc (Lambert's azimuthal projection).
     """
     x = x.T / np.linalg.norm(x, axis=1)
     radius = np.sqrt(1 - np.abs(x[2]))

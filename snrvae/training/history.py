@@ -1,4 +1,4 @@
-"""What training records of a cell, and the table of it that the stages hand on."""
+"""The losses that training records for each cell, and their table, which the stages pass on."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LOSSES = ("mse", "kl_nats", "gaussianity")
 
 @dataclass(frozen=True)
 class History:
-    """What a cell's training went through: losses [record, 3] (LOSSES), each the mean since the last record.
+    """The course of a cell's training: losses [record, 3] (LOSSES), each the mean since the last record.
 
     diverged  the step at which the cell diverged, if it did; losses are NaN from that record on
     """
@@ -41,7 +41,7 @@ class Recorder:
         self.lost: list[int] = []
 
     def add(self, steps: range, losses: NDArray[np.float32]) -> None:
-        """The losses [steps, 3] of these steps."""
+        """Add the losses [steps, 3] of these steps."""
         self.lost.extend(int(n) for n in steps.start + np.flatnonzero(~np.isfinite(losses).all(1)))
         np.add.at(self._sums, np.array(steps) // self._interval, losses)
 
@@ -78,7 +78,7 @@ def to_table(histories: Sequence[History]) -> pd.DataFrame:
 def from_csv(data: bytes, cells: Collection[Cell], diverged: Collection[Cell] = ()) -> pd.DataFrame:
     """The training table of these cells from its CSV. Raises ValueError if `data` is anything else.
 
-    diverged  those of the cells that may lack losses
+    diverged  the cells that may lack losses
     """
     table = tables.of_cells(data, cells, ["step", "learning_rate", "mse"])
     lost = {tables.row_name(tables.cell_columns(cell)) for cell in diverged}

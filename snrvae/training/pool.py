@@ -1,7 +1,7 @@
-"""The compiled engine over the machine's cores: cells side by side, a thread for each core.
+"""The compiled engine on the machine's cores: cells side by side, a thread for each core.
 
-Threads and not processes: compiled steps leave Python's lock to the others, so that all share one copy of the
-points, and nothing has to be started or sent.
+Threads are enough, without processes, since compiled steps release Python's global lock. All threads share
+one copy of the points, and no process has to be started or receive data.
 """
 
 from collections.abc import Generator, Sequence
@@ -25,7 +25,7 @@ class Pool(Trainer):
         self._inputs, self._config, self._threads = inputs, config, threads
 
     def train(self, cells: Sequence[Cell], progress: Progress) -> Generator[Made, None, None]:
-        """Each cell as soon as it is trained; what ends one ends the others in a moment."""
+        """Each cell as soon as it is trained. An error in one cell soon ends the others too."""
         stop, lock = Event(), Lock()
 
         def advance(steps: int, mse: float) -> None:

@@ -10,7 +10,7 @@ from snrvae.settings.params import Train
 
 Floats = NDArray[np.float32]
 
-EARLY = 100  # times its last weight that T has more of at the first step
+EARLY = 100  # additional weight of T at the first step, in multiples of its last weight
 SETTLING = 0.25  # share of the steps in which the first candidate alone is trained, and a fold pulls it
 
 
@@ -23,7 +23,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(steps: range, train: Train, conditional: bool) -> Schedule:
-    """Learning rate and weights at these of a training's steps."""
+    """Learning rate and weights at these steps of a training."""
     rates = [learning_rate(n, train.steps, train.learning_rate) for n in steps]
     weights = [gaussianity_weight(n, train.steps, train.gaussianity_weight, conditional) for n in steps]
     last = max(settling_steps(train), 1)
@@ -47,8 +47,8 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 def gaussianity_weight(step: int, steps: int, last: float, conditional: bool = False) -> float:
     """Weight of T: strong at first, falling in a straight line to `last` at half of the steps.
 
-    So latents spread over all of their space while the codec is still soft, and the mse arranges them there.
-    A conditional codec has `last` throughout: what a label leaves open is flat, and T compares fewer pairs.
+    Latents thus spread over their whole space while the codec changes easily; then the mse arranges them.
+    A conditional codec has `last` throughout: points with one label are flat, and T compares fewer pairs.
     """
     early = 0 if conditional else EARLY
     return last * (1 + early * max(0.0, 1 - 2 * step / steps))

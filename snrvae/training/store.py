@@ -1,4 +1,4 @@
-"""Trained cells that are kept: under a digest of everything that their bytes follow from, to be trained once.
+"""The store of trained cells: it keeps each under a digest of everything that its bytes depend on.
 
 A cell is found again only if cell, settings, training inputs, code and kind of processor are the same to the
 last bit; docs/store.md lists what the digest covers.
@@ -26,15 +26,15 @@ from snrvae.training.history import History, Recorder
 from snrvae.training.trainer import Trained
 
 KIND = "cell"
-NOT_OF_A_CELL = {"repeats", "on_divergence"}  # of train: which cells there are, and what is said of them
-PENALTIES = {"kl_weight", "gaussianity_weight"}  # of latents that a channel without noise does not have
+NOT_OF_A_CELL = {"repeats", "on_divergence"}  # settings of train that do not change a cell's bytes
+PENALTIES = {"kl_weight", "gaussianity_weight"}  # which a channel without noise does not have
 _LOG = logging.getLogger(__name__)
 
 
 class Kept:
-    """The trained cells of a run that are kept in `entries`, which hold bytes by name.
+    """The trained cells of a run that are kept in `entries`, a mapping from names to bytes.
 
-    processors  kinds on which cells may be trained
+    processors  kinds of processor on which cells may be trained
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Kept:
         self._inputs = [*map(str, inputs.shape), str(inputs.dtype), content]
 
     def find(self) -> dict[Cell, Trained]:
-        """Those of the cells that are kept; of cells whose bytes follow from each other all or none.
+        """The cells that are kept; of a group whose cells are trained together, all or none.
 
-        Raises DivergedError if one is kept as diverged, and that ends training.
+        Raises DivergedError if one is kept as diverged and train.on_divergence is fail.
         """
         found: dict[Cell, Trained] = {}
         for group in self._groups:
@@ -71,12 +71,12 @@ class Kept:
         return found
 
     def keep(self, trained: Trained, made_on: str) -> None:
-        """Keep one of the cells as a kind of processor trained it."""
+        """Keep one of the cells; `made_on` is the kind of processor that trained it."""
         name = self.name(trained[0].architecture.cell, made_on)
         self._entries[name] = cache.seal(name, to_bytes(trained))
 
     def name(self, cell: Cell, made_on: str) -> str:
-        """The name of a cell's entry: a digest of all that its bytes follow from."""
+        """The name of a cell's entry: a digest of everything that its bytes depend on."""
         config, autoencoder = self._config, cell.noise == "none"
         settings = config.train.model_dump(exclude=NOT_OF_A_CELL | (PENALTIES if autoencoder else set()))
         everything = {
@@ -96,7 +96,7 @@ class Kept:
         return f"{KIND}-{hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()}"
 
     def _read(self, cell: Cell, made_on: str) -> Trained | None:
-        """A cell whose entry is there and sound."""
+        """The cell in its entry; None if there is no entry, or it is damaged."""
         name = self.name(cell, made_on)
         data = self._entries.get(name)
         if data is None:
@@ -138,6 +138,6 @@ def from_bytes(data: bytes) -> Trained:
         raise ValueError(f"not a trained cell ({error!r:.100})") from None
     sound = rate.shape == step.shape and losses.shape == (len(step), 3) and losses.dtype == np.float32
     if not sound or len(diverged) != codec.diverged:
-        raise ValueError("a history that is not of its codec")
+        raise ValueError("a history that does not fit its codec")
     cell = codec.architecture.cell
     return codec, History(cell, step, rate, losses, int(diverged[0]) if len(diverged) else None)

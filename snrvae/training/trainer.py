@@ -1,4 +1,4 @@
-"""What all ways to train a grid have in common."""
+"""The interface that all ways to train a grid share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -20,13 +20,13 @@ class StoppedError(RuntimeError):
 
 
 class Trainer(ABC):
-    """Trains cells on inputs that it was given once."""
+    """Trains cells on the inputs that it was created with."""
 
     def fit(self, cells: Sequence[Cell], progress: Progress, keep: Keep | None = None) -> list[Trained]:
-        """Every cell trained, cells of one shape together; `keep` gets each as soon as it is.
+        """Train every cell, cells of one shape together; `keep` receives each as soon as it is trained.
 
-        Raises DivergedError, naming the cell, if a loss is not finite, and OSError if machines at work are
-        lost.
+        Raises DivergedError, naming the cell, if a loss is not finite, and OSError if a machine at
+        work is lost.
         """
         ordered = [cell for group in grid.groups(cells) for cell in group]
         found: dict[Cell, Trained] = {}

@@ -1,8 +1,8 @@
-"""Where the compiled step is kept: by what it was compiled from and for which processor.
+"""The cache of compiled kernels, by source code and processor.
 
-Clones, and the copies in which DVC runs experiments, find there what another folder has compiled, and
-machines of different kinds that share a home do not disturb each other. By itself Numba keeps it beside the
-source, and trusts what it finds there.
+Clones, and the copies in which DVC runs experiments, find there the kernels that another folder has compiled,
+and machines of different kinds that share a home do not disturb each other. Numba's own cache is beside the
+source, and Numba trusts every file in it.
 """
 
 import hashlib
@@ -27,20 +27,20 @@ from numba.core.registry import cpu_target
 from snrvae.settings.cache import VARIABLE, seal, unseal
 from snrvae.settings.cache import folder as user_folder
 
-# A kernel contains those of other modules that it calls: what is kept belongs to the folder as a whole.
+# A kernel contains the kernels of other modules that it calls, so the key covers the whole folder.
 _CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 _LOG = logging.getLogger(__name__)
 
 
 def keep(dispatcher: Any) -> None:
-    """Let a function that Numba compiles be kept, if there is a folder that can be written."""
+    """Cache a function that Numba compiles, if there is a folder that can be written."""
     if folder() is not None:
         dispatcher._cache = _Kept(dispatcher.py_func)
 
 
 @cache
 def folder() -> Path | None:
-    """The first folder that can be written: in NUMBA_CACHE_DIR, the user's cache, beside the source."""
+    """The first folder that can be written: in NUMBA_CACHE_DIR, the user's cache or beside the source."""
     processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
     name = f"snrvae_{hashlib.sha256(_CODE + repr(processor).encode()).hexdigest()[:16]}"
     users = user_folder()
@@ -56,7 +56,7 @@ def folder() -> Path | None:
 
 
 class _Locator(UserWideCacheLocator):
-    """Numba's way to the folder."""
+    """Leads Numba to the folder."""
 
     def __init__(self, function: Callable[..., object], file: str):
         super().__init__(function, file)
@@ -77,7 +77,7 @@ class _Kept(FunctionCache):
 
 
 class _Checked(IndexDataCacheFile):
-    """Numba's files, with digests at their ends: one that does not fit its own is not unpickled."""
+    """Numba's files, with digests at their ends: a file that does not fit its digest is not unpickled."""
 
     def save(self, key: object, data: object) -> None:
         """As Numba's, but a full disk does not end training."""
@@ -99,16 +99,16 @@ class _Checked(IndexDataCacheFile):
         content = io.BytesIO()
         yield content
         with super()._open_for_write(filepath) as file:
-            file.write(seal(_name(filepath), content.getvalue()))  # unpickling leaves what follows the pickle
+            file.write(seal(_name(filepath), content.getvalue()))  # unpickling ignores the digest at the end
 
 
 def _name(path: str) -> str:
-    """Whose code a file is."""
+    """The name under which a file is sealed: its folder and its own name."""
     return "/".join(Path(path).parts[-2:])
 
 
 def _sound(path: str) -> bool:
-    """Whether a file is there, whole and what its name says."""
+    """Whether a file exists and fits its digest."""
     try:
         unseal(_name(path), Path(path).read_bytes())
     except OSError:

@@ -38,9 +38,9 @@ def isotropic_forward(mean: Floats, noise: Floats, snr: np.float32, z: Floats) -
 def isotropic_backward(
     mean: Floats, noise: Floats, snr: np.float32, kl_weight: np.float32, at_z: Floats, delta: Floats
 ) -> None:
-    """Gradient at μ of f(z) + kl_weight·E KL, where df/dz is `at_z`, all [d, b].
+    """`delta` receives the gradient at μ of f(z) + kl_weight·E KL, where df/dz is `at_z`, all [d, b].
 
-    σ = |μ|·dσ/d|μ|, and E KL has -d·ln |μ|.
+    σ = |μ|·dσ/d|μ|, and E KL contains -d·ln |μ|.
     """
     dims, batch = mean.shape
     length = norm(mean)
@@ -57,7 +57,7 @@ def isotropic_backward(
 
 @compiled
 def _kl_nats(length: np.float32, snr: np.float32, mean: Floats) -> np.float32:
-    """E KL without its -Σ E ln σ: d/2·(P + P/s - 1)."""
+    """E KL without its term -Σ E ln σ: d/2·(P + P/s - 1)."""
     dims, batch = mean.shape
     received = length * length * (ONE + ONE / snr) / np.float32(batch)
     return HALF * (received - np.float32(dims))
@@ -101,7 +101,7 @@ def learned_backward(
     at_z: Floats,
     delta: Floats,
 ) -> None:
-    """As `isotropic_backward`, for learned noise: gradient at μ, then v [2·d, b]."""
+    """As `isotropic_backward`, for learned noise: `delta` is the gradient at μ, then v [2·d, b]."""
     dims, batch = noise.shape
     mean = output[:dims]
     length, weight = norm(mean), kl_weight / np.float32(batch)
@@ -110,7 +110,7 @@ def learned_backward(
     for dim in range(dims):
         for point in range(batch):
             sigma = scale * root[dim, point]
-            # at ln σ²: of the noise sent, of E KL's σ²/2, and of its -ln σ
+            # gradient at ln σ²: from the noise sent, and from σ²/2 and -ln σ in E KL
             here = HALF * (sigma * (at_z[dim, point] * noise[dim, point] + weight * sigma) - weight)
             delta[dims + dim, point] = here
             total += here
@@ -118,5 +118,5 @@ def learned_backward(
     for dim in range(dims):
         for point in range(batch):
             delta[dim, point] = at_z[dim, point] + factor * mean[dim, point]
-            # the softmax takes out of each point's share what the head adds to the mean
+            # the softmax's shares add up to 1: each loses its part of the total
             delta[dims + dim, point] -= root[dim, point] * root[dim, point] * total

@@ -15,13 +15,13 @@ from snrvae.training.trainer import Progress, Trained
 
 
 def fit(cell: Cell, inputs: Points, config: TrainConfig, progress: Progress) -> Trained:
-    """Train a cell on `inputs` [n, k + l]: points, for conditional codecs with their one-hot labels behind.
+    """Train a cell on `inputs` [n, k + l]: points, for conditional codecs followed by one-hot labels.
 
-    A cell diverges if a loss or its codec is not finite. As train.on_divergence says, that raises
-    DivergedError, naming the cell, or the cell comes out marked in codec and history. What `progress` raises
-    ends it too.
+    A cell diverges if a loss or its codec is not finite. Depending on train.on_divergence, this raises
+    DivergedError, naming the cell, or codec and history are marked as diverged. An error that `progress`
+    raises ends training too.
     """
-    torch.set_flush_denormal(True)  # Adam's moments of a dead unit decay for ever
+    torch.set_flush_denormal(True)  # a dead unit's Adam moments decay into denormals, which are slow
     try:
         return _fit(cell, inputs, config, progress)
     finally:

@@ -1,12 +1,12 @@
-"""What every kernel is made with: the compiler's settings, instructions, constants and views.
+"""The common parts of all kernels: the compiler's settings, instructions, constants and views.
 
 Numba compiles a kernel at its first call, in seconds and without a C compiler, and `cache` keeps the result.
-Arrays are [features, b], so that the long axis is contiguous. A factor is a float32 by name, since Numba
-computes in double precision beside a plain number or an integer.
+Arrays are [features, b], so that the long axis is contiguous. Constant factors are named float32
+values, since Numba computes in double precision with a plain number or an integer.
 
 Numba's fastmath is off: every operation is rounded as it is written. So a cell's bits do not depend on when,
-beside what and for which processor its step was compiled. Long sums are products by BLAS, whose order suits
-vector registers.
+with which other code and for which processor its step was compiled. BLAS computes long sums, as products, in
+an order that suits vector registers.
 """
 
 import math
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.linalg.blas  # noqa: F401 - np.dot calls it, and a limit on threads holds for what is loaded
+import scipy.linalg.blas  # noqa: F401 - np.dot calls it, and a limit on threads applies to loaded libraries
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -33,12 +33,12 @@ ZERO, HALF, ONE, TWO, INFINITY = (np.float32(value) for value in (0, 0.5, 1, 2, 
 
 
 def compiled(function: Function) -> Function:
-    """Compiled code that lets other threads run."""
+    """Compiled code that releases Python's global lock, so that other threads run."""
     return _kept(njit(function, **COMPILER))
 
 
 def inlined(function: Function) -> Function:
-    """As `compiled`, but as part of its only caller: what is compiled apart is so again in every caller."""
+    """As `compiled`, but inlined in its only caller: otherwise, Numba would compile it again for that."""
     return _kept(njit(function, inline="always", **COMPILER))
 
 
@@ -48,7 +48,7 @@ def _kept(function: Function) -> Function:
 
 
 def instruction(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What becomes the LLVM instructions that `function` tells Numba."""
+    """A function that compiles to the LLVM instructions that `function` builds."""
     return intrinsic(function)
 
 
@@ -76,13 +76,13 @@ def power_of_two(_typing: Any, _power: Any) -> Any:
 
 @compiled
 def view(flat: Floats, start: int, rows: int, columns: int) -> Floats:
-    """[rows, columns] of a flat array, from `start` on."""
+    """A flat array, from `start` on, as [rows, columns]."""
     return flat[start : start + rows * columns].reshape(rows, columns)
 
 
 @compiled
 def copy(x: Floats, into: Floats) -> None:
-    """An array [m, b] into another. To assign it to a slice would compile error messages for seconds."""
+    """Copy an array [m, b]. For an assignment to a slice, Numba would compile error messages for seconds."""
     rows, columns = x.shape
     for row in range(rows):
         for column in range(columns):
@@ -94,12 +94,12 @@ TAYLOR = tuple(np.float32(1 / math.factorial(power)) for power in (7, 6, 5, 4, 3
 LOG2_E = np.float32(1 / math.log(2))
 LN2_HIGH = np.float32(0.693359375)  # nine bits: its multiples are exact
 LN2_LOW = np.float32(math.log(2) - 0.693359375)
-LEAST = np.float32(-87)  # e to it is the last normal float32
+LEAST = np.float32(-87)  # its exponential is close to the least normal float32
 
 
 @compiled
 def exp_of_minus(x: Floats) -> None:
-    """x ≥ 0 becomes e^{-x}, at least 1e-38: in vector registers, as the C library's is not."""
+    """Replace x ≥ 0 by e^{-x}, at least 1e-38, in vector registers, which the C library does not use."""
     for place in range(len(x)):
         y = -x[place]
         y = LEAST if y < LEAST else y

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: the pass forward, and all gradients backward."""
+"""Multilayer perceptrons: the forward pass, and the backward pass for all gradients."""
 
 from typing import NamedTuple
 
@@ -21,17 +21,18 @@ PACKED = 1200  # entries of A·Bᵀ beyond which OpenBLAS copies both factors fi
 
 
 class Perceptron(NamedTuple):
-    """A network in training: its parameters, and where a pass puts what it computes.
+    """A network in training: its parameters, and the arrays that a pass fills.
 
     widths       features before, between and after the layers
     activation   RELU, SILU or TANH
-    parameters   of each layer W [o, i], then b [o], flat; so is the gradient
+    parameters   W [o, i], then b [o], of each layer, flat; the gradient has the same layout
     activations  the input [i, b] of each layer, then the output [o, b], flat
-    slopes       f′ at the sum of each hidden unit, in the places of its activation; empty for RELU
+    slopes       f′ at the sum of each hidden unit, laid out as activations; empty for RELU
     delta        d loss / d output [o, b]
-    ones         [b], whose product with a row is its sum
-    space        three rows, each for the largest [features, b]: the deltas of other layers, turn by turn, so
-                 that what is hot stays in the cache, and an input as [b, i], with which products are faster
+    ones         [b]: a row's product with it is the row's sum
+    space        three rows, each as large as the largest [features, b]: two take turns with the layers'
+                 deltas, so that these stay in the cache; the third is for an input transposed to [b, i],
+                 with which products are faster
     """
 
     widths: NDArray[np.int64]
@@ -67,7 +68,7 @@ def forward(net: Perceptron) -> Floats:
 
 @compiled
 def backward(net: Perceptron) -> None:
-    """Gradients of all parameters, and net.space[0] at the first layer's sum [o, b], from net.delta."""
+    """Compute all parameters' gradients from net.delta; net.space[0] gets the first layer's delta [o, b]."""
     widths, last = net.widths, len(net.widths) - 2
     batch, start, place = net.delta.shape[1], len(net.parameters), len(net.activations) - net.delta.size
     delta = net.delta
@@ -108,7 +109,7 @@ def _add(sums: Floats, biases: Floats, rectify: bool) -> None:
         bias, least = biases[feature], ZERO if rectify else -INFINITY
         for point in range(batch):
             value = sums[feature, point] + bias
-            sums[feature, point] = least if value < least else value  # a NaN stays one
+            sums[feature, point] = least if value < least else value  # a NaN stays a NaN
 
 
 @compiled
@@ -119,7 +120,7 @@ def _through_relu(delta: Floats, output: Floats) -> None:
 
 @compiled
 def _activate(values: Floats, slopes: Floats, activation: int) -> None:
-    """Sums a become f(a) in place; `slopes` receives f′(a). Both need e^{-|a|} or e^{-2|a|} alone."""
+    """Sums a become f(a) in place; `slopes` receives f′(a). Both follow from e^{-|a|} or e^{-2|a|}."""
     factor = TWO if activation == TANH else ONE
     for place in range(len(values)):
         slopes[place] = factor * np.abs(values[place])

@@ -21,9 +21,9 @@ def gaussianity(
 ) -> np.float32:
     """T of latents z [d, b]; adds weight·dT/dz to `gradient`.
 
-    kind    with labels: which of them each point [b] has; T is then the mean over labels
-    rarity  of each label [l]: 1/(l·share), by which a pair of its points counts
-    kernel  space [m + 5, m]: pairs are as many as points squared, so a batch is compared in groups of m
+    kind    the label of each point [b], if there are labels; T is then the mean over labels
+    rarity  the weight of a pair of points of each label [l]: 1/(l·share)
+    kernel  work space [m + 5, m]: a batch is compared in groups of m, as pairs grow with m²
     """
     size, batch = kernel.shape[1], z.shape[1]
     weight /= np.float32(batch // size)
@@ -79,9 +79,9 @@ def _kernel(
     kernel: Floats,
     others: Floats,
 ) -> np.float32:
-    """Fill `kernel` for the points from `start` on, and with how many others each of them makes pairs [m].
+    """Fill `kernel` for the points from `start` on, and `others` [m] with the number of each point's pairs.
 
-    Both count a pair by its label's rarity. Returns what the points make of themselves.
+    Both weight a pair by its label's rarity. Returns the kernel's sum over points paired with themselves.
     """
     dims, size = len(z), len(kernel)
     for one in range(size):

@@ -23,7 +23,7 @@ ACTIVATIONS = {"relu": network.RELU, "silu": network.SILU, "tanh": network.TANH}
 
 
 def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
-    """A codec before its first step, for batches of b points."""
+    """The state of a codec before its first step, for batches of `batch` points."""
     made = codec.architecture
     labels, latent_dim = made.num_classes, made.cell.latent_dim
     sizes = [
@@ -62,14 +62,14 @@ def build(codec: Codec, batch: int, kl_weight: float) -> TrainState:
 
 
 def _rarity(source: Domain, labels: int) -> Floats:
-    """By how much a pair of points of a label counts: 1/(l·share)."""
+    """The weight of a pair of points of each label [l]: 1/(l·share); [1] without labels."""
     if not labels or not source.shares:
         return np.ones(max(labels, 1), np.float32)
     return (1 / (labels * np.array(source.shares))).astype(np.float32)
 
 
 def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) -> list[Perceptron]:
-    """Encoder and decoder in flat memory, the decoder on a row of its own, and space for their passes."""
+    """Encoder and decoder in flat memory, each starting on a cache line, and work space for their passes."""
     made, activation = codec.architecture, codec.architecture.network.activation
     latent_dim, labels = made.cell.latent_dim, made.num_classes
     widths = [
@@ -100,7 +100,7 @@ def _networks(codec: Codec, batch: int, parameters: Floats, gradient: Floats) ->
 
 
 def _widened(net: Perceptron, batch: int) -> Perceptron:
-    """A network with the same parameters, and places for a pass forward of b points."""
+    """A network with the same parameters, and arrays for a forward pass of `batch` points."""
     size = int(net.widths.sum()) * batch
     return net._replace(
         activations=_aligned(size),

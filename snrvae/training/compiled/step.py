@@ -1,7 +1,7 @@
 """A training step of one cell: encoder, channel, decoder, losses, all their gradients, and Adam.
 
-The mathematics is that of the definition (snrvae/codecs/codec.py, losses.py); tests hold values and gradients
-to it under autograd.
+The step computes the codec and loss that snrvae/codecs/codec.py and losses.py define; tests compare its
+values and gradients with those of autograd.
 """
 
 import math
@@ -28,18 +28,18 @@ from snrvae.training.compiled.penalty import gaussianity
 class TrainState(NamedTuple):
     """A cell in training.
 
-    chooser         the decoder, with places for all candidates of a batch: its answers say which are best
-    sent            candidates that are sent [o, b], and gradient_at_sent
-    cost            of each candidate [K, b], and which is chosen [b]
-    price           of a candidate's power |μ|², as squared error
-    parameters ...  of both networks, flat: what Adam moves, by which gradient, and its two moments
-    gradient_at_z   [d + l, b], l labels
-    root            of learned noise's softmax [d, b]
-    kernel          [m + 5, m]: of the m points that are compared with each other
-    kind            of each point [b]: which of its l labels is 1
-    rarity          of each label [l], or [1] without labels: 1/(l·share)
+    chooser         the decoder, with arrays for all candidates of a batch: it decides which are best
+    sent            the candidates that are sent [o, b];  gradient_at_sent  the same shape
+    cost            cost of each candidate [K, b];  chosen  the place of the cheapest [b]
+    price           squared error that a candidate's power |μ|² costs
+    parameters ...  parameters of both networks, their gradient and Adam's two moments, all flat
+    gradient_at_z   gradient at the decoder's input [d + l, b]
+    root            square root of learned noise's softmax [d, b]
+    kernel          work space [m + 5, m] for the m points that are compared with each other
+    kind            label of each point [b]
+    rarity          weight of a pair of points of each label [l], 1/(l·share); [1] without labels
     noise           NONE, ISOTROPIC or LEARNED
-    lower, upper    bounds [k] of what a decoder answers
+    lower, upper    bounds [k] of reconstructions
     """
 
     encoder: Perceptron
@@ -81,17 +81,18 @@ def train(
     settling: int,
     losses: Floats,
 ) -> None:
-    """As many steps as there are rows of `choice`.
+    """Run a step for each row of `choice`.
 
-    inputs   [n, k + l], of which choice [step, b] says the batch
-    noise    ε [step, d, b]
-    rates    learning rate [step]
-    weights  of the latent penalty [step]
-    targets  where latent means are pulled to [step, d, b], for as many steps as anything pulls
-    pulls    weight of |μ - target|², a mean over the points [step]
-    done     steps before these
-    settling  steps, of all, in which the first candidate is sent
-    losses   receives mse, E KL in nats and T [step, 3]
+    inputs    [n, k + l]
+    choice    rows of the inputs in each batch [step, b]
+    noise     ε [step, d, b]
+    rates     learning rate [step]
+    weights   weight of T [step]
+    targets   latents to which the means are pulled [step, d, b], for the first steps only
+    pulls     weight of E|μ - target|² [step]
+    done      number of steps before these
+    settling  number of steps, from the very first, in which the first candidate is sent
+    losses    receives mse, E KL in nats and T [step, 3]
     """
     for step in range(len(choice)):
         choosing = done + step >= settling
@@ -114,7 +115,7 @@ def train(
 def _look_up(
     inputs: Floats, choice: NDArray[np.int64], x: Floats, kind: NDArray[np.int64], labels: int
 ) -> None:
-    """Put a batch into x [k + l, b], and which label a point has into `kind`."""
+    """Put a batch into x [k + l, b], and the label of each point into `kind` [b]."""
     features, batch = x.shape
     for feature in range(features):
         for point in range(batch):
@@ -135,7 +136,7 @@ def _one_step(
     choosing: bool,
     losses: Floats,
 ) -> None:
-    """Losses [3] of a batch, and the gradient of the decoder's parameters and at what is sent."""
+    """Fill in a batch's `losses` [3], and the gradients of the decoder and at the candidates sent."""
     encoder, decoder, snr, kl_weight = state.encoder, state.decoder, state.snr, state.kl_weight
     latent_dim, batch = noise.shape
     x = view(encoder.activations, 0, inputs.shape[1], batch)
@@ -185,7 +186,7 @@ def _sent(state: TrainState, x: Floats, choosing: bool) -> Floats:
 
 @inlined
 def _weigh(state: TrainState, offers: Floats, x: Floats) -> None:
-    """Put what each candidate costs into state.cost [K, b]; see `snrvae/codecs/candidates.py`."""
+    """Put the cost of each candidate into state.cost [K, b]; see `snrvae/codecs/candidates.py`."""
     dims, (outputs, batch) = state.root.shape[0], state.sent.shape
     coordinates, cost = len(x) - state.labels, state.cost
     z = view(state.chooser.activations, 0, dims + state.labels, cost.size)
@@ -213,7 +214,7 @@ def _weigh(state: TrainState, offers: Floats, x: Floats) -> None:
 
 @inlined
 def _spread(state: TrainState) -> None:
-    """The gradient at the encoder's output [K·o, b]: that at what was sent, and 0 at all else."""
+    """Fill in the gradient at the encoder's output [K·o, b]: it is 0 at candidates that were not sent."""
     at_sent, delta = state.gradient_at_sent, state.encoder.delta
     outputs, batch = at_sent.shape
     for candidate in range(len(state.cost)):
@@ -235,10 +236,10 @@ def _pull_to(target: Floats, weight: np.float32, state: TrainState) -> None:
 
 @inlined
 def _mse(output: Floats, x: Floats, lower: Floats, upper: Floats, delta: Floats) -> np.float32:
-    """Mean squared error of answers [k, b], moved to the nearest within bounds; `delta` gets its gradient.
+    """Mean squared error of outputs [k, b], clipped to the bounds; `delta` receives its gradient.
 
-    The gradient takes no notice of the move (straight-through, Bengio et al., arXiv:1308.3432): its own would
-    be 0 for an output beyond the bounds, wherever x is.
+    The gradient ignores the clipping (straight-through, Bengio et al., arXiv:1308.3432), whose own gradient
+    would be 0 outside the bounds, wherever x is.
     """
     features, batch = output.shape
     mean = ONE / np.float32(output.size)
@@ -255,7 +256,7 @@ def _mse(output: Floats, x: Floats, lower: Floats, upper: Floats, delta: Floats)
 
 @compiled
 def measure_power(state: TrainState, inputs: Floats) -> tuple[float, float]:
-    """Signal power P, and with learned noise ln E exp(v), of what is sent for all inputs [n, k + l]."""
+    """Signal power P, and with learned noise ln E exp(v), of the candidates sent for inputs [n, k + l]."""
     dims, batch = state.root.shape
     choice = np.zeros(batch, np.int64)
     x = view(state.encoder.activations, 0, inputs.shape[1], batch)
