@@ -24,7 +24,7 @@ def read_cube(path: Path, source: Source, settings: Params) -> dict[str, Split]:
         for name, split in splits.items():
             if not source.contains(split):
                 raise ValueError(
-                    f"{name}: points or labels that are not those of {source.title}, which params.yaml says"
+                    f"{name}: points or labels that do not fit params.yaml, whose source is {source.title}"
                 )
         return splits
 

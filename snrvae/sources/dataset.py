@@ -1,4 +1,4 @@
-"""The splits of a run as the file that the other stages read, and as a codec receives them."""
+"""The splits of a run: as a file that the other stages read, and as the inputs of a codec."""
 
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -11,14 +11,14 @@ from snrvae.sources.domain import Domain, Labels, Points, Split
 
 
 def inputs(split: Split, num_classes: int) -> Points:
-    """What an encoder receives: points [n, k]; if num_classes > 0, with one-hot labels behind [n, k + l]."""
+    """An encoder's inputs: points [n, k]; if num_classes > 0, followed by one-hot labels [n, k + l]."""
     if not num_classes:
         return split.points
     return np.concatenate([split.points, one_hot(split.label, num_classes)], 1)
 
 
 def one_hot(label: Labels, num_classes: int) -> Points:
-    """Labels [n] as [n, l], 1 at the label's own place."""
+    """Labels [n] as one-hot rows [n, l]."""
     return np.eye(num_classes, dtype=np.float32)[label]
 
 
@@ -36,7 +36,7 @@ def from_bytes(domain: Domain, data: bytes, counts: Mapping[str, int]) -> dict[s
 
 
 def training_inputs(domain: Domain, num_classes: int, count: int, file: BinaryIO) -> Points:
-    """`inputs` of the training split alone, of a file with what to_bytes gives. Raises as from_bytes."""
+    """`inputs` of the training split alone, from a file that to_bytes wrote. Raises as from_bytes."""
     splits = _splits(domain, npz.from_file(file, ("train", "train_face")), {"train": count})
     return inputs(splits["train"], num_classes)
 
@@ -64,6 +64,6 @@ def _checked(domain: Domain, name: str, points: NDArray[Any], label: NDArray[Any
     split = Split(points, label)
     if not domain.contains(split):
         raise ValueError(
-            f"{name}: points or labels that are not those of {domain.title}, which params.yaml says"
+            f"{name}: points or labels that do not fit params.yaml, whose source is {domain.title}"
         )
     return split

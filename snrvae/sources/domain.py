@@ -1,7 +1,7 @@
-"""What a codec has to know of its source, and the points that it sees; written beside them, in source.npz.
+"""The facts that a codec needs about its source (`Domain`, kept in source.npz), and points (`Split`).
 
-Codecs see x' = (x - centre) / factor, so that a file's unit and place do not matter. Of a built-in law the
-centre is 0 and the factor 1.
+Codecs receive x' = (x - centre) / factor, so that a file's unit and position do not matter. For a built-in
+source the centre is 0 and the factor 1.
 """
 
 import math
@@ -35,19 +35,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Domain:
-    """A source as codecs know it. All but centre and factor is in the unit of x'.
+    """A source as codecs know it. All lengths but centre and factor are in the unit of x'.
 
     name      as params.yaml has it
-    title     what points are drawn from, in a sentence;  noun  what a heading calls it
-    unit      of length, of x
+    title     its name in a sentence;  noun  its name in a heading
+    unit      unit of length of x
     centre    of x [k];  factor  the length of x' = 1 in the unit of x
     shape     of a point: (k,), or (h, w) of an image, whose rows follow each other
     mean      of x' [k]
-    bounds    lowest and highest value of each coordinate, within which decoders answer; None: there are none
-    spread    E|x' - E x'|², and
-    left_open the same of what a label leaves open
-    labels    names of the labels of points;  shares  of them, if their points are not equally many
-    labelled  whether a label says something that a codec may be given; else it is a side of the mean
+    bounds    lowest and highest value of each coordinate, to which reconstructions are clipped; None without
+    spread    E|x' - E x'|²;  left_open  its mean within a label
+    labels    names of the labels;  shares  their shares of the points, if these are not equal
+    labelled  whether a codec may receive the labels; if not, they only name sides of the mean
     closed    whether points lie on a closed surface around their mean
     finite    whether there is a finite set of points
     """
@@ -78,16 +77,16 @@ class Domain:
         if len(sizes) != 1 or not all(map(math.isfinite, numbers)) or not self.factor > 0 or not self.labels:
             raise ValueError("sizes that differ, or numbers that are not finite")
         if not all(map(str.isprintable, [self.name, self.title, self.noun, self.unit, *self.labels])):
-            raise ValueError("words that no line can hold")
+            raise ValueError("a name with a character that cannot be printed")
 
     @property
     def coordinates(self) -> int:
-        """Of a point: k."""
+        """Coordinates of a point, k."""
         return len(self.mean)
 
     @cached_property
     def frame(self) -> Frame:
-        """From x to x' and back."""
+        """The frame that converts x to x' and back."""
         return Frame(np.array(self.centre), self.factor)
 
     def num_classes(self, conditional: bool) -> int:
@@ -100,7 +99,7 @@ class Domain:
         return len(self.labels) if conditional else 0
 
     def contains(self, split: Split) -> bool:
-        """Whether points and labels are possible."""
+        """Whether this source can have such points and labels."""
         points, label = split.points, split.label
         if not np.isfinite(points).all() or label.max() >= len(self.labels):
             return False
@@ -124,7 +123,7 @@ class Words(NamedTuple):
 
 
 def law(mean: tuple[float, ...], bounds: tuple[float, float] | None, spread: float, **more: Any) -> Domain:
-    """The domain of a built-in law with the same bounds for every coordinate: x' is x."""
+    """The domain of a built-in source with the same bounds for every coordinate; x' is x."""
     k = len(mean)
     every = None if bounds is None else ((bounds[0],) * k, (bounds[1],) * k)
     place: dict[str, Any] = {
@@ -161,12 +160,12 @@ def from_json(text: str | bytes) -> Domain:
 
 
 def from_archive(archive: BinaryIO) -> Domain:
-    """The domain in a source.npz, without what else it holds."""
+    """The domain in a source.npz, without its other arrays. Raises ValueError if there is none."""
     return of_arrays(npz.from_file(archive, ("domain",)))
 
 
 def of_arrays(arrays: dict[str, NDArray[Any]]) -> Domain:
-    """The domain among the arrays of a source.npz."""
+    """The domain among the arrays of a source.npz. Raises ValueError if there is none."""
     if "domain" not in arrays or arrays["domain"].dtype != np.uint8:
         raise ValueError("describes no source")
     return from_json(arrays["domain"].tobytes())

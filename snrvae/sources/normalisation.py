@@ -1,8 +1,9 @@
-"""The unit and place in which a codec is trained: x' = (x - centre)/factor, whatever those of the file are.
+"""Normalisation: codecs are trained on x' = (x - centre)/factor, whatever the file's unit and position.
 
-The same shape in another unit or place gives the same bytes, as nearly as float64 allows. The statistics are
-those of the differences from one of the points, so that a place far from 0 costs no digit. And x' is rounded
-to multiples of one number: an error of float64 crosses them more rarely than float32's fine steps near 0.
+The same shape in another unit or position gives the same bytes, as nearly as float64 allows. Statistics are
+computed on differences from one of the points, so that a position far from 0 costs no digits. And x' is
+rounded to multiples of one number: float64's errors change the result more rarely than they would with
+float32's fine steps near 0.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-VARIANCE = 5 / 36  # mean over the coordinates of x': that of the cube's
-GRID = 2.0**-22  # of x': float32 is exact in it below 4, ten standard deviations
+VARIANCE = 5 / 36  # mean over the coordinates of x', as for the cube
+GRID = 2.0**-22  # step of x': exact in float32 below 4, which is ten standard deviations
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Frame:
 
 
 def rounded(points: Array) -> NDArray[np.float32]:
-    """Points x' of float64 on the grid; beyond 4, where float32 is coarser, in its steps."""
+    """Points x' rounded to multiples of GRID or, beyond 4, to the coarser steps of float32."""
     step = np.maximum(GRID, np.spacing(np.abs(points).astype(np.float32)))
     return (np.rint(points / step) * step).astype(np.float32)
 
 
 def of_moments(mean: Array, covariance: Array) -> Frame:
-    """The frame of a law with this mean [k] and covariance [k, k]."""
+    """The frame of a distribution with this mean [k] and covariance [k, k]."""
     return Frame(mean, float(np.sqrt(np.trace(covariance) / len(mean) / VARIANCE)))
 
 

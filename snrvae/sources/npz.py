@@ -19,14 +19,14 @@ def to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def from_bytes(data: bytes) -> dict[str, NDArray[Any]]:
-    """Inverse of to_bytes. Raises ValueError where `data` is anything else."""
+    """Inverse of to_bytes. Raises ValueError if `data` is anything else."""
     return from_file(io.BytesIO(data))
 
 
 def from_file(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of these names (None: all), read without a second copy of any in memory.
 
-    Raises ValueError where `file` is anything else than what to_bytes gives.
+    Raises ValueError if `file` is not an archive that to_bytes can write.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -40,7 +40,7 @@ def from_file(file: BinaryIO, names: Collection[str] | None = None) -> dict[str,
         RuntimeError,
         MemoryError,
         OverflowError,
-        TokenError,  # of a header that NumPy cannot read as Python
+        TokenError,  # from a header that NumPy cannot read as Python
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

@@ -115,8 +115,8 @@ def test_points_of_another_source_are_refused_in_a_line(name: str, other: str, t
         what = f"train: expected float32 [n, {expected}], found float32 [1200, {given}]"
         assert str(caught.value) == f"{path}: {what}"
         return
-    right = f"{SOURCES[name].title}, which params.yaml says"
-    assert str(caught.value) == f"{path}: train: points or labels that are not those of {right}"
+    right = f"do not fit params.yaml, whose source is {SOURCES[name].title}"
+    assert str(caught.value) == f"{path}: train: points or labels that {right}"
     path.write_bytes(dataset.to_bytes(draw_splits(SOURCES[name], settings.data.counts)))
     assert list(sources.read_cube(path, SOURCES[name], settings)) == ["train", "validation", "test"]
 

@@ -368,8 +368,8 @@ def test_points_beside_the_surface_are_refused_by_evaluate(
     (filled / CUBE).write_bytes(npz.to_bytes(arrays))
     (line,) = fails("evaluate", monkeypatch)
     assert line == (
-        f"stages.evaluate: {CUBE}: test: points or labels that are not those of "
-        "the surface of the unit cube, which params.yaml says"
+        f"stages.evaluate: {CUBE}: test: points or labels that do not fit params.yaml, "
+        "whose source is the surface of the unit cube"
     )
 
 
