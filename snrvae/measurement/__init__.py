@@ -1,1 +1,1 @@
-"""What codecs do on held-out points: distortion, rate, information, generation."""
+"""Measurement of codecs on held-out points: distortion, rate, information, generation."""

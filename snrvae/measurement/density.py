@@ -1,4 +1,4 @@
-"""A density of the latents, fitted after training: a generator can draw from it where N(0, I) misses them.
+"""A density fitted to the latents after training, from which a generator can draw instead of N(0, I).
 
 A mixture of Gaussians, as in Ghosh et al., From Variational to Deterministic Autoencoders, ICLR 2020.
 """
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 COMPONENTS = 32
-POINTS = 24_000  # latents that a fit looks at
-ITERATIONS = 1000  # far more than it takes
+POINTS = 24_000  # latents used for a fit
+ITERATIONS = 1000  # far more than a fit takes
 TOLERANCE = 5e-3  # nats of likelihood; a finer one takes twice as long and generates no better
 
 
@@ -32,11 +32,11 @@ class Mixture:
 
 
 def fit(latents: Array, seed: int) -> Mixture:
-    """The mixture that expectation–maximisation finds for latents [n, d], scaled to variance 1 before."""
-    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second that is spared if fits are kept
+    """The mixture that expectation–maximisation finds for latents [n, d], after scaling to variance 1."""
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415 - a second of loading, which kept fits save
 
     scale = latents.std(0, dtype=np.float64)
-    scale[scale <= 1e-12 * np.abs(latents).max(0)] = 1  # latents that do not vary have rounding alone
+    scale[scale <= 1e-12 * np.abs(latents).max(0)] = 1  # latents that do not vary have only rounding errors
     mixture = GaussianMixture(
         min(COMPONENTS, len(latents)),
         init_params="k-means++",

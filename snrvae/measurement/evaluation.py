@@ -1,7 +1,7 @@
-"""Evaluation: what every codec does on held-out points, and what the selected ones generate.
+"""Evaluation: every codec is measured on held-out points, and the selected codecs generate points.
 
 Codecs are measured in float64. Processors and libraries round in different ways, and in float64 the
-difference lies far below the six digits that a table has.
+difference is far below the six digits of a table.
 """
 
 import copy
@@ -41,16 +41,16 @@ from snrvae.sources.domain import Domain, Labels, Split
 from snrvae.sources.source import Source
 
 NOISE_DRAWS = 4  # transmissions of each validation and test point
-GENERATIONS = 8  # draws of as many generated points as there are test points
+GENERATIONS = 8  # draws, each of as many generated points as test points
 FITTED_GENERATIONS = 3  # the same, from a fitted density
-QUERIES = 2000  # test points whose latents are asked what they carry
+QUERIES = 2000  # test points whose latents' information is estimated
 
 Result = TypeVar("Result", bound=HeldOut)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found out about a grid: of each codec, and of the selected ones by cell.
+    """The measurements of a grid: of each codec, and, by cell, of the selected codecs.
 
     generated  with z ~ N(0, I);  fitted  with z from a fitted density;  limits  for noisy cells
     """
@@ -71,10 +71,10 @@ def evaluate(
     threads: int,
     entries: MutableMapping[str, bytes],
 ) -> Evaluation:
-    """Measure every codec, each on one core whatever runs beside it, and the selected ones in full.
+    """Measure every codec, each on one core whatever runs beside it, and the selected codecs in full.
 
-    entries  what was measured before, by name; what was not is put into it
-    table    R(D) of the source, or for conditional codecs of what a label leaves open
+    entries  earlier measurements by name; new ones are added
+    table    R(D) of the source; for conditional codecs, of the source given the label
     """
     test, validation = splits["test"], splits["validation"]
     kept = Kept(entries, splits, source, table, seed)
@@ -95,14 +95,14 @@ def evaluate(
         results = list(pool.map(measured, codecs.values()))
         selected = select(results)
         reference = generation.reference(source, test, *vars(compared.result()).values())
-        uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # the longest fits first
+        uniform = [r.cell for r in reversed(selected) if r.cell.noise != "learned"]  # longest fits first
         noisy = [result for result in selected if result.kl_bits is not None]
         jobs: list[Callable[[], Any]] = [
             *(job("fitted", c, Generation, generate_fitted, splits["train"], reference) for c in uniform),
             *(job("generated", r.cell, Generation, generate, reference) for r in selected),
             *(job("limit", r.cell, Limit, limit, r, test, source, table) for r in noisy),
         ]
-        done = pool.map(lambda job: job(), jobs)  # of which each of these takes its own in turn
+        done = pool.map(lambda job: job(), jobs)  # in the order of the jobs; each line below takes its part
         fitted = dict(zip(uniform, done, strict=False))
         generated = dict(zip((r.cell for r in selected), done, strict=False))
         limits = dict(zip((r.cell for r in noisy), done, strict=True))
@@ -111,7 +111,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Compared:
-    """What is computed of generation's reference."""
+    """The computed part of generation's reference."""
 
     radius: NDArray[np.floating]
     ideal: NDArray[np.floating]
@@ -122,9 +122,9 @@ def _compared(source: Source, test: Split, seed: int) -> _Compared:
 
 
 def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: int) -> CodecMetrics:
-    """Measure a codec on held-out points. Raises ValueError if it gives what is not finite.
+    """Measure a codec on held-out points. Raises ValueError if its latents or outputs are not finite.
 
-    The channel's noise is that of (seed, latent_dim): cells of one latent_dim are compared on the same draws.
+    The channel's noise depends on (seed, latent_dim) alone: cells of one latent_dim get the same draws.
     """
     cell = codec.architecture.cell
     validation_mse, error, first = _held_out(codec, validation, test, seed)
@@ -143,7 +143,7 @@ def measure(codec: Codec, source: Source, validation: Split, test: Split, seed: 
 
 
 def errors(codec: Codec, validation: Split, test: Split, seed: int) -> HeldOut:
-    """The errors of a codec alone, as `measure` finds them."""
+    """Only the errors of a codec, as `measure` finds them."""
     validation_mse, error, _ = _held_out(codec, validation, test, seed)
     return HeldOut(codec.architecture.cell, validation_mse, measures.estimate(error))
 
@@ -151,7 +151,7 @@ def errors(codec: Codec, validation: Split, test: Split, seed: int) -> HeldOut:
 def _held_out(
     codec: Codec, validation: Split, test: Split, seed: int
 ) -> tuple[float, NDArray[np.floating], "_Received"]:
-    """The mse on validation points, the error of each test point [n], and what was received of them."""
+    """The mse on validation points, the error of each test point [n], and their first transmission."""
     _check_finite(codec, test)
     codec, dim = _exact(codec), codec.architecture.cell.latent_dim
     validation_error, _ = _errors(codec, validation, _generator(seed, "validation noise", dim))
@@ -172,7 +172,7 @@ def select(results: Iterable[Result]) -> list[Result]:
 def generate(codec: Codec, reference: generation.Reference, seed: int) -> Generation:
     """Decode z ~ N(0, I), and compare with the source and its test points.
 
-    A conditional codec is asked for labels at random.
+    A conditional codec receives random labels.
     """
     dim, count = codec.architecture.cell.latent_dim, len(reference.points.points)
     generator = _generator(seed, "generation", dim)
@@ -193,7 +193,7 @@ def generate_fitted(codec: Codec, train: Split, reference: generation.Reference,
 
 
 def _judge(codec: Codec, draws: Sequence[Tensor], reference: generation.Reference, seed: int) -> Generation:
-    """Several draws of latents [n, d], decoded; p, coverage and points are those of the first."""
+    """Measure several decoded draws of latents [n, d]; p, coverage and points are of the first draw."""
     source, test, rng = reference.source, reference.points, numpy_stream(seed, "faces asked for")
     classes = codec.architecture.num_classes
     asked = [_requests(source.domain, classes, len(z), rng) for z in draws]
@@ -217,14 +217,14 @@ def _judge(codec: Codec, draws: Sequence[Tensor], reference: generation.Referenc
 
 
 def _requests(domain: Domain, classes: int, count: int, rng: np.random.Generator) -> Labels:
-    """Labels to ask for, as often as each is in the data."""
+    """Random labels [n] to request, each as often as in the data."""
     if domain.shares and classes:
         return rng.choice(classes, count, p=np.array(domain.shares)).astype(np.uint8)
     return rng.integers(max(classes, 1), size=count, dtype=np.uint8)
 
 
 def _decoded(codec: Codec, z: Tensor, asked: Labels) -> NDArray[np.float64]:
-    """Points [n, k] from latents [n, d], with the labels [n] asked for if the codec is conditional."""
+    """Points [n, k] from latents [n, d], with the requested labels [n] if the codec is conditional."""
     label = _one_hot(codec, asked)
     parts = [codec.decode(z[p], None if label is None else label[p]) for p in _passes(len(z))]
     return torch.cat(parts).numpy()
@@ -233,7 +233,7 @@ def _decoded(codec: Codec, z: Tensor, asked: Labels) -> NDArray[np.float64]:
 def conditional(
     clouds: Sequence[NDArray[np.float64]], labels: Sequence[Labels], reference: generation.Reference
 ) -> ConditionalGeneration:
-    """Several draws of points [n, k] against the labels [n] that they were asked to have."""
+    """Compare several draws of points [n, k] with their requested labels [n]."""
     source, test = reference.source, reference.points
     points, asked, distance, real = np.concatenate(clouds), np.concatenate(labels), None, None
     if source.faces:
@@ -259,7 +259,7 @@ def conditional(
 def limit(
     codec: Codec, result: CodecMetrics, test: Split, source: Source, table: RateDistortionTable, seed: int
 ) -> Limit:
-    """Hold a noisy codec, measured as `result` on test points, against its limit."""
+    """Compare a noisy codec, measured as `result` on test points, with its limit."""
     cell, conditional, codec = codec.architecture.cell, codec.architecture.num_classes > 0, _exact(codec)
     latents = codec.encode(torch.from_numpy(test.points).double(), _one_hot(codec, test.label))
     generator = _generator(seed, "information noise", cell.latent_dim)
@@ -295,14 +295,14 @@ def limit(
 def least_mse(rate_bits: float, source: Source, table: RateDistortionTable, conditional: bool) -> float:
     """The limit: the least mse that a rate allows, for a rate at which the table is not saturated.
 
-    It is positive, to divide by: a cell that all but diverged can have thousands of bits.
+    It is never 0, since mse is divided by it: a cell that nearly diverged can have thousands of bits.
     """
     distortion = shannon.distortion_at_rate(table.tangents, rate_bits, of_source.law(source, conditional))
     return max(float(distortion) / source.coordinates, 1e-200)
 
 
 def gap_db(mse: Estimate, least: float) -> Estimate:
-    """How far an mse lies above the least one, in dB."""
+    """How far an mse lies above the least mse, in dB."""
     return Estimate(float(10 * np.log10(mse.value / least)), float(10 / np.log(10) * mse.stderr / mse.value))
 
 
@@ -323,7 +323,7 @@ def _errors(codec: Codec, split: Split, generator: torch.Generator) -> tuple[NDA
 
 
 def _transmit(codec: Codec, split: Split, generator: torch.Generator, times: int) -> list[_Received]:
-    """Points encoded once and sent so many times."""
+    """Transmissions of points that are encoded once and sent several `times`."""
     x, label = torch.from_numpy(split.points).double(), _one_hot(codec, split.label)
     labels = [None if label is None else label[p] for p in _passes(len(x))]
     encoded = [codec.encode(x[p], own) for p, own in zip(_passes(len(x)), labels, strict=True)]
@@ -356,7 +356,7 @@ def _check_finite(codec: Codec, split: Split) -> None:
         kl = sent.reconstruction if sent.latents.log_noise_power is None else kl_nats(sent.latents)
         if not all(part.isfinite().all() for part in (sent.z, sent.reconstruction, kl)):
             name = codec.architecture.cell.name
-            raise ValueError(f"{name}: latents or reconstructions that are not finite: a damaged model?")
+            raise ValueError(f"{name}: latents or reconstructions that are not finite; is the model damaged?")
 
 
 def _exact(codec: Codec) -> Codec:
@@ -365,13 +365,13 @@ def _exact(codec: Codec) -> Codec:
 
 
 def _one_hot(codec: Codec, label: Labels) -> Tensor | None:
-    """Labels [n] as a conditional codec receives them, one-hot [n, l]; None for any other."""
+    """Labels [n] as a conditional codec receives them, one-hot [n, l]; None for a codec without labels."""
     classes = codec.architecture.num_classes
     return torch.from_numpy(dataset.one_hot(label, classes)).double() if classes else None
 
 
 def _passes(count: int) -> list[slice]:
-    """The parts of so many points that go through a network one after the other."""
+    """Slices of `count` points that go through a network one after the other."""
     return [slice(start, start + PASS) for start in range(0, count, PASS)]
 
 

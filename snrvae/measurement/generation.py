@@ -1,9 +1,9 @@
 """How well generated points follow the source's law: energy distance, a test with it, and coverage.
 
 The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 2013) of n generated points g from the law X of
-the source is ED² = 2 E|g - X| - E|X - X′| - U(g, g). Of a law that is known exactly the first two terms are
-integrals in closed form; else they are means over held-out points. U is the mean distance of the pairs among
-the points. It makes ED² unbiased.
+the source is ED² = 2 E|g - X| - E|X - X′| - U(g, g). If the law is known exactly, the first two terms are
+integrals in closed form; if not, they are means over held-out points. U is the mean distance over pairs of
+different points, which makes ED² unbiased.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ from snrvae.sources.source import Source
 Array = NDArray[np.floating]
 NEIGHBOURS = 5
 LANES = 64  # partial sums: a multiple of every vector register's width
-REFERENCE_POINTS = 12_000  # what generation_ratio is scaled to
-IDEAL_SAMPLES, IDEAL_POINTS = 999, 200  # what p_value compares with
+REFERENCE_POINTS = 12_000  # to which generation_ratio is scaled
+IDEAL_SAMPLES, IDEAL_POINTS = 999, 200  # the samples that p_value compares with
 
 
 def mean_pair_distance(points: Array) -> float:
@@ -41,10 +41,10 @@ def mean_cross_distance(points: Array, others: Array) -> float:
 
 @numba.njit(nogil=True)
 def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
-    """Sum of the distances of points [k, n] from others [k, m]; of the same points, of each pair once.
+    """Sum of the distances of points [k, n] from others [k, m]; if they are the `same`, each pair once.
 
-    An energy distance is a small difference of such sums, so that another rounding would show in its digits.
-    So the sum is taken lane by lane, in an order that neither a processor nor a library chooses.
+    An energy distance is a small difference of such sums, so that other rounding would change its digits.
+    Therefore the sum is taken lane by lane, in an order that neither processor nor library chooses.
     """
     dimension, count = others.shape
     whole = count // LANES
@@ -53,7 +53,7 @@ def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
     for i in range(points.shape[1]):
         own, lanes = points[:, i], np.zeros(LANES, np.float32)
         first = i + 1 if same else 0
-        after = min((first + LANES - 1) // LANES, whole)  # the first row that begins there or behind
+        after = min((first + LANES - 1) // LANES, whole)  # the first row that begins at `first` or later
         for row in range(after, whole):
             square[:] = 0
             for axis in range(dimension):
@@ -64,7 +64,7 @@ def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
                 lanes[lane] += np.sqrt(square[lane])
         for lane in range(LANES):
             total += lanes[lane]
-        for start, end in ((first, after * LANES), (max(first, whole * LANES), count)):  # what no row holds
+        for start, end in ((first, after * LANES), (max(first, whole * LANES), count)):  # outside rows
             for j in range(start, end):
                 total += np.sqrt(((others[:, j] - own) ** 2).sum())
     return total
@@ -72,7 +72,7 @@ def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
 
 @dataclass(frozen=True)
 class Law:
-    """What generated points are compared with.
+    """The law that generated points are compared with.
 
     mean_distance       points p [n, k] → the mean of E|p - X|;  mean_pair_distance  E|X - X′|
     """
@@ -82,7 +82,7 @@ class Law:
 
 
 def law(source: Source, points: Array) -> Law:
-    """Of a source exactly, or else of held-out points [n, k] of it."""
+    """The exact law of a source or, if it is not known, of its held-out `points` [n, k]."""
     if source.mean_distance is None:
         return Law(partial(mean_cross_distance, others=points), mean_pair_distance(points))
     exact = source.mean_distance
@@ -92,9 +92,9 @@ def law(source: Source, points: Array) -> Law:
 def excess(points: Array, law: Law) -> float:
     """n·ED² / (2 E|X - X′|) of points [n, k].
 
-    Its expectation is 0 for independent points of the source and grows with n for all others. For the former
-    its distribution hardly depends on n: ED² is a degenerate U-statistic (Serfling, Approximation Theorems of
-    Mathematical Statistics, 1980, section 5.5.2).
+    Its expectation is 0 for independent points of the source and grows with n for all others. For points of
+    the source its distribution hardly depends on n: ED² is a degenerate U-statistic (Serfling, Approximation
+    Theorems of Mathematical Statistics, 1980, section 5.5.2).
     """
     to_law = law.mean_distance(points)
     return float(_excess(len(points), to_law, mean_pair_distance(points), law.mean_pair_distance))
@@ -115,9 +115,9 @@ def generation_ratio(excess: float, count: int) -> float:
 
 @dataclass(frozen=True)
 class Part:
-    """The law of the points of a label: of faces, once `place` has moved them to where one lies.
+    """The law of the points with one label; `place` first moves the points of any face to the same face.
 
-    share  of the label;  law  None of fewer than two points
+    share  the label's share of the points;  law  None if it has fewer than two points
     """
 
     law: Law | None
@@ -126,7 +126,7 @@ class Part:
 
 
 def parts(source: Source, test: Split) -> list[Part]:
-    """Of every label: a face's exactly, or else that of its test points."""
+    """The part of every label: the exact law of a face, or the law of the label's test points."""
     if source.faces:
         each, equal = law(source.faces.each, test.points), 1 / len(source.labels)
         return [Part(each, equal, partial(_placed, source.faces.place, n)) for n in range(len(source.labels))]
@@ -141,9 +141,9 @@ def _placed(place: Callable[[Array, int], Array], number: int, points: Array) ->
 
 
 def part_ratios(points: Array, label: NDArray[np.integer], parts: Sequence[Part]) -> NDArray[np.float64]:
-    """For each label the ratio [l] of the points [n, k] that were to have it, N being its share of them.
+    """For each label the ratio [l] of the points [n, k] that request it, scaled to its share of N points.
 
-    NaN for a label of fewer than two points.
+    NaN for a label with fewer than two points.
     """
     ratios = np.full(len(parts), np.nan)
     for number, part in enumerate(parts):
@@ -164,9 +164,9 @@ def ideal_excesses(source: Source, rng: np.random.Generator) -> NDArray[np.float
 
 
 def p_value(excess: float, ideal: Array) -> float:
-    """Share of samples with at least this excess, among `ideal` ones and this one (Monte Carlo test).
+    """Share of the `ideal` samples and this one that have at least this excess (Monte Carlo test).
 
-    Uniform for points that are independent draws of the law, small for others; at least 1/(1 + len(ideal)).
+    Uniform for independent draws of the law, small for other points; at least 1/(1 + len(ideal)).
     """
     return float((1 + (ideal >= excess).sum()) / (1 + len(ideal)))
 
@@ -189,11 +189,11 @@ def coverage(points: Array, radius: Array, generated: Array) -> float:
 
 @dataclass(frozen=True)
 class Reference:
-    """What generated points of a source are compared with.
+    """The reference that generated points of a source are compared with.
 
-    law     the source's, as well as it is known;  parts  the same by label, if there are labels
-    points  real ones [n, k] with their labels;  radius  neighbour_radius of each
-    ideal   ideal_excesses; none if the law is not known exactly
+    law     law of the source, as well as it is known;  parts  the same for each label, if there are labels
+    points  test points [n, k] with their labels;  radius  neighbour_radius of each [n]
+    ideal   ideal_excesses; empty if the law is not known exactly
     """
 
     source: Source
@@ -205,12 +205,12 @@ class Reference:
 
 
 def reference(source: Source, test: Split, radius: Array, ideal: Array) -> Reference:
-    """Test points of a source, with what `compared` found of them."""
+    """The reference of a source, from its test points and the results of `compared`."""
     by_label = parts(source, test) if source.domain.labelled else []
     return Reference(source, law(source, test.points), by_label, test, radius, ideal)
 
 
 def compared(source: Source, test: Split, rng: np.random.Generator) -> tuple[Array, Array]:
-    """The neighbour_radius of test points, and the ideal samples that `rng` draws."""
+    """The neighbour_radius [n] of test points, and ideal_excesses with samples that `rng` draws."""
     ideal = ideal_excesses(source, rng) if source.exact else np.empty(0)
     return neighbour_radius(test.points), ideal

@@ -1,4 +1,4 @@
-"""How many bits about a point its latents carry: I(x; z) between two estimates from samples."""
+"""How many bits about a point its latents carry: I(x; z), estimated from samples from below and above."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from snrvae.measurement import measures
 from snrvae.measurement.records import Estimate
 
 ROWS = 32  # queries at a time: their products with all components stay in the cache
-RESOLUTION = 2.0**-24  # of float32, relative
-LEAST = 3  # points of a label
+RESOLUTION = 2.0**-24  # relative, of float32
+LEAST = 3  # points of a label that is counted
 SATURATED_BITS = 0.1  # estimates farther apart than this: the sample cannot carry the rate
 
 
@@ -27,7 +27,7 @@ class Information:
 
     @property
     def saturated(self) -> bool:
-        """Whether the sample is too small for the rate, so that neither end says much."""
+        """Whether the sample is too small for the rate, so that neither end means much."""
         return self.upper.value - self.lower.value > SATURATED_BITS
 
 
@@ -36,16 +36,16 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
 
     mean             μ [d, n] of the points
     log_noise_power  ln σ², [1, 1] or [d, n]
-    z                latents [d, k] that the first k points sent
+    z                latents [d, k], as received, of the first k points
 
-    With a point's own component the mixture bounds I from below, without it from above (Poole et al., ICML
-    2019, eqs. 10 and 12; leave-one-out). In float64: at a high SNR the exponents are large differences.
+    If the mixture has the point's own component, it bounds I from below; without it, from above (Poole et
+    al., ICML 2019, eqs. 10 and 12; leave-one-out). In float64: at a high SNR the exponents are large differences.
     """
     mean, z = mean.double(), z.double()
-    # float32 latents resolve no smaller noise: it carries nothing, and its reciprocal may be infinite
+    # float32 latents resolve no smaller noise, whose reciprocal may be infinite
     resolved = mean.square().mean().mul(RESOLUTION**2).log()
     power = log_noise_power.double().maximum(resolved).exp().expand_as(mean)
-    # ln q(z|x) = -½ Σ_d [(z - μ)²/σ² + ln σ²] as one product of what z gives and what x gives
+    # ln q(z|x) = -½ Σ_d [(z - μ)²/σ² + ln σ²] as one product of terms of z and terms of x
     of_x = torch.cat(
         [-0.5 / power, mean / power, -0.5 * (mean**2 / power + power.log()).sum(0, keepdim=True)]
     )  # [2d + 1, n]
@@ -72,11 +72,11 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
 def conditional_information(
     mean: Tensor, log_noise_power: Tensor, z: Tensor, queries: int, label: NDArray[np.integer]
 ) -> Information:
-    """I(x; z | label): mutual_information of each label's points, a mean over labels [n] by their shares.
+    """I(x; z | label): the mean of mutual_information over labels, weighted by their shares of points.
 
-    Labels of fewer than three points say nothing, and are left out.
+    Labels with fewer than three points are left out, since they allow no estimate.
 
-    mean, z  [d, n];  log_noise_power  [1, 1] or [d, n];  queries  of all labels together
+    mean, z  [d, n];  label  [n];  log_noise_power  [1, 1] or [d, n];  queries  for all labels together
     """
     numbers, counts = np.unique(label, return_counts=True)
     each, whole = [], counts[counts >= LEAST].sum()
@@ -90,7 +90,7 @@ def conditional_information(
 
 
 def _mean(estimates: Sequence[Estimate], shares: NDArray[np.float64]) -> Estimate:
-    """Of independent estimates, by shares [l]."""
+    """The mean of independent estimates, weighted by shares [l]."""
     value = math.fsum(share * e.value for share, e in zip(shares, estimates, strict=True))
     return Estimate(
         value, math.hypot(*(share * e.stderr for share, e in zip(shares, estimates, strict=True)))

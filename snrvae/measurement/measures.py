@@ -30,7 +30,7 @@ def squared_error(points: Array, reconstructed: Array) -> NDArray[np.float64]:
 def linear_mse(cell: Cell, source: Source, conditional: bool) -> float:
     """MSE of the best linear codec of a source: the SNR channel between two linear maps.
 
-    A conditional one has maps for each label. Without noise (PCA) only what is not sent is lost.
+    A conditional codec has maps for each label. Without noise (PCA), only components not sent are lost.
     """
     variances, shares = moments(source, conditional)
     snr = np.inf if cell.snr is None else cell.snr
@@ -38,7 +38,7 @@ def linear_mse(cell: Cell, source: Source, conditional: bool) -> float:
 
 
 def moments(source: Source, conditional: bool) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Variances [k] of what a codec has to code, or [l, k] of what each label leaves open, and shares [l]."""
+    """Variances [k] of the source; if `conditional`, [l, k] within each label, and the labels' shares [l]."""
     if not conditional:
         return np.array(source.variances), None
     return source.left_open, np.array(source.domain.shares) if source.domain.shares else None
@@ -69,14 +69,14 @@ def latent_kl_bits(latents: Array) -> float:
 
 
 def latent_shape_kl_bits(latents: Array) -> float:
-    """latent_kl_bits after standardising each dimension: of the shape alone, whatever the scale."""
+    """latent_kl_bits after standardising each dimension: it measures shape alone, not scale."""
     latents = np.asarray(latents, np.float64)
     spread = np.maximum(latents.std(axis=0), np.finfo(np.float32).tiny)
     return latent_kl_bits((latents - latents.mean(axis=0)) / spread)
 
 
 def face_error(points: Array, source: Source) -> float | None:
-    """Largest relative error of the shares of points [n, k] by label, each counted at its nearest label."""
+    """Largest relative error of the labels' shares of points [n, k], each of which has its nearest label."""
     if not source.domain.labelled:
         return None
     num_classes = len(source.labels)

@@ -26,15 +26,15 @@ ISOTROPIC: tuple[str, ...] = ("isotropic",)
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured of a cell: a number, an Estimate or a truth value.
+    """One metric of a cell: a number, an Estimate or a truth value.
 
     name     column of cells.csv and key of metrics.json; an Estimate has a second column, NAME_stderr
-    word     what the report calls it
+    word     its name in the report
     unit     with {unit} for the source's unit of length
-    of       the field of a record that holds it, as a path from Measured
-    noises   it applies to cells with one of these
-    meaning  a phrase, with {source} for what points are drawn from
-    needs    what else it applies to only: see `applies`
+    of       path from Measured to the field that holds it
+    noises   it applies only to cells with one of these noises
+    meaning  a phrase, with {source} for the source's title
+    needs    another condition under which alone it applies: see `applies`
     in_json  whether metrics.json has it
     """
 
@@ -62,7 +62,7 @@ class Metric:
         return (self.name, f"{self.name}_stderr") if self.kind is Estimate else (self.name,)
 
     def entries(self, measured: Measured, factor: float) -> dict[str, Any]:
-        """A row's entries in its columns, with the length of x' = 1; None if it was not measured."""
+        """A row's entries in its columns, scaled by the length `factor` of x' = 1; None if not measured."""
         value: Any = measured
         for field in self.of.split("."):
             value = None if value is None else getattr(value, field)
@@ -74,7 +74,7 @@ class Metric:
 
     @property
     def power(self) -> int:
-        """Of the source's unit of length."""
+        """The power of the source's unit of length in this metric's unit."""
         return {"{unit}": 1, "{unit}²": 2}.get(self.unit, 0)
 
     @property
@@ -198,11 +198,11 @@ def cells(
     source: Domain,
     conditional: bool = False,
 ) -> pd.DataFrame:
-    """A row per cell and repeat; the selected repeats also have what was generated, and the limit.
+    """A row per cell and repeat; selected repeats also have metrics of generation and the limit.
 
     generations  with z ~ N(0, I);  fitted  with z from a fitted density
 
-    A cell that diverged has no result and no numbers; it is selected as the first of repeats that all did.
+    A cell that diverged has no result and no numbers; if all repeats did, the first is selected.
     """
     first = {(cell.model, cell.key): cell for cell in reversed(list(results))}
     best = {(cell.model, cell.key): cell for cell in generations}
@@ -219,7 +219,7 @@ def cells(
 
 
 def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: bool = False) -> pd.DataFrame:
-    """The table `cells` of these cells from its CSV. Raises ValueError where `data` is anything else."""
+    """The table `cells` of these cells from its CSV. Raises ValueError if `data` is anything else."""
     table = tables.of_cells(data, cells, ["conditional", "selected", "diverged", *NUMBERS])
     missing = [metric.name for metric in METRICS if metric.name not in table]
     if missing:
@@ -228,9 +228,9 @@ def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: 
     keys = ["noise", "latent_dim", "snr"]
     name = source.domain.name
     if "source" not in table or not (table.source == name).all():
-        raise ValueError(f"source: params.yaml says {name}, and a row another")
+        raise ValueError(f"source: params.yaml has {name}, but a row has another")
     if not (table.conditional == conditional).all():
-        raise ValueError(f"conditional: params.yaml says {str(conditional).lower()}, and a row another")
+        raise ValueError(f"conditional: params.yaml has {str(conditional).lower()}, but a row has another")
     if not table.diverged.isin((0, 1)).all():
         raise ValueError("diverged: values that are neither 0 nor 1")
     if table[table.diverged == 1][NUMBERS].notna().to_numpy().any():
@@ -241,7 +241,7 @@ def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: 
         raise ValueError("expected one repeat of each cell to be selected")
     all_diverged = table.groupby(keys, dropna=False).diverged.transform("min")
     if (selected.diverged > all_diverged[selected.index]).any():
-        raise ValueError("a repeat that diverged is selected, and another did not")
+        raise ValueError("a repeat that diverged is selected, but another did not diverge")
     selected = selected[selected.diverged == 0]
     for metric in METRICS:
         if metric.numeric:
@@ -252,7 +252,7 @@ def from_csv(data: bytes, cells: Collection[Cell], source: Source, conditional: 
 
 
 def _check(metric: Metric, table: pd.DataFrame, selected: pd.DataFrame, applies: bool) -> None:
-    """Raise ValueError unless the selected rows that a metric applies to have it; if to none, no row may."""
+    """Raise ValueError unless exactly the rows to which a metric applies have it."""
     rows = selected[selected.noise.isin(metric.noises)]
     if metric.name in SATURABLE:
         rows = rows[rows.limit_saturated.astype(str).str.lower() == "false"]
@@ -266,7 +266,7 @@ def _check(metric: Metric, table: pd.DataFrame, selected: pd.DataFrame, applies:
 
 
 def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """What `dvc metrics` compares: the selected cells by model and key, and a summary of the grid."""
+    """The tree for `dvc metrics`: the selected cells by model and key, and a summary of the grid."""
     selected = table[table.selected == 1]
     models: dict[str, dict[str, Any]] = {}
     for cell, row in zip(tables.cells_of(selected), selected.to_dict("records"), strict=True):
@@ -279,9 +279,9 @@ def tree(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def _summary(table: pd.DataFrame) -> dict[str, float]:
-    """Numbers that compare whatever the grids: the best of the reference channel, isotropic noise.
+    """Numbers that can be compared between different grids, for the autoencoder and for isotropic noise.
 
-    What diverged does not enter, and is counted: a row for each repeat.
+    Repeats that diverged do not enter; their number is added.
     """
     selected = table[(table.selected == 1) & (table.diverged == 0)]
     summary = {
@@ -299,7 +299,7 @@ def to_json(tree: Mapping[str, Any]) -> str:
 
 
 def from_json(data: bytes, table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The tree of a table of cells from its JSON. Raises ValueError where `data` is anything else."""
+    """The tree of a table of cells from its JSON. Raises ValueError if `data` is anything else."""
     try:
         tree = json.loads(data)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Each gap in two parts: the price of coding one point at a time, and that of the network."""
+"""Each gap in two parts: the price of coding one point at a time, and the price of the network."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ OnePoint = Mapping[tuple[int, float], float]  # (d, SNR) → mse of the best cod
 
 
 def from_csv(data: bytes, source: str) -> OnePoint:
-    """What reports/one_point.csv has of a source. Raises ValueError if `data` is another table."""
+    """The rows of reports/one_point.csv for a source. Raises ValueError if `data` is another table."""
     table = tables.from_csv(data)
     tables.numbers(table, ["latent_dim", "snr", "mse"])
     if "source" not in table:

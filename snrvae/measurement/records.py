@@ -1,6 +1,6 @@
-"""What is measured of a cell: named records of plain numbers and arrays, free of torch.
+"""The measurements of a cell: named records of plain numbers and arrays, without torch.
 
-METRICS in metrics.py says what each number means.
+METRICS in metrics.py defines each number.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class CodecMetrics(HeldOut):
-    """A cell on held-out points; with z [n, d] and reconstructions [n, k] of the first test points.
+    """A cell on held-out points, with latents z [n, d] and reconstructions [n, k] of the first test points.
 
     noise_share  σ²·s / P [n, d]: how the noise is spread over points and dimensions (learned noise only)
     """
@@ -48,10 +48,10 @@ class CodecMetrics(HeldOut):
 
 @dataclass(frozen=True)
 class ConditionalGeneration:
-    """Points that a conditional cell generated for a label each: `label` [n], of one draw's points.
+    """Points that a conditional cell generated for a requested label each; `label` [n] for the first draw.
 
-    distance    from the face; None if labels are not faces
-    real_share  the share of real points that are taken for their own label; None if a face has it exactly
+    distance    mean distance from the requested face; None if labels are not faces
+    real_share  share of real points that are classified as their own label; None if labels are faces
     """
 
     distance: float | None
@@ -64,11 +64,11 @@ class ConditionalGeneration:
 
 @dataclass(frozen=True)
 class Generation:
-    """What a cell decodes from random latents, against the source's law or test points; first points [n, k].
+    """Points that a cell decodes from random latents, compared with the source, and the first `points` [n, k].
 
-    None: distances from a surface if the source has none, and from the nearest test point if it is no finite
-    set; the error if it has no labels; p if the law is not known exactly; and `conditional`, for labels drawn
-    at random, unless the cell is conditional.
+    A field is None if it does not apply: distances from a surface without a surface, nearest_distance without
+    a finite set, face_error without labels, p_value if the law is not known exactly, and `conditional` if
+    the cell is not conditional.
     """
 
     surface_distance: float | None
@@ -84,13 +84,14 @@ class Generation:
 
 @dataclass(frozen=True)
 class Limit:
-    """A cell with noise against Shannon's limit: what its channel can carry, what passes, what that allows.
+    """A cell with noise against Shannon's limit: capacity, information, and the least mse that they allow.
 
-    None if noise is learned: the capacity, which it escapes, and the Gaussian information.
+    Capacity, to which learned noise is not bound, and Gaussian information are None if noise is learned.
 
-    certainty  of the limit;  saturated  whether its points are too few for the rate: there is no least mse
-               then, and no gap (limit/shannon.py)
-    gaussian_mse  what the rate allows for a normal distribution of the same covariance
+    certainty  how sure the limit is
+    saturated  whether there are too few points for the rate; then there is no least mse and no gap
+               (limit/shannon.py)
+    gaussian_mse  least mse at this rate for a normal distribution of the same covariance
     one_point_db, network_db  the gap in two parts (prices.py); None if no table has the cell
     """
 
@@ -110,7 +111,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that is measured of one repeat of a cell.
+    """All measurements of one repeat of a cell.
 
     codec      None if it diverged
     generated  from z ~ N(0, I), if it is selected

@@ -12,9 +12,9 @@ from snrvae.measurement.records import CodecMetrics, Generation
 from snrvae.settings.grid import Cell
 from snrvae.sources import dataset, npz
 
-POINTS = 3000  # of a cloud
-LATENTS = 6000  # of a histogram
-DIGITS = 2.0**20  # of a sample, about six decimals: finer than a figure, coarser than rounding errors
+POINTS = 3000  # points in a cloud
+LATENTS = 6000  # latents in a histogram
+DIGITS = 2.0**20  # values keep about six decimals: finer than a figure, coarser than rounding errors
 
 
 def to_bytes(
@@ -25,7 +25,7 @@ def to_bytes(
 ) -> bytes:
     """The selected cells' reconstructed, generated and fitted [n, k], latents and noise_share [n, d].
 
-    Conditional cells (num_classes > 0) also have the labels asked for, one-hot: requested [n, l].
+    Conditional cells (num_classes > 0) also have the requested labels, one-hot: requested [n, l].
     """
     arrays = {}
     for result in selected:
@@ -51,9 +51,9 @@ def rounded(values: NDArray[np.floating]) -> NDArray[np.float32]:
 def from_bytes(
     data: bytes, cells: Iterable[Cell], test: tuple[int, int], num_classes: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """The arrays of these cells, with num_classes labels, on test points of the shape [n, k], in float64.
+    """The arrays of these cells, with num_classes labels, for test points of shape `test`, in float64.
 
-    Raises ValueError where `data` is anything else.
+    Raises ValueError if `data` is anything else.
     """
     arrays = npz.from_bytes(data)
     shapes = {name: shape for cell in cells for name, shape in _shapes(cell, num_classes, *test).items()}

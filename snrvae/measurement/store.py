@@ -1,4 +1,4 @@
-"""What is measured of a cell, kept once it is found: under a digest of codec, points, code and processor."""
+"""The store of measurements: each is kept under a digest of codec, points, code and processor."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Kept:
-    """Records that are kept in `entries`, which hold bytes by name: all that follows from these arguments."""
+    """Records that follow from these arguments, kept in `entries`, a mapping from names to bytes."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Kept:
     def find(
         self, what: str, codec: Codec | None, kind: type[Record], measure: Callable[[], Record]
     ) -> Record:
-        """A record of a codec: the one that is kept, or else what `measure` returns, which is kept then."""
+        """The kept record of a codec; if there is none, `measure` makes one, and it is kept."""
         named = b"" if codec is None else files.to_bytes({"": codec})
         name = f"{KIND}-{hashlib.sha256(f'{self._context} {what} '.encode() + named).hexdigest()}"
         if (data := self._entries.get(name)) is not None:
@@ -85,7 +85,7 @@ def from_bytes(record: type[Record], data: bytes) -> Record:
 
 
 def _numbers(value: Any, path: str, arrays: Arrays) -> Any:
-    """What is left of a value without its arrays, which go to their paths."""
+    """A value with each array replaced by its path; the arrays are put into `arrays`."""
     if isinstance(value, np.ndarray):
         arrays[path] = np.ascontiguousarray(value)
         return path
@@ -95,7 +95,7 @@ def _numbers(value: Any, path: str, arrays: Arrays) -> Any:
 
 
 def _record(kind: Any, numbers: Any, path: str, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    """Inverse of _numbers, for a value of a kind."""
+    """Inverse of _numbers, for a value of type `kind`."""
     if isinstance(numbers, dict):
         made: Any = next(each for each in (kind, *get_args(kind)) if is_dataclass(each))
         hints = get_type_hints(made)

@@ -387,7 +387,7 @@ def test_models_and_tables_of_another_source_are_refused(runs: dict[str, Path]) 
     cells = grid.autoencoders(every) + grid.snr_vaes(every)
     table = (folder / "reports" / "cells.csv").read_bytes()
     assert len(metrics.from_csv(table, cells, sphere.SOURCE)) == len(cells)
-    with pytest.raises(ValueError, match=r"source: params.yaml says cube, and a row another"):
+    with pytest.raises(ValueError, match=r"source: params.yaml has cube, but a row has another"):
         metrics.from_csv(table, cells, SOURCES["cube"])
     header, first, *rest = table.decode().splitlines()
     shares = first.split(",")

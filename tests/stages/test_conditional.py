@@ -441,7 +441,7 @@ def test_a_table_of_the_other_kind_is_refused_by_the_report(run: Path) -> None:
         update={"train_points": 1200, "validation_points": 600, "test_points": 1200}
     )
     before = paths[-2].read_bytes()
-    with pytest.raises(ValueError, match=r"cells.csv: conditional: params.yaml says false"):
+    with pytest.raises(ValueError, match=r"cells.csv: conditional: params.yaml has false"):
         render(settings.model_copy(update=cells | {"data": data}), *paths)
     assert paths[-2].read_bytes() == before
 
