@@ -1,1 +1,1 @@
-"""Shannon's limit: R(D) in a bracket for each source, and what a channel leaves of it."""
+"""Shannon's limit: R(D) between two bounds for each source, and the least distortion over a channel."""

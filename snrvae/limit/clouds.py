@@ -1,8 +1,8 @@
-"""R(D) in a bracket for a law that is given as many weighted points: a quadrature of a mesh, or a sample.
+"""Bounds on R(D) for a law that is given as many weighted points: a quadrature of a mesh, or a sample.
 
-The theory is rate_distortion's. What differs is the size: 10⁴ points and more, no symmetry, and as many atoms
-as a rate of 10 bits needs. So the law q of y starts as the points themselves, thinned, and is improved by
-expectation–maximisation with sparse kernels; and max G is bounded by branch and bound.
+The theory is in rate_distortion. This module is for larger problems: 10⁴ points and more, no symmetry, and as
+many atoms as a rate of 10 bits needs. So the law q of y starts as the points themselves, thinned, and is
+improved by expectation–maximisation with sparse kernels; max G is bounded by branch and bound.
 
 Axis letters: n points, m points y (atoms of q, or trial points), k coordinates.
 """
@@ -33,24 +33,24 @@ from snrvae.limit.rate_distortion import Bound, Reproduction
 
 # Lengths in units of 1/√λ
 ATOM_SPACING = 0.7  # of the first atoms; wider, they cannot imitate a uniform law of y
-ROUGH_SPACING = 0.5  # of the points that the first rounds see
-COARSEST = 2.0  # cells that branch and bound starts from
-AT_ONCE = 200_000  # of them: bounds the memory
+ROUGH_SPACING = 0.5  # of the points in the first rounds
+COARSEST = 2.0  # side of the first cells of branch and bound
+AT_ONCE = 200_000  # cells, which bounds the memory
 
-ROUNDS, LAST_ROUNDS = 8, 3  # of the atoms' moves; before the first, and between two,
+ROUNDS, LAST_ROUNDS = 8, 3  # of the atoms' moves; before the first move and between two moves,
 STEPS = 20  # steps of the masses
 RELAXATION = 1.8  # q ← q·G^1.8: converges as q ← q·G does, and sooner
 LEAST_MASS = 1e-13  # atoms below are dropped
-GROWTHS = 2  # times that atoms are added
+GROWTHS = 2  # how many times atoms are added
 NEW_MASS = 1e-2  # of all new atoms
-NEARBY = 2  # moves from a place that leads to a new atom
-LOWERED = 20  # times that α is lowered
-LEAST_Z = 1e-25  # of points that no atom is near
-LEFT_OUT = 5e-4  # of G, by points too far from y to be summed
-CERTIFIED_DIMENSION = 3  # beyond, branch and bound has too many cells
-MOST_ENTRIES = 12_000_000  # of a kernel beyond: then atoms are wider apart than they should be
+NEARBY = 2  # moves from a place to a new atom
+LOWERED = 20  # how many times α is lowered
+LEAST_Z = 1e-25  # Z of points without an atom nearby
+LEFT_OUT = 5e-4  # share of G from points too far from y to be summed
+CERTIFIED_DIMENSION = 3  # in more dimensions, branch and bound has too many cells
+MOST_ENTRIES = 12_000_000  # of a kernel; if there were more, atoms are spaced more widely
 CLIMBS, CLIMB_STEPS = 2000, 30
-ARRIVED = 1e-3  # a step of a climb that is at its top
+ARRIVED = 1e-3  # a climb ends at so short a step
 
 
 @dataclass(frozen=True)
@@ -62,30 +62,30 @@ class Cloud:
 
 
 def covariance(cloud: Cloud) -> Array:
-    """Of the coordinates: [k, k]."""
+    """Covariance of the coordinates: [k, k]."""
     off = cloud.points - cloud.weights @ cloud.points
     return np.asarray((off.T * cloud.weights) @ off)
 
 
 def cells(points: Array, side: float) -> NDArray[np.intp]:
-    """Which cell of a grid each point is in, the cells in use counted from 0: [n]."""
+    """The cell of a grid in which each point is, with the occupied cells counted from 0: [n]."""
     return _distinct(np.floor((points - points.min(axis=0)) / side).astype(np.int64))[1]
 
 
 def means(cloud: Cloud, cell: NDArray[np.intp]) -> Cloud:
-    """The points of each cell as one: their mean, with their weight."""
+    """One point for each cell: the mean of its points, with their total weight."""
     weights = np.asarray(np.bincount(cell, cloud.weights), np.float64)
     sums = [np.bincount(cell, cloud.weights * x) for x in cloud.points.T]
     return Cloud(np.stack(sums, axis=1) / weights[:, None], weights)
 
 
 def thinned(cloud: Cloud, side: float) -> Cloud:
-    """One point for all in a cell of a grid."""
+    """One point for all points in a cell of a grid."""
     return means(cloud, cells(cloud.points, side))
 
 
 def fitted(cloud: Cloud, lam: float, tolerance: float) -> Reproduction:
-    """A law q with G ≤ 1 + tolerance at its own atoms, or as near to that as the rounds come."""
+    """A law q with G ≤ 1 + tolerance at its own atoms, or as close to this as the rounds get."""
     rough = thinned(cloud, ROUGH_SPACING / sqrt(lam))
     spacing = ATOM_SPACING / sqrt(lam)
     start, (n, k) = thinned(rough, spacing), cloud.points.shape
@@ -106,7 +106,7 @@ def fitted(cloud: Cloud, lam: float, tolerance: float) -> Reproduction:
 
 
 def _exceeding(cloud: Cloud, q: Reproduction, places: Array, lam: float, most: float) -> Array:
-    """Where G exceeds the most, near some places [m, k]: a move to the mean of x given y never lowers G."""
+    """Places near those given [m, k] at which G exceeds `most`, found by moves to the mean of x given y."""
     pull = cloud.weights / partition(cloud, q, lam, ROUGH_CUTOFF)
     for _ in range(NEARBY):
         load, mean = kernel_means(cloud.points, pull, places, lam, ROUGH_CUTOFF)
@@ -117,9 +117,9 @@ def _exceeding(cloud: Cloud, q: Reproduction, places: Array, lam: float, most: f
 
 
 def shrunk(cloud: Cloud, lam: float) -> Array:
-    """The points drawn to their mean, until they have the covariance of y for a normal x: [n, k].
+    """The points, moved towards their mean until they have the covariance of y for a normal x: [n, k].
 
-    Of a component of variance v that is max(v − 1/(2λ), 0).
+    For a component of variance v, the variance of y is max(v − 1/(2λ), 0).
     """
     variances, axes = np.linalg.eigh(covariance(cloud))
     kept = np.maximum(0, 1 - 0.5 / (lam * np.maximum(variances, 1e-300)))
@@ -128,7 +128,7 @@ def shrunk(cloud: Cloud, lam: float) -> Array:
 
 
 def _settled(cloud: Cloud, q: Reproduction, lam: float, tolerance: float, rounds: int) -> Reproduction:
-    """Masses and places in turn; each atom moves to the mean of what is coded to it."""
+    """Update masses and places in turn; each atom moves to the mean of the points coded to it."""
     atoms, masses = q.atoms, q.masses
     for left in reversed(range(rounds)):
         kernel = kernel_matrix(cloud.points, atoms, lam)
@@ -140,7 +140,7 @@ def _settled(cloud: Cloud, q: Reproduction, lam: float, tolerance: float, rounds
         keep, masses = masses > 0, masses / masses.sum()
         z = np.maximum(kernel @ masses, LEAST_Z)
         atoms, masses = atoms[keep], masses[keep]
-        if not left or load.max() <= 1 + tolerance:  # the last move is the masses'
+        if not left or load.max() <= 1 + tolerance:  # the last update is of the masses
             break
         atoms = kernel_means(cloud.points, cloud.weights / z, atoms, lam, ROUGH_CUTOFF)[1]
     return Reproduction(atoms, masses)
@@ -154,15 +154,15 @@ def partition(cloud: Cloud, q: Reproduction, lam: float, cutoff: float = CUTOFF)
 def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> Array:
     """α of q at the points [n]: 1/Z, lowered where G exceeds the tolerance, in nats, at the points.
 
-    1/Z divided by max G would serve. But a far point of little weight may have a large G about it, if q
-    has no atom there; then it costs no more than that weight.
+    1/Z divided by max G would be valid too. But near an outlier of little weight G may be large, if q
+    has no atom there; lowering α locally costs no more than that weight.
     """
     alpha = 1 / partition(cloud, q, lam)
     for _ in range(LOWERED):
         load = kernel_sums(cloud.points, cloud.weights * alpha, cloud.points, lam, ROUGH_CUTOFF)
         if load.max() <= exp(tolerance):
             break
-        alpha = alpha / np.maximum(1, load / exp(tolerance / 2)) ** 3  # y nearby may have more
+        alpha = alpha / np.maximum(1, load / exp(tolerance / 2)) ** 3  # a y nearby may have a larger G
     return alpha
 
 
@@ -170,7 +170,7 @@ def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> 
 
 
 def _distinct(places: Integers) -> tuple[Integers, Integers]:
-    """Rows of integers ≥ 0 [n, k], each once and in order [m, k], and which a row is [n]."""
+    """The distinct rows of integers ≥ 0 [n, k], in order [m, k], and each row's place among them [n]."""
     which = np.zeros(len(places), np.int64)
     for column in places.T:
         which = np.unique(which * (column.max() + 1) + column, return_inverse=True)[1]
@@ -194,9 +194,9 @@ def _around(points: Array, low: Array, step: float, reach: float) -> Integers:
 def _highest(log_load: Array, signs: Array, side: float) -> Array:
     """An upper bound on ln G in cells of a side in units of 1/√λ, from ln G at their corners: [c, 2^k] → [c].
 
-    u(t) = ln G + |t|², t from the cell's centre, is convex, so at most what its corners interpolate: a plane
-    with the slopes g, and at most the largest deviation of a corner from it. What is left of g·t − |t|² is
-    at its largest at t = g/2, or on the cell's side.
+    u(t) = ln G + |t|², t from the cell's centre, is convex, so it is at most the interpolation of its corners: a
+    plane with the slopes g, plus the largest deviation of a corner from it. The rest, g·t − |t|², has its
+    maximum at t = g/2, or on the cell's side.
     """
     slope = log_load @ signs / len(signs) / (side / 2)
     plane = log_load.mean(axis=1)[:, None] + side / 2 * slope @ signs.T
@@ -209,7 +209,7 @@ def _highest(log_load: Array, signs: Array, side: float) -> Array:
 def _bounded(
     cloud: Cloud, pull: Array, low: Array, step: float, cells: Integers, lam: float, cutoff: float
 ) -> tuple[float, Array]:
-    """ln G at its highest in the blocks that hold cells [c, k] of a grid, and a bound in each cell [c]."""
+    """The highest ln G found in the blocks that hold cells [c, k] of a grid, and a bound in each cell [c]."""
     k = cells.shape[1]
     blocks, which = _distinct(cells // (BLOCK - 1))
     load = np.log(np.maximum(block_sums(cloud.points, pull, low, step, blocks, lam, cutoff), 1e-300))
@@ -222,12 +222,12 @@ def _bounded(
 def proved_peak(cloud: Cloud, alpha: Array, lam: float, tolerance: float) -> float:
     """An upper bound on max G over all y, at most a factor exp(tolerance) too high.
 
-    Cells of a grid that may hold more than the highest corner so far, and the tolerance, are divided.
-    Outside the points' bounding box G is smaller than on it.
+    A cell of a grid is divided if G in it may exceed the highest corner so far by more than the tolerance.
+    Outside the points' bounding box G is smaller than on its surface.
     """
     k = cloud.points.shape[1]
     halves = np.array(list(product((0, 1), repeat=k)))
-    finest = sqrt(2.6 * tolerance / (max(k - 1, 1) * lam))  # there nearly all cells end
+    finest = sqrt(2.6 * tolerance / (max(k - 1, 1) * lam))  # at this size nearly all cells are done
     step = finest * 2 ** max(0, floor(log2(COARSEST / sqrt(lam) / finest)))
     pull, best, low = cloud.weights * alpha, -inf, cloud.points.min(axis=0)
     cutoff = log(pull.sum() / LEFT_OUT)
@@ -245,7 +245,7 @@ def proved_peak(cloud: Cloud, alpha: Array, lam: float, tolerance: float) -> flo
 
 
 def searched_peak(cloud: Cloud, q: Reproduction, alpha: Array, lam: float) -> float:
-    """max G as climbs from atoms and points find it: a lower bound on it, in any dimension.
+    """A lower bound on max G, from climbs that start at atoms and points, in any dimension.
 
     A move to the mean of x given y never lowers G (mean shift).
     """
@@ -259,7 +259,7 @@ def searched_peak(cloud: Cloud, q: Reproduction, alpha: Array, lam: float) -> fl
 
 
 def peak(cloud: Cloud, q: Reproduction, alpha: Array, lam: float, tolerance: float) -> float:
-    """max G: proved from above in up to three dimensions, searched beyond."""
+    """max G: a proved upper bound in up to three dimensions, the result of a search in more."""
     if cloud.points.shape[1] <= CERTIFIED_DIMENSION:
         return proved_peak(cloud, alpha, lam, tolerance)
     return searched_peak(cloud, q, alpha, lam)

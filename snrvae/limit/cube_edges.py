@@ -1,8 +1,8 @@
 """The cube surface at high rate: both bounds on R(D), in closed form but for one small integral.
 
-Lengths are in units of 1/√λ. From afar a face is a plane, for which α = 6λ/π would do, and
-R(D) ≈ log2(6/(πeD)). That is no lower bound: near an edge two faces add up in
-G(y) = E_x[α(x)·exp(−λ|x−y|²)], to 1.22, near a corner three, to 1.35. So α is lowered there:
+Lengths are in units of 1/√λ. Far from its edges a face is like a plane, for which α = 6λ/π would be valid,
+and R(D) ≈ log2(6/(πeD)). That is no lower bound: in G(y) = E_x[α(x)·exp(−λ|x−y|²)], two faces add up to 1.22
+near an edge, and three to 1.35 near a corner. So α is lowered there:
 
     α(x) = (6λ/π)·f(a₁)·f(a₂),     f(a) = min(1, h·exp((a − b)²)),
 
@@ -11,8 +11,8 @@ F(p) = ∫₀^∞ f(a)·exp(−(a−p)²) da/√π, a y at the distances p, q, r
 
     G = exp(−p²)·F(q)·F(r) + exp(−q²)·F(p)·F(r) + exp(−r²)·F(p)·F(q)
 
-from these three, all with f ≤ 1 and thus bounded by the infinite corner's, and at most
-3·exp(−λ/4) from the faces opposite. The price is E[ln f(a₁)f(a₂)] = −(4/√λ)·∫ −ln f(a) da nats.
+from these three, bounded by an infinite corner's since f ≤ 1, and at most 3·exp(−λ/4) from the opposite
+faces. The price is E[ln f(a₁)f(a₂)] = −(4/√λ)·∫ −ln f(a) da nats.
 
 Of all f ≤ 1 this form is the best for an edge: G ≤ 1 binds at one y only, b inside both faces, and
 where f < 1 it is the reciprocal of that y's kernel. An f above 1 in places gains 0.07·√D bit.
@@ -59,7 +59,7 @@ def dip_loss() -> float:
 
 
 def smoothed_dip(p: Array) -> Array:
-    """F(p). Within the reach the squares of a cancel and leave ∫ exp(2a(p − b)) da."""
+    """F(p). Where f < 1 the squares of a cancel and leave ∫ exp(2a(p − b)) da."""
     slope = 2 * (p - DIP_PLACE)
     flat = np.abs(slope) < 1e-9
     divisor = np.where(flat, 1.0, slope)
@@ -128,7 +128,7 @@ def uniform_density(a: Array, margin: float, length: float) -> View:
 
 
 def _product(first: View, second: View, third: View) -> View:
-    """The product law seen from x = (0, u, v), first at 0: ∫exp(−|x−y|²), ∫|x−y|²·exp: [u, v]."""
+    """The product law as seen from x = (0, u, v): ∫exp(−|x−y|²) and ∫|x−y|²·exp(−|x−y|²), [u, v] each."""
     outer = np.multiply.outer
     (m1, s1), (m2, s2), (m3, s3) = first, second, third
     mass = m1 * outer(m2, m3)
@@ -152,7 +152,7 @@ class _Part:
     one: Callable[[Array], View]
     two: Callable[[Array], View]
     density: float
-    mass: float  # of the three orders together
+    mass: float  # of all three orders together
 
 
 def _reproduction(length: float) -> list[_Part]:
@@ -169,7 +169,7 @@ def _reproduction(length: float) -> list[_Part]:
     return [
         _Part(points(0.0), uniform(FACE_MARGIN), 1.0, 6 * face**2),
         _Part(uniform(EDGE_MARGIN), points(EDGE_INSET), EDGE_MASS, 12 * EDGE_MASS * line),
-        _Part(corner, corner, CORNER_MASS / 3, 8 * CORNER_MASS),  # its three orders are one
+        _Part(corner, corner, CORNER_MASS / 3, 8 * CORNER_MASS),  # its three orders are the same
     ]
 
 

@@ -1,4 +1,4 @@
-"""Sums of a·exp(−λ|x−y|²) over the points x that lie near y (compiled, and without Python's lock).
+"""Sums of a·exp(−λ|x−y|²) over the points x that lie near y (compiled, and without Python's global lock).
 
 Axis letters: n points x, m points y, k coordinates.
 """
@@ -15,9 +15,9 @@ from scipy.sparse import csr_array
 
 from snrvae.limit.quadrature import Array
 
-CUTOFF = 18.0  # of λ|x−y|²: what lies farther off weighs less than exp(−CUTOFF), and may be left out
-ROUGH_CUTOFF = 10.0  # the same for what serves to find a law of y, and proves nothing
-WHOLE = 300_000  # entries that a matrix has whatever is how far: a point far from all others needs them
+CUTOFF = 18.0  # of λ|x−y|²: farther points weigh less than exp(−CUTOFF), and may be left out
+ROUGH_CUTOFF = 10.0  # the same for sums that help to find a law of y, but prove nothing
+WHOLE = 300_000  # a matrix of fewer entries has all of them, even of far points
 ENTRIES = 3_000_000  # of a whole matrix at a time
 INDEXED = 3  # coordinates that the cells divide
 FINENESS = 4  # cells in the cutoff's length
@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 
 
 def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
-    """exp(−λ|x−y|²), if they are many only within the rough cutoff: sparse [n, m]."""
+    """exp(−λ|x−y|²), sparse [n, m]; if there are many points, only within the rough cutoff."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
         return csr_array(_dense_kernel(x, y, lam))
     near = _near(y, np.arange(len(y))[:, None], lam, ROUGH_CUTOFF)
@@ -38,7 +38,7 @@ def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
 
 
 def kernel_sums(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUTOFF) -> Array:
-    """Σ pull·exp(−λ|x−y|²) over all x within the cutoff: [m]; of several pulls [n, p] at once, [m, p]."""
+    """Σ pull·exp(−λ|x−y|²) over all x within the cutoff: [m]; for several pulls [n, p] at once, [m, p]."""
     pulls = pull.reshape(len(x), -1)
     if x.shape[1] > INDEXED:
         at_once = max(1, ENTRIES // len(x))
@@ -51,7 +51,7 @@ def kernel_sums(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUT
 
 
 def kernel_means(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUTOFF) -> tuple[Array, Array]:
-    """The same sum of one pull [m], and the mean of x under its terms [m, k]."""
+    """The same sum for one pull [m], and the mean of x weighted by its terms [m, k]."""
     total = kernel_sums(x, pull[:, None] * np.insert(x, 0, 1, axis=1), y, lam, cutoff)
     return total[:, 0], total[:, 1:] / np.maximum(total[:, :1], 1e-300)
 
@@ -72,7 +72,7 @@ def block_sums(
 
 
 class Near(NamedTuple):
-    """Points by the cells of a grid, so that a place finds those within its reach."""
+    """Points sorted by the cells of a grid, to find the points near a place."""
 
     x: Array  # [3, n], in units of 1/√λ
     pull: NDArray[np.generic]  # [p, n]
@@ -83,7 +83,7 @@ class Near(NamedTuple):
 
 
 def _scaled(x: Array, lam: float) -> Array:
-    """In units of 1/√λ, after zeros for the coordinates that there are not: [n, 3]."""
+    """Points in units of 1/√λ, with zeros in front up to three coordinates: [n, 3]."""
     return np.concatenate([np.zeros((len(x), INDEXED - x.shape[1])), x * sqrt(lam)], axis=1)
 
 
@@ -113,7 +113,7 @@ FAST = {"reassoc", "contract"}
 
 @njit(cache=True, nogil=True)
 def _within(near: Near, start: Array, end: Array, cutoff: float, found: Integers, squares: Array) -> int:
-    """Writes which points are within the cutoff of a box, and their squared distances: the points' number."""
+    """Write the points within the cutoff of a box, and their squared distances; return how many they are."""
     x, count, reach = near.x, 0, sqrt(cutoff)
     first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for j in range(3):
@@ -133,10 +133,10 @@ def _within(near: Near, start: Array, end: Array, cutoff: float, found: Integers
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _add(near: Near, y: Array, cutoff: float, total: Array) -> None:
-    """Adds the sums to `total` [m, p].
+    """Add the sums to `total` [m, p].
 
     exp(−t) is the 64th power of the Taylor polynomial of degree 8 of exp(−t/64): at most 10⁻⁸ too large
-    within the cutoff, and what processors do for many t at once.
+    within the cutoff, and processors can compute it for many t at once.
     """
     points = near.x.shape[1]
     found, term = np.empty(points + 1, np.int64), np.empty(points + 1)
@@ -160,10 +160,11 @@ def _add(near: Near, y: Array, cutoff: float, total: Array) -> None:
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _powers(near: Near, found: Integers, first: Array, step: float, power: Array, ratio: Array) -> None:
-    """Fills power [3, BLOCK, n], whose products are the terms of points at places of a block.
+    """Fill `power` [3, BLOCK, n], whose products are the terms of points at the places of a block.
 
-    From its first place o, in a coordinate, exp(−(x−o−t)²) = exp(−(x−o)²)·exp(2t(x−o))·exp(−t²). The last
-    factor is left out: it is the same for all points.
+    At a distance t from the block's first place o, in one coordinate,
+    exp(−(x−o−t)²) = exp(−(x−o)²)·exp(2t(x−o))·exp(−t²). The last factor is left out: it is the same for all
+    points.
     """
     for j in range(3):
         for n in range(len(found)):
@@ -180,7 +181,7 @@ def _powers(near: Near, found: Integers, first: Array, step: float, power: Array
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _add_blocks(near: Near, first: Array, step: float, cutoff: float, total: Array) -> None:
-    """Adds the sums, but for the factor that `_powers` leaves out, to `total` [b, 1 or BLOCK, ..., BLOCK]."""
+    """Add the sums, without the factor that `_powers` leaves out, to `total` [b, 1 or BLOCK, ..., BLOCK]."""
     places, points = total.shape[1:], near.x.shape[1]
     size = step * (np.array(places) - 1.0)
     found, squares = np.empty(points + 1, np.int64), np.empty(points + 1)

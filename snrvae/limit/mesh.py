@@ -1,8 +1,8 @@
 """R(D) of a point that is uniform on the surface of a mesh, from its triangles [t, 3, 3].
 
-Up to about 10 bits from a search over the law of y (clouds), on a quadrature that resolves exp(−λ|x−y|²);
-above, from bounds for faces, bent edges and corners (mesh_edges). A scan's triangles may be far finer than
-any y can tell: then nodes are merged.
+Up to about 10 bits, R(D) comes from a search over the law of y (clouds), on a quadrature that resolves
+exp(−λ|x−y|²); above, it comes from bounds for faces, bent edges and corners (mesh_edges). If a scan's
+triangles are far finer than this resolution, nodes are merged.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from snrvae.limit.shannon import CERTIFIED, ESTIMATE, RateDistortionTable
 from snrvae.limit.table import limit_table, octaves
 
 # Lengths in units of 1/√λ
-LARGEST = 1.25  # longest edge of a triangle that has nodes of its own
+LARGEST = 1.25  # longest edge of a triangle that is not divided
 TETRAHEDRON = np.array([[1, 1, 1], [-1, -1, 1], [1, -1, -1], [-1, 1, -1]])
-MERGED = 0.5  # side of the cells that nodes of smaller triangles are merged in
+MERGED = 0.5  # side of the cells within which nodes of smaller triangles are merged
 
-FINE_BITS, SEARCHED_BITS, MOST_BITS = 8.2, 10.0, 22.0  # rates by a close and a wide search; of the table
+FINE_BITS, SEARCHED_BITS, MOST_BITS = 8.2, 10.0, 22.0  # highest: fine search, coarse search, table
 TOLERANCE = 0.006  # of max G, in nats, up to 6 bits
-RESOLVED = 8.0  # the least height of triangles whose corners keep apart
+RESOLVED = 8.0  # least height of triangles whose corners do not interact
 
 
 # --- quadrature ----------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def quadrature(triangles: Array, lam: float) -> Cloud:
 
 
 def merged(cloud: Cloud, side: float) -> Cloud:
-    """Four nodes for all in a cell of a grid, with its mean and covariance: in a plane, if that holds it."""
+    """Four nodes for all in a cell of a grid, with the same mean and covariance; in a plane if they were."""
     cell = clouds.cells(cloud.points, side)
     centre = clouds.means(cloud, cell)
     off = cloud.points - centre.points[cell]
@@ -120,15 +120,15 @@ class Mesh:
 
     @cached_property
     def area(self) -> float:
-        """Of the surface."""
+        """The area of the surface."""
         return float(areas(self.triangles).sum())
 
     def steep(self, bits: float) -> float:
-        """The slope in bits that R(D) of a plane of the same area has at a rate."""
+        """The slope, in bits, of R(D) of a plane of the same area at a rate."""
         return pi * e * 2**bits / self.area / log(2)
 
     def tolerance(self, slope: float) -> float:
-        """Of max G, in nats; it grows, more slowly than the number of places to try."""
+        """The tolerance of max G, in nats; it grows, more slowly than the number of places to try."""
         return TOLERANCE * max(1.0, slope / self.steep(6)) ** 0.75
 
     def searched(self, slope: float) -> tuple[Bound, Reproduction]:
@@ -139,7 +139,7 @@ class Mesh:
         return clouds.bound(cloud, slope, q, tolerance), q
 
     def asymptotes(self, last: Bound, q: Reproduction) -> Iterator[Bound]:
-        """Both bounds at slopes above the last searched: the lower one proved if corners are resolved."""
+        """Both bounds at slopes above the last searched; the lower bound is proved if corners are resolved."""
         lam = last.slope * log(2)
         cloud, edges = quadrature(self.triangles, lam), mesh_edges.sharp_edges(self.triangles)
         proved, peak = self.resolved(last.slope), 0.0
@@ -151,7 +151,7 @@ class Mesh:
             lam = slope * log(2)
             plane = log(self.area * lam / pi)
             nats = plane - edges.loss(self.area, lam) - peak
-            if not proved:  # the last line goes on as a plane's does, below the whole area's
+            if not proved:  # the last line continues like R(D) of a plane, below the whole area's
                 nats = min(plane, last.intercept * log(2) + log(slope / last.slope))
             yield Bound(slope, nats / log(2), *mesh_edges.refined(mass, variances, last.rate_upper_bits, lam))
 
@@ -162,7 +162,7 @@ class Mesh:
 
 
 def table(triangles: Array, threads: int = 2) -> RateDistortionTable:
-    """R(D) from 0 to 22 bits. Raises ValueError if the triangles are no mesh."""
+    """The table of R(D) from 0 to 22 bits for triangles [t, 3, 3]. Raises ValueError if they are no mesh."""
     mesh = Mesh(checked(triangles))
     rough = quadrature(mesh.triangles, 1 / mesh.area)
     first = 0.25 / (

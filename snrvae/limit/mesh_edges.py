@@ -1,16 +1,16 @@
 """A mesh at high rate: bounds on R(D) that need no search over the law of y.
 
-Lengths are in units of 1/√λ. Below: from afar a triangle is a plane, for which α = Aλ/π would do, A the area
-of the mesh. Where it bends, G(y) = E_x[α(x)·exp(−λ|x−y|²)] exceeds 1 between the faces, so α is lowered
-beside the edges of a sharp bend as it is beside the cube's (cube_edges):
+Lengths are in units of 1/√λ. The lower bound: far from its edges a triangle is like a plane, for which
+α = Aλ/π would be valid, A the area of the mesh. At a bend G(y) = E_x[α(x)·exp(−λ|x−y|²)] exceeds 1 between
+the faces, so α is lowered beside sharp edges, as beside the cube's (cube_edges):
 
     α(x) = (Aλ/π)·f(a)/c,     f(a) = min(1, h·exp((a − b)²)),
 
-a the distance of x to the nearest such edge. b is the worst place beside a bend when f = 1, and h just low
-enough for it. What is left above 1, at corners and in curved parts, is c = max G, by branch and bound. So any
-b and h give a certificate, and the price is at most (2/A)·Σ length·∫ −ln f(a) da/√λ + ln c nats.
+a the distance of x to the nearest such edge. b is the worst place beside a bend when f = 1, and h is just low
+enough for it. At corners and in curved parts G may still exceed 1; c = max G, by branch and bound. So any b
+and h give a certificate, and the price is at most (2/A)·Σ length·∫ −ln f(a) da/√λ + ln c nats.
 
-Above: y is refined. Given a y of the last search, x is sent as a normal law of its covariance would be.
+The upper bound refines y: given a y of the last search, x is sent like a normal law of the same covariance.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from snrvae.limit.clouds import Cloud
 from snrvae.limit.quadrature import Array
 
 SHARP = 0.35  # radians; a gentler bend raises G by less than 1 %
-BENDS = 64  # dips for as many angles
-SAMPLES = 10.0  # of an edge, in a unit of length
+BENDS = 64  # number of angles for which dips are computed
+SAMPLES = 10.0  # of an edge, per unit of length
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dip:
 
 @cache
 def dip(bend: float) -> Dip:
-    """The dip for two half planes that meet at a bend from flat, in radians below π."""
+    """The dip for two half planes that meet at an angle of π − bend, in radians."""
     turn, lift = sin(bend / 2), cos(bend / 2)
 
     def worst(t: float) -> float:  # G at the depth t on the bisector if f = 1
@@ -70,7 +70,7 @@ class Edges:
     dips: Array
 
     def loss(self, area: float, lam: float) -> float:
-        """E[−ln f] in nats, or a little more where dips overlap."""
+        """E[−ln f] in nats, or a little more if dips overlap."""
         lengths = np.linalg.norm(self.ends[:, 1] - self.ends[:, 0], axis=1)
         return 2 * float(lengths @ self.dips[:, 2]) / (area * sqrt(lam))
 
@@ -85,15 +85,15 @@ class Edges:
         along = self.ends[edge, 0] * (1 - share) + self.ends[edge, 1] * share
         away, nearest = cKDTree(along).query(points)
         place, height, _ = self.dips[edge[nearest]].T
-        off = np.minimum(np.abs(away * sqrt(lam) - place), 5)  # f is 1 long before
+        off = np.minimum(np.abs(away * sqrt(lam) - place), 5)  # f is 1 at a much smaller distance
         return np.asarray(np.minimum(1, height * np.exp(off**2)))
 
 
 def sharp_edges(triangles: Array) -> Edges:
-    """Edges that two triangles [t, 3, 3] share at a sharp bend; corners are alike to nine digits."""
+    """Edges that two triangles [t, 3, 3] share at a sharp bend; corners are the same if nine digits agree."""
     same = np.round(triangles.reshape(-1, 3) / np.ptp(triangles.reshape(-1, 3)), 9)
     corner = np.unique(same, axis=0, return_inverse=True)[1].reshape(-1, 3)
-    turns = [[0, 1, 2], [1, 2, 0], [2, 0, 1]]  # both ends of an edge, and what lies opposite
+    turns = [[0, 1, 2], [1, 2, 0], [2, 0, 1]]  # both ends of an edge, and the opposite corner
     names = np.concatenate([np.sort(corner[:, turn[:2]], axis=1) for turn in turns])
     sides = np.concatenate([triangles[:, turn] for turn in turns])
     order = np.lexsort(names.T)
@@ -108,7 +108,7 @@ def sharp_edges(triangles: Array) -> Edges:
 
 
 def _inward(sides: Array) -> Array:
-    """From edges, the first two of [e, 3, 3], square to them towards the third: unit vectors [e, 3]."""
+    """Unit vectors [e, 3] perpendicular to edges, the first two of [e, 3, 3], towards the third corner."""
     start, end, opposite = np.moveaxis(sides, 1, 0)
     along = (end - start) / np.linalg.norm(end - start, axis=1, keepdims=True)
     to = opposite - start
@@ -117,7 +117,7 @@ def _inward(sides: Array) -> Array:
 
 
 def log_peak(cloud: Cloud, area: float, edges: Edges, lam: float, tolerance: float) -> float:
-    """ln c in nats, the cloud a quadrature of the mesh for λ."""
+    """ln c in nats; `cloud` is a quadrature of the mesh for λ."""
     alpha = area * lam / pi * edges.factor(cloud.points, lam)
     return log(clouds.proved_peak(cloud, alpha, lam, tolerance))
 
@@ -125,8 +125,8 @@ def log_peak(cloud: Cloud, area: float, edges: Edges, lam: float, tolerance: flo
 def refined(mass: Array, variances: Array, rate_bits: float, lam: float) -> tuple[float, float]:
     """A point above R(D), a distortion and a rate in bits, from a coarser test channel of that rate.
 
-    What is left of x, given y, is sent like a normal law of its covariance (eigenvalues [m, k] for each of
-    y's places, of masses [m]) with a distortion of 1/(2λ) in a component, or its variance.
+    The remainder of x, given y, is sent like a normal law of its covariance (eigenvalues [m, k] for each of
+    y's places, of masses [m]), with a distortion of 1/(2λ) in a component, or its variance if that is less.
     """
     noise = 0.5 / lam
     gained = np.log2(np.maximum(variances / noise, 1)).sum(axis=1) / 2

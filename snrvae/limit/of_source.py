@@ -1,4 +1,4 @@
-"""R(D) of whatever is sent: of a built-in law, of a mesh, or of the law behind a file's points."""
+"""R(D) of any source: a built-in law, a mesh, or the law behind a file's points."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ from snrvae.sources.source import Source
 
 
 def law(source: Source, conditional: bool) -> RateDistortion | None:
-    """What is known of R(D) in closed form, of what a codec has to code; None: of a mesh and of points."""
+    """R(D) of a built-in source, given the label if `conditional`; None for a mesh or a file's points."""
     if source.triangles is not None or source.known is not None:
         return None
     return shannon.law(source.conditional_source(conditional))
 
 
 def table(source: Source, conditional: bool, threads: int = 2) -> RateDistortionTable:
-    """The table of R(D) of what a codec has to code, in the unit of x'."""
+    """The table of R(D) of a source, given the label if `conditional`, in the unit of x'."""
     if source.triangles is not None:
         return mesh.table(source.triangles, threads)
     if source.known is not None:

@@ -1,18 +1,18 @@
-"""R(D) of a law that is known by points of it alone, drawn independently.
+"""R(D) of a law from points that were drawn from it independently.
 
 F(λ, p) = min over q of −E_p[ln E_q exp(−λ|x−y|²)] is the intercept of the line of slope −λ that touches the
-R(D) of p, in nats. It is concave in p. Three numbers for a slope:
+R(D) of p, in nats. It is concave in p. For each slope there are three numbers:
 
-plug-in   F of the points themselves, from below by its certificate (rate_distortion). In expectation it is at
-          most F of the law (Jensen).
-99 %      F′, the same with Z + exp(−M) in place of Z, is at most F. Another value of one point moves it by at
+plug-in   F of the points themselves, bounded from below by its certificate (rate_distortion). In
+          expectation it is at most F of the law (Jensen).
+99 %      F′, the same with Z + exp(−M) in place of Z, is at most F. A change of one point moves it by at
           most M′/n, M′ = M + ln(1 + exp(−M)). So, with all lines at once (McDiarmid, and a union bound),
           F(law) ≥ F′(points) − M′·√(ln(lines/δ)/2n).
-above     a test channel fitted to half of the points, measured on the others, and the other way round: in
-          expectation a point above the R(D) of the law. If it is far above the plug-in, n points cannot carry
-          the rate.
+above     a test channel fitted to half of the points and measured on the others, and the other way round: in
+          expectation a point above the R(D) of the law. If it is far above the plug-in, n points are too few
+          for the rate.
 
-The lines are fixed in advance: slopes of a lattice that knows nothing of the points, each with a few M.
+The lines are fixed in advance: slopes of a lattice that does not depend on the points, each with a few M.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from snrvae.limit.rate_distortion import Bound
 from snrvae.limit.shannon import CONFIDENT, ESTIMATE, RateDistortionTable
 from snrvae.limit.table import limit_table
 
-RISK = 0.01  # δ: of any of the lines being above the law's
+RISK = 0.01  # δ: probability that any of the lines is above R(D) of the law
 PER_OCTAVE = 3  # slopes 2^(i/3), whatever the points are
 OCTAVES = 100  # from 2^−50 to 2^50 bits per unit of squared error
 CEILINGS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0)  # M, in nats
 LINES = OCTAVES * PER_OCTAVE * len(CEILINGS)
 
 TOLERANCE = 0.0095  # of max G, in nats: 0.0137 bit
-SATURATED = 0.1  # bits between plug-in and above, as for I(x; z)
+SATURATED = 0.1  # bits between the plug-in and the point above, as for I(x; z)
 LEAST_POINTS = 4
-FLAT = 1e-20  # a variance that is no more than rounding beside the largest
+FLAT = 1e-20  # a variance that is only rounding, relative to the largest
 
 
 def whole(points: Array) -> Array:
@@ -64,7 +64,7 @@ def whole(points: Array) -> Array:
 
 
 def confident(cloud: Cloud, z: Array, highest: float) -> Array:
-    """F′ of points in nats, for each of the ceilings M, from z = 1/α at each of the cloud's, and max G.
+    """F′ of points in nats, for each of the ceilings M, from z = 1/α at each point of the cloud, and max G.
 
     With z′ = z + exp(−M), E[exp(−λ|x−y|²)/z′] is at most max z/z′ times max G.
     """
@@ -86,7 +86,7 @@ def risk(n: int) -> Array:
 class Sample:
     """Points as laws: all of them, and their two halves."""
 
-    count: int  # of points, like ones too
+    count: int  # of points, with duplicates
     all: Cloud
     halves: tuple[Cloud, Cloud]
 
@@ -102,7 +102,7 @@ class Sample:
         return bound, confident(self.all, 1 / alpha, highest)
 
     def held_out(self, lam: float) -> tuple[float, float]:
-        """−E[ln Z] in nats, and D, of a test channel fitted to a half, on the other: both ways' mean."""
+        """−E[ln Z] in nats, and D, of a test channel fitted to a half, on the other; the mean of both ways."""
         one, two = self.halves
         ways = [
             clouds.channel(b, clouds.fitted(a, lam, TOLERANCE / 4), lam) for a, b in ((one, two), (two, one))
@@ -117,10 +117,10 @@ def halved(x: Array) -> Sample:
 
 
 def table(points: Array, label: NDArray[np.integer] | None = None, threads: int = 2) -> RateDistortionTable:
-    """R(D) of the law that points [n, k], in random order, were drawn from, up to the rates that they carry.
+    """R(D) of the law that points [n, k], in random order, were drawn from, up to the rates that they allow.
 
-    With labels [n], which encoder and decoder know, it is that of what these leave open: the mean over
-    labels, weighted by their shares. Raises ValueError as `whole` does.
+    With labels [n], which encoder and decoder know, it is R(D) given the label: the mean over labels,
+    weighted by their shares. Raises ValueError as `whole` does.
     """
     groups = [points] if label is None else [points[label == number] for number in np.unique(label)]
     wholes = [whole(group) for group in groups]
@@ -139,7 +139,7 @@ def table(points: Array, label: NDArray[np.integer] | None = None, threads: int 
 
 
 def _mean(samples: Sequence[Sample], slope: float) -> tuple[Bound, float]:
-    """Over samples of a label each, by their shares: the bound, and the 99 % line's intercept in bits."""
+    """The mean over one sample per label, by their shares: bound, and intercept of the 99 % line in bits."""
     count = sum(sample.count for sample in samples)
     share = np.array([sample.count for sample in samples]) / count
     bounds, sure = zip(*(sample.at(slope) for sample in samples), strict=True)
@@ -155,12 +155,12 @@ def _excess(bound: Bound) -> float:
 
 
 def _slopes(variance: float) -> Iterator[float]:
-    """The lattice's slopes from below where a normal law of that variance needs bits."""
+    """The lattice's slopes, from just below the slope at which a normal law of this variance needs bits."""
     for step in count(floor(PER_OCTAVE * log2(0.25 / (variance * log(2))))):
         yield 2 ** (step / PER_OCTAVE)
 
 
 def unique(points: Array) -> Cloud:
-    """Each point once, with the share of all that are like it."""
+    """Each distinct point once, with its share of all points."""
     distinct, counts = np.unique(points, axis=0, return_counts=True)
     return Cloud(distinct, counts / len(points))

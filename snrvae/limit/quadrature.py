@@ -22,8 +22,8 @@ class Source:
     """The law of x as points and weights, coordinates relative to its centre.
 
     A `symmetric` source looks the same after any change of sign and of order of its coordinates
-    (48 maps in three dimensions, the cube's own). Then one point stands for all its images, with
-    their weights' sum, in x and in y alike, and every kernel below is a mean over the maps.
+    (48 maps in three dimensions, the cube's own). Then one point represents all its images, with
+    the sum of their weights, for x as for y, and every kernel below is a mean over the maps.
     """
 
     points: Array  # [n, k]
@@ -37,7 +37,7 @@ class Source:
 
     @cached_property
     def levels(self) -> tuple[Array, NDArray[np.intp]]:
-        """The distinct coordinate values [u], and for each point which they are [n, k]."""
+        """The distinct coordinate values [u], and the places of each point's values among them [n, k]."""
         values, index = np.unique(self.points, return_inverse=True)
         return values, index.reshape(self.points.shape)
 
@@ -49,13 +49,13 @@ def half_unit_nodes(count: int) -> tuple[Array, Array]:
 
 
 def uniform_segment(count: int) -> Source:
-    """Uniform on [−½, ½]; the half [0, ½] stands for it."""
+    """Uniform on [−½, ½], represented by the half [0, ½]."""
     nodes, weights = half_unit_nodes(count)
     return Source(nodes[:, None], weights)
 
 
 def uniform_square(count: int) -> Source:
-    """Uniform on [−½, ½]²; the triangle 0 ≤ second ≤ first ≤ ½ stands for it."""
+    """Uniform on [−½, ½]², represented by the triangle 0 ≤ second ≤ first ≤ ½."""
     nodes, weights = half_unit_nodes(count)
     first, second = np.tril_indices(count)
     orders = np.where(first == second, 1.0, 2.0)
@@ -94,7 +94,7 @@ def kernel_moments(
 
     @cache
     def factor(power: int, j: int, axis: int) -> Array:
-        """What coordinate j of y and coordinate `axis` of x give: [n, m]."""
+        """The factor of coordinate j of y and coordinate `axis` of x: [n, m]."""
         return np.asarray(factors[power][j][index[:, axis]])
 
     straight = tuple(range(source.dimension))

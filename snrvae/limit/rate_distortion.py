@@ -1,4 +1,4 @@
-"""R(D) for squared error in a bracket: Blahut–Arimoto from above, its dual certificate from below.
+"""Bounds on R(D) for squared error: Blahut–Arimoto from above, its dual certificate from below.
 
 For a slope λ > 0 (nats per unit of squared error) and any law q of the reproduction y
 
@@ -8,11 +8,11 @@ Above:  R(D) ≤ I(x; y) ≤ −E[ln Z] − λD                 (Blahut, IEEE Tr
 Below:  R(D') ≥ E[ln α] − λD' for every D' and any α > 0 with
         G(y) = E_x[α(x)·exp(−λ|x−y|²)] ≤ 1 for all y   (Csiszár, Studia Sci. Math. Hung. 9, 1974)
 
-With α = 1/(Z·max G) the two are ln max G apart at D' = D. So a better q is wanted where G(y) > 1,
-and where no such y is left, q is optimal.
+With α = 1/(Z·max G) the two are ln max G apart at D' = D. So q is improved at places y with
+G(y) > 1; if there is no such y, q is optimal.
 
 Axis letters: n points of the quadrature, m points y (atoms of q, or trial points), k coordinates.
-Sums are einsum's, not matmul's: their order does not depend on the number of BLAS threads.
+Sums use einsum, not matmul, so that their order does not depend on the number of BLAS threads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHUNK = 32  # trial points at a time: bounds the memory and stays in the cache
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The law q of y: atoms and masses. In a symmetric source each atom stands for its images."""
+    """The law q of y: atoms and masses. For a symmetric source each atom represents its images."""
 
     atoms: Array  # [m, k]
     masses: Array  # [m], sum 1
@@ -44,7 +44,7 @@ class Reproduction:
 
 @dataclass(frozen=True)
 class Bound:
-    """What one slope gives, in bits and bits per unit of squared error.
+    """Both bounds at one slope, in bits and bits per unit of squared error.
 
     A line below, R(D) ≥ intercept − slope·D for every D, and a point above,
     R(distortion) ≤ rate_upper_bits.
@@ -102,7 +102,7 @@ def _moments(source: Source, lam: float, alpha: Array, y: Array, powers: list[tu
 def conditional_mean(source: Source, lam: float, alpha: Array, y: Array) -> Array:
     """Mean of x given y under the density α(x)·exp(−λ|x−y|²)/G(y): [m, k].
 
-    With α = 1/Z that is the test channel's own. (mean − y) is ∇ln G/(2λ): a move to the mean never
+    With α = 1/Z it is the mean under the test channel. (mean − y) is ∇ln G/(2λ): a move to the mean never
     lowers G (mean shift).
     """
     unit = np.eye(source.dimension, dtype=int)
@@ -132,14 +132,14 @@ def conditional_law(source: Source, lam: float, alpha: Array, y: Array) -> tuple
 
 
 def _folded(source: Source, y: Array) -> Array:
-    """The representative of each y: in a symmetric source non-negative and descending."""
+    """The representative of each y [m, k]: for a symmetric source non-negative and descending."""
     return -np.sort(-np.abs(y), axis=1) if source.symmetric else y
 
 
 def search_grid(source: Source, lam: float) -> Array:
     """Points over the source's bounding box, at most GRID_STEP/√λ apart: [m, k].
 
-    A y beyond the convex hull is farther from every x than its projection onto it: G is smaller.
+    A y outside the convex hull is farther from every x than its projection onto the hull is: G is smaller.
     """
     low, high = source.points.min(axis=0), source.points.max(axis=0)
     if source.symmetric:
@@ -153,7 +153,7 @@ def search_grid(source: Source, lam: float) -> Array:
 
 
 def _spread(grid: Array, load: Array, lam: float, above: float) -> Array:
-    """Grid points with load ≥ above, highest first, none near a higher one: [m, k]."""
+    """Grid points with load ≥ `above`, highest first, none of them near a higher one: [m, k]."""
     order = np.argsort(-load, kind="stable")
     left = grid[order[load[order] >= above]]
     kept = []
@@ -164,7 +164,7 @@ def _spread(grid: Array, load: Array, lam: float, above: float) -> Array:
 
 
 def _climbed(source: Source, lam: float, alpha: Array, y: Array, steps: int) -> Array:
-    """y, uphill in ln G by Newton steps within a trust radius of each; else by mean shift."""
+    """The places y [m, k] after Newton steps uphill in ln G, within a trust radius, or else mean shifts."""
     radius = np.full((len(y), 1), GRID_STEP / sqrt(lam))
     for _ in range(steps):
         load, mean, covariance = conditional_law(source, lam, alpha, y)
@@ -187,10 +187,10 @@ def _climbed(source: Source, lam: float, alpha: Array, y: Array, steps: int) -> 
 def summits(source: Source, lam: float, alpha: Array, grid: Array, steps: int) -> tuple[Array, Array]:
     """The highest maxima of G over all y: places [m, k] and heights [m].
 
-    ln G(y) + λ|y|² is convex, G being a Laplace transform but for that factor. So around a maximum
+    ln G(y) + λ|y|² is convex, since G is a Laplace transform except for that factor. So around a maximum
     y*, ln G(y) ≥ ln G(y*) − λ|y−y*|²: the grid point next to the highest one is at most 5 % lower
     (k·GRID_STEP²/4), and grid points below that need no climb. While the highest is far above 1,
-    all above 1 are of use, as new atoms.
+    all maxima above 1 are useful as new atoms.
     """
     load = certificate_load(source, lam, alpha, grid)
     unseen = exp(-source.dimension * GRID_STEP**2 / 4)
@@ -210,13 +210,13 @@ def _newton_masses(k: Array, weights: Array, masses: Array, steps: int) -> Array
     69, 2007). Blahut–Arimoto's own q ← q·G has the same fixed point and takes far more steps.
     """
     root = np.sqrt(weights)
-    sum_row = np.full((1, len(masses)), 1e3)  # Σ q = 1: nearly by this, exactly by the division
+    sum_row = np.full((1, len(masses)), 1e3)  # Σ q = 1: this row makes it nearly so, the division exactly
     z = np.einsum("nm,m->n", k, masses)
     for _ in range(steps):
         scaled = k * (root / z)[:, None]
         rows, target = np.concatenate([scaled, sum_row]), np.append(2 * root, 1e3)
         new, _ = nnls(rows, target, maxiter=100 * len(masses))
-        step = 0.99 * (new / new.sum() - masses)  # none to 0 at once: it could not come back
+        step = 0.99 * (new / new.sum() - masses)  # no mass becomes 0 at once, since it could not grow again
         for _ in range(12):
             z_new = np.einsum("nm,m->n", k, masses + step)
             gain = np.sum(weights * np.log(z_new / z))
@@ -234,14 +234,14 @@ def _newton_masses(k: Array, weights: Array, masses: Array, steps: int) -> Array
 
 
 def _settled(source: Source, q: Reproduction, lam: float, sweeps: int = 8) -> Reproduction:
-    """Masses and places in turn; each atom moves to the mean of what is coded to it."""
+    """Update masses and places in turn; each atom moves to the mean of the points coded to it."""
     atoms, masses = q.atoms, q.masses
     for sweep in range(sweeps + 1):
         k = kernel(source, atoms, lam)
         masses = _newton_masses(k, source.weights, masses, steps=4)
         keep = masses > LEAST_MASS
         atoms, masses = atoms[keep], masses[keep] / masses[keep].sum()
-        if sweep < sweeps:  # the last move is the masses', which are exact for their atoms
+        if sweep < sweeps:  # the last update is of the masses, which are then exact for their atoms
             z = np.einsum("nm,m->n", k[:, keep], masses)
             atoms = _folded(source, conditional_mean(source, lam, 1 / z, atoms))
     return Reproduction(atoms, masses)
@@ -250,7 +250,7 @@ def _settled(source: Source, q: Reproduction, lam: float, sweeps: int = 8) -> Re
 def improved(
     source: Source, start: Reproduction, lam: float, tolerance: float, rounds: int = 30
 ) -> Reproduction:
-    """A q with G ≤ 1 + tolerance at the summits that a short climb finds: new atoms until then."""
+    """A q with G ≤ 1 + tolerance at the summits that a short climb finds; until then, they become atoms."""
     grid = search_grid(source, lam)
     q = _settled(source, start, lam)
     for _ in range(rounds):
@@ -286,9 +286,9 @@ def certified(source: Source, slope: float, q: Reproduction) -> Bound:
 def blahut_arimoto(
     source_at: Callable[[float], Source], slopes: Iterable[float], tolerance: float = 2e-4
 ) -> Iterator[Bound]:
-    """Bounds for ascending slopes (bits per unit of squared error), each from the last one's q.
+    """Bounds for ascending slopes (bits per unit of squared error), each starting from the last q.
 
-    source_at(slope) is a quadrature fine enough there. The bracket is log2(1 + tolerance) wide.
+    source_at(slope) is a quadrature that is fine enough. The bounds are log2(1 + tolerance) bits apart.
     """
     q: Reproduction | None = None
     for slope in slopes:

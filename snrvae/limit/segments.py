@@ -1,11 +1,11 @@
-"""R(D) of a point on a known face: of the uniform unit square, which is two independent uniform segments.
+"""R(D) of a point on a known face: of the uniform unit square, the product of two uniform segments.
 
-Over independent, equal coordinates a squared error is best shared equally: R(D) = 2·R₁(D/2), R₁ that of a
+Squared error is best divided equally between independent, equal coordinates: R(D) = 2·R₁(D/2), R₁ that of a
 segment (Berger, Rate Distortion Theory, 1971, section 2.8). The face's normal coordinate is known and costs
 nothing.
 
 At high rate, in lengths of 1/√λ: below, α = √(λ/π) has G(y) ≤ 1 for every y (Shannon's lower bound); above,
-a law of y that is uniform but for a margin at each end, with a point inside it.
+a law of y that is uniform except for a margin at each end, with a point mass in the margin.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ def bound(slope: float) -> Bound:
 
 
 def _doubled(segment: Bound) -> Bound:
-    """A segment's bounds at a slope, as those of a square."""
+    """The bounds of a square at a slope, from those of a segment."""
     return Bound(segment.slope, 2 * segment.intercept, 2 * segment.distortion, 2 * segment.rate_upper_bits)

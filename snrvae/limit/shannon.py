@@ -1,13 +1,13 @@
-"""Shannon's limit: what the SNR channel can carry, and the least distortion that leaves.
+"""Shannon's limit: the capacity of the SNR channel, and the least distortion that it allows.
 
 x → encoder → μ → channel(SNR) → z → decoder → x̂:  D = E|x − x̂|² ≥ D(R), R = I(x; z) ≤ C.
 
 Rates are in bits, D is the squared error of a point (three times the mean squared error of its
 coordinates), slopes are bits per unit of D. Every slope of the table certifies a line below R(D). Some
-sources have R(D) in closed form (sources). Of the others, lines up to some slope come from a search over
-the law of y (rate_distortion), and above from bounds that hold at any rate: those for faces, edges and
-corners (cube_edges), and those for a square (segments). Where encoder and decoder know the face, D(R) is
-the conditional one, of a square, and R = I(x; z | face).
+sources have R(D) in closed form (sources). For the others, lines up to some slope come from a search over
+the law of y (rate_distortion), and lines above it from bounds that hold at any rate: for faces, edges and
+corners (cube_edges), and for a square (segments). If encoder and decoder know the face, D(R) is that of a
+square, and R = I(x; z | face).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from snrvae.settings import tables
 from snrvae.sources import cube, square
 from snrvae.sources.source import Source
 
-PER_BIT = 1e6  # the table's steps of rate in a bit
+PER_BIT = 1e6  # steps of rate in the table, per bit
 CERTIFIED, CONFIDENT, ESTIMATE = ORDER = ("certified", "99 %", "estimate")
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """The R(D) of a source in a bracket: by a search, and in closed form at high rate or at any.
+    """How to bound R(D) of a source: by a search, and in closed form at high rate or at any rate.
 
     spacing       slopes per octave up to a slope, from `first` on: between two tangents R(D) is up to
                   (0.3/per octave)² bits above both, more where D falls fast with the slope (near rate 0)
-    last_searched the time of a search grows with the slope
+    last_searched the largest slope of a search, whose time grows with the slope
 
     Slopes in bits per unit of squared error.
     """
 
     source: Source
-    zero_rate: Bound  # the mean alone, a line that is exact in floating point
+    zero_rate: Bound  # y is the mean alone: a line that is exact in floating point
     first: float
     spacing: tuple[tuple[float, int], ...]
     last_searched: float
@@ -53,11 +53,11 @@ class RateDistortion:
     closed: Callable[[float], Bound]
     closed_intercept: Callable[[float], float]
     smallest_closed: float
-    method: str = "edge"  # what the table calls the closed form
+    method: str = "edge"  # name of the closed form in the table
 
     @property
     def slopes(self) -> list[float]:
-        """Those of the table, but for the first row's."""
+        """The slopes of the table, except for the first row's."""
         slopes = [self.first]
         for last, per_octave in self.spacing:
             while slopes[-1] < last:
@@ -66,14 +66,14 @@ class RateDistortion:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Latent dimensions of which the best codes for one point at a time are known at a high SNR."""
+        """Latent dimensions for which the best codes for one point at a time are known at a high SNR."""
         surface, in_space = self.source.dimension == 2, self.source.components == 3
         return ((1, 2) if surface else ()) + ((3,) if in_space else ())
 
 
 def _steep_slope(source: Source, rate_bits: ArrayLike) -> Array:
-    """The slope m/(2D ln 2) that R(D) has where D is as at a high rate."""
-    rate = np.minimum(rate_bits, 500.0 * source.dimension)  # beyond, floats overflow
+    """The slope m/(2D ln 2) of R(D) at high rates."""
+    rate = np.minimum(rate_bits, 500.0 * source.dimension)  # at higher rates, floats overflow
     return np.asarray(pi * e * (2.0**rate / source.volume) ** (2 / source.dimension) / log(2))
 
 
@@ -102,12 +102,12 @@ UNIT_SQUARE = RateDistortion(
 
 
 LAWS = {law.source.domain.name: law for law in (CUBE_SURFACE, UNIT_SQUARE)}
-BITS_PER_DIMENSION = 11  # of a table of tangents
+BITS_PER_DIMENSION = 11  # highest rate of a table of tangents
 
 
 @cache
 def law(source: Source) -> RateDistortion:
-    """R(D) of a source. Raises ValueError where it is neither given in closed form nor known here."""
+    """R(D) of a source. Raises ValueError if it is neither given in closed form nor known here."""
     if source.domain.name in LAWS:
         return LAWS[source.domain.name]
     if source.tangent is None:
@@ -152,8 +152,8 @@ class RateDistortionTable:
 
     Each row has a line below R(D), intercept − slope·D for every D, and how sure it is: "certified"; "99 %",
     all lines together, with confident_intercept in place of intercept (points.py); or "estimate". At the
-    row's own distortion R lies between rate_lower_bits, the best there of all rows' lines with `intercept`,
-    and rate_upper_bits. `saturated` marks rates that the points do not carry.
+    row's own distortion R lies between rate_lower_bits, the best of all rows' lines with `intercept` there,
+    and rate_upper_bits. `saturated` marks rates for which the points are too few.
     """
 
     slope: Array  # bits per unit of squared error
@@ -168,7 +168,7 @@ class RateDistortionTable:
 
     @property
     def tangents(self) -> Tangents:
-        """The lines that are as sure as `certainty` says."""
+        """The lines with the certainty that each row has."""
         sure = np.array([certainty == CONFIDENT for certainty in self.certainty])
         return Tangents(self.slope, np.where(sure, self.confident_intercept, self.intercept))
 
@@ -178,11 +178,11 @@ class RateDistortionTable:
         return max(itertools.compress(self.certainty, passed), key=ORDER.index, default=self.certainty[0])
 
     def saturated_at(self, rate_bits: float) -> bool:
-        """Whether a rate is more than the points carry."""
+        """Whether the points are too few for a rate."""
         return bool(self.saturated.any() and rate_bits > self.rate_upper_bits[~self.saturated].max(initial=0))
 
     def upper_bits(self, distortion: ArrayLike) -> Array:
-        """Upper bound on R(D), elementwise, within the table: codes of two rows can share time."""
+        """Upper bound on R(D), elementwise, within the table, by time sharing between two rows' codes."""
         d = np.asarray(distortion, dtype=np.float64)
         if np.any(d < self.distortion[-1]):
             raise ValueError(f"the table's upper bound ends at D = {self.distortion[-1]:g}")
@@ -211,10 +211,10 @@ def lower_bits(slope: Array, intercept: Array, distortion: Array) -> Array:
 
 
 def rate_distortion_table(law: RateDistortion = CUBE_SURFACE) -> RateDistortionTable:
-    """The table from 0 bits to 11 a dimension of the source. The same each time: nothing in it is random.
+    """The table from 0 to 11 bits per dimension of the source. Nothing in it is random.
 
-    Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that what a CSV
-    holds is as certified as what was computed.
+    Rates are rounded outwards at 10⁻⁶ bit, distortions upwards at 8 digits, so that the
+    numbers in a CSV are certified too.
     """
     slopes, zero = law.slopes, law.zero_rate
     searched = [s for s in slopes if s <= law.last_searched]
@@ -238,7 +238,7 @@ def certified(
 
 
 def to_csv(table: RateDistortionTable, factor: float = 1.0) -> str:
-    """The table as CSV, in a unit of which `factor` are the table's; ten digits hold every value as it is."""
+    """The table as CSV, in a unit of which `factor` make the table's; ten digits hold each value exactly."""
     columns = pd.DataFrame(asdict(table))
     columns["slope"] /= factor**2
     columns["distortion"] *= factor**2
@@ -275,7 +275,7 @@ def table_from_csv(
 
 
 def _ordered(table: pd.DataFrame, strictly: bool) -> bool:
-    """Whether slopes rise, and `strictly` all that follows from them; of points the rest is estimated."""
+    """Whether slopes ascend and, if `strictly`, other columns are ordered too; from points, these are estimates."""
     steps = {name: np.diff(table[name]) for name in NUMBERS}
     if not strictly:
         return bool(steps["slope"].min() > 0)
@@ -286,7 +286,7 @@ def _ordered(table: pd.DataFrame, strictly: bool) -> bool:
 
 
 def tangents_from_csv(data: bytes, law: RateDistortion = CUBE_SURFACE) -> Tangents:
-    """The certified lines of a table's CSV. Raises ValueError where `data` is another table."""
+    """The certified lines of a table's CSV. Raises ValueError if `data` is another table."""
     return table_from_csv(data, law).tangents
 
 
@@ -298,8 +298,8 @@ def distortion_at_rate(
 ) -> Array:
     """Certified lower bound on D(R) of a law, elementwise, at any rate in bits.
 
-    Beyond the rate where the steepest line touches R(D), the closed form adds a line of its
-    own at each rate: nothing is extrapolated. Without a law (None) there are the lines alone.
+    Above the rate at which the steepest line touches R(D), the closed form adds another line
+    at each rate: nothing is extrapolated. Without a law (None), only the given lines are used.
     """
     rate = np.asarray(rate_bits, dtype=np.float64)
     if not np.all((rate >= 0) & np.isfinite(rate)):
@@ -320,18 +320,18 @@ def distortion_at_rate(
 
 # --- point by point --------------------------------------------------------------------------
 
-ASYMPTOTE_BELOW = 0.048  # of the distortion at rate 0; asymptotes mean little above
+ASYMPTOTE_BELOW = 0.048  # of the distortion at rate 0; above, asymptotes mean little
 
 
 def point_by_point_distortion(latent_dim: int, snr: float, law: RateDistortion = CUBE_SURFACE) -> float:
     """High-SNR asymptote of the best codes for one point at a time.
 
     For a surface of the area A:
-    d = 1: a curve in strands Δ apart, D = Δ²/12 + 3A²/(4π²sΔ²), at its least Δ⁴ = 9A²/(π²s).
+    d = 1: a curve in strands Δ apart, D = Δ²/12 + 3A²/(4π²sΔ²), least at Δ⁴ = 9A²/(π²s).
     d = 2: a flat map with the density of latents ∝ 6P − |z|², D = 2Aσ²∫q² (no flat map can have
            it everywhere, so real codes stay a little above).
-    For what spreads over m dimensions and lies in space:
-    d = 3: sent as it is, D = m·σ² at P = E|x − E x|²/3; a surface that is folded can do better.
+    For a set of m dimensions in space:
+    d = 3: points are sent as they are, D = m·σ² at P = E|x − E x|²/3; a folded surface can be better.
     """
     if latent_dim not in law.dims or not snr > 0:
         dims = ", ".join(map(str, law.dims))
@@ -345,7 +345,7 @@ def point_by_point_distortion(latent_dim: int, snr: float, law: RateDistortion =
 def point_by_point_curve(
     latent_dim: int, most_bits: float, law: RateDistortion = CUBE_SURFACE
 ) -> tuple[Array, Array]:
-    """The asymptote where it means something: (capacity in bits, distortion) from a low distortion on."""
+    """The asymptote at low distortions, where it is meaningful: (capacity in bits, distortion)."""
     snrs = 10 ** np.linspace(-1, 2 * most_bits / latent_dim * np.log10(2), 200)
     bits = np.array([capacity_bits(latent_dim, float(snr)) for snr in snrs])
     distortion = np.array([point_by_point_distortion(latent_dim, float(snr), law) for snr in snrs])

@@ -1,4 +1,4 @@
-"""A table of R(D) of a law that is not built in."""
+"""A table of R(D) for a law that is not built in."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def limit_table(bounds: list[Bound], method: list[str], certainty: list[str]) ->
 
 
 def octaves(first: float, last: float, per_octave: int) -> list[float]:
-    """Ascending slopes from `first` to the first that is not below `last`."""
+    """Ascending slopes from `first` to the first slope not below `last`."""
     count = max(0, ceil(per_octave * log2(last / first)))
     return [float(f"{first * 2 ** (i / per_octave):.5g}") for i in range(count + 1)]
