@@ -194,8 +194,8 @@ def _around(points: Array, low: Array, step: float, reach: float) -> Integers:
 def _highest(log_load: Array, signs: Array, side: float) -> Array:
     """An upper bound on ln G in cells of a side in units of 1/√λ, from ln G at their corners: [c, 2^k] → [c].
 
-    u(t) = ln G + |t|², t from the cell's centre, is convex, so it is at most the interpolation of its corners: a
-    plane with the slopes g, plus the largest deviation of a corner from it. The rest, g·t − |t|², has its
+    u(t) = ln G + |t|², t from the cell's centre, is convex, so it is at most what interpolates its corners:
+    a plane with the slopes g, plus the largest deviation of a corner from it. The rest, g·t − |t|², has its
     maximum at t = g/2, or on the cell's side.
     """
     slope = log_load @ signs / len(signs) / (side / 2)

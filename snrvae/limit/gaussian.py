@@ -15,7 +15,7 @@ from snrvae.limit.quadrature import Array
 
 
 def _checked(variances: Array, shares: Array | None) -> tuple[Array, Array]:
-    """Variances [l, k], each label's in descending order, and shares. Raises ValueError for other variances."""
+    """Variances [l, k], each label's in descending order, and shares. Raises ValueError for others."""
     values = -np.sort(-np.atleast_2d(np.asarray(variances, np.float64)))
     if values.ndim != 2 or not values.size or not np.all(np.isfinite(values) & (values >= 0)):
         raise ValueError("variances are finite and ≥ 0")

@@ -139,7 +139,7 @@ class Mesh:
         return clouds.bound(cloud, slope, q, tolerance), q
 
     def asymptotes(self, last: Bound, q: Reproduction) -> Iterator[Bound]:
-        """Both bounds at slopes above the last searched; the lower bound is proved if corners are resolved."""
+        """Both bounds at slopes above the last searched; the lower is proved if corners are resolved."""
         lam = last.slope * log(2)
         cloud, edges = quadrature(self.triangles, lam), mesh_edges.sharp_edges(self.triangles)
         proved, peak = self.resolved(last.slope), 0.0

@@ -102,7 +102,7 @@ class Sample:
         return bound, confident(self.all, 1 / alpha, highest)
 
     def held_out(self, lam: float) -> tuple[float, float]:
-        """−E[ln Z] in nats, and D, of a test channel fitted to a half, on the other; the mean of both ways."""
+        """−E[ln Z] in nats, and D, of a test channel fitted to a half, on the other; mean of both ways."""
         one, two = self.halves
         ways = [
             clouds.channel(b, clouds.fitted(a, lam, TOLERANCE / 4), lam) for a, b in ((one, two), (two, one))

@@ -275,7 +275,7 @@ def table_from_csv(
 
 
 def _ordered(table: pd.DataFrame, strictly: bool) -> bool:
-    """Whether slopes ascend and, if `strictly`, other columns are ordered too; from points, these are estimates."""
+    """Whether slopes ascend and, if `strictly`, other columns are ordered; from points they are estimates."""
     steps = {name: np.diff(table[name]) for name in NUMBERS}
     if not strictly:
         return bool(steps["slope"].min() > 0)

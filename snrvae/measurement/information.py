@@ -39,7 +39,8 @@ def mutual_information(mean: Tensor, log_noise_power: Tensor, z: Tensor) -> Info
     z                latents [d, k], as received, of the first k points
 
     If the mixture has the point's own component, it bounds I from below; without it, from above (Poole et
-    al., ICML 2019, eqs. 10 and 12; leave-one-out). In float64: at a high SNR the exponents are large differences.
+    al., ICML 2019, eqs. 10 and 12; leave-one-out). Computed in float64, since at a high SNR the exponents are
+    large differences.
     """
     mean, z = mean.double(), z.double()
     # float32 latents resolve no smaller noise, whose reciprocal may be infinite

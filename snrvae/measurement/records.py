@@ -64,7 +64,7 @@ class ConditionalGeneration:
 
 @dataclass(frozen=True)
 class Generation:
-    """Points that a cell decodes from random latents, compared with the source, and the first `points` [n, k].
+    """Points that a cell decodes from random latents, against the source, and the first `points` [n, k].
 
     A field is None if it does not apply: distances from a surface without a surface, nearest_distance without
     a finite set, face_error without labels, p_value if the law is not known exactly, and `conditional` if
