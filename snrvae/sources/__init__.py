@@ -1,1 +1,1 @@
-"""The laws that points are drawn from, a module each; `known` lists them."""
+"""The sources that points are drawn from: laws, sets and files."""

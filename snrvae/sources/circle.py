@@ -1,8 +1,8 @@
-"""Points uniform on the unit circle: a curve in the plane, and with R(D) in closed form.
+"""Points uniform on the unit circle: a curve in the plane, with R(D) in closed form.
 
 By symmetry the best y is uniform on a smaller circle, and x about it von Mises distributed, with a density
 ∝ exp(κ cos θ). Its mean resultant length is A(κ) = I₁(κ)/I₀(κ) (Mardia & Jupp, Directional Statistics, 2000,
-section 3.5.4), and y the mean of x if r = A(κ). As |x − y|² = 1 + r² − 2r cos θ, the slope is λ = κ/(2r);
+section 3.5.4), and y is the mean of x if r = A(κ). As |x − y|² = 1 + r² − 2r cos θ, the slope is λ = κ/(2r);
 D = 1 − r²; and R = κ·r − ln I₀(κ) is the divergence of that density from the uniform one.
 """
 
@@ -26,15 +26,15 @@ def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 def mean_distance(points: Array) -> NDArray[np.float64]:
     """E|p - X| [n] for points p [n, 2]: (2/π)·(1 + r)·E(m), m = 4r/(1 + r)², E an elliptic integral."""
-    from scipy.special import ellipe  # noqa: PLC0415 - training draws no such distance, and starts without SciPy
+    from scipy.special import ellipe  # noqa: PLC0415 - training starts without SciPy
 
     r = np.linalg.norm(points.astype(np.float64), axis=1)
-    m = np.minimum(4 * r / (1 + r) ** 2, 1)  # rounding may take it beyond 1
+    m = np.minimum(4 * r / (1 + r) ** 2, 1)  # rounding may make it more than 1
     return np.asarray(2 / pi * (1 + r) * ellipe(m))
 
 
 def tangent(slope: float) -> tuple[float, float]:
-    """D, and R(D) in nats, where R(D) has the slope −λ, λ > 1 nat per unit of squared error."""
+    """D, and R(D) in nats, at the slope −λ of R(D), λ > 1 nat per unit of squared error."""
     from scipy.optimize import brentq  # noqa: PLC0415 - as above
     from scipy.special import i0e  # noqa: PLC0415 - as above
 
@@ -47,7 +47,7 @@ def tangent(slope: float) -> tuple[float, float]:
 
 
 def _short_of_one(kappa: float) -> float:
-    """1 − A(κ), whose difference a large κ would leave no digit."""
+    """1 − A(κ), without the cancellation at large κ."""
     from scipy.special import i0e, i1e  # noqa: PLC0415 - as above
 
     if kappa > SERIES:

@@ -15,7 +15,7 @@ FACE_NAMES = ("x = 0", "x = 1", "y = 0", "y = 1", "z = 0", "z = 1")  # face f: a
 def stratified(count: int, rng: np.random.Generator) -> Split:
     """`count` points, a sixth of them on each face, shuffled once.
 
-    Face by face one coordinate is fixed at 0 or 1 and the other two are uniform on [0, 1].
+    On each face one coordinate is 0 or 1, and the other two are uniform on [0, 1].
     """
     if count % FACES:
         raise ValueError(f"{count} points do not divide among {FACES} faces")
@@ -28,7 +28,7 @@ def stratified(count: int, rng: np.random.Generator) -> Split:
 
 
 def sample(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """`count` independent points [n, 3] of the surface: which faces they are on is drawn too."""
+    """`count` independent points [n, 3] of the surface; their faces are drawn independently too."""
     points, face = rng.random((count, 3)), rng.integers(FACES, size=count)
     points[np.arange(count), face // 2] = face % 2
     return points
@@ -43,7 +43,7 @@ def surface_distance(points: Array) -> NDArray[np.float64]:
 
 
 def to_square(points: Array, face: int) -> NDArray[np.float64]:
-    """Points [n, 3] moved as a face has to be to lie where the module `square` has its square."""
+    """Points [n, 3] after the motion that moves a face to the square of the module `square`."""
     points, axis = np.asarray(points, np.float64), face // 2
     u, v = (points[:, other] for other in range(3) if other != axis)
     return np.stack([u, v, points[:, axis] - face % 2], 1)

@@ -1,4 +1,4 @@
-"""A finite set of points: its splits, disjoint, shuffled, with labels in proportion; what is known of it."""
+"""A finite set of points: its source, and disjoint random splits with labels in proportion."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,12 +12,12 @@ from snrvae.sources.normalisation import Frame
 from snrvae.sources.reading import PointSet
 from snrvae.sources.source import Source, eigenvalues
 
-LEAST_OF_LABEL = 3  # test points of a label: two make a pair, and a third its standard error
-LEAST = 10  # points of a split: the entropy of fewer latents cannot be estimated
+LEAST_OF_LABEL = 3  # test points of a label: two make a pair, a third gives a standard error
+LEAST = 10  # points of a split: with fewer, the latents' entropy cannot be estimated
 
 
 def counts(available: int, wanted: Mapping[str, int]) -> dict[str, int]:
-    """The points of each split: as wanted, or all that are available in the same proportions.
+    """The number of points of each split: as wanted, or all that are available in these proportions.
 
     Raises ValueError if a split would have fewer than ten.
     """
@@ -46,15 +46,15 @@ def counts(available: int, wanted: Mapping[str, int]) -> dict[str, int]:
 def split(
     label: NDArray[np.uint8], names: Sequence[str], used: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, NDArray[np.intp]]:
-    """The places of the points of each split, in random order, from the labels [n] of all points.
+    """The indices of the points of each split, in random order, from the labels [n] of all points.
 
-    Points without labels all have the same one. Raises ValueError if a split would have no point of a label.
+    Points without labels all have the same label. Raises ValueError if a split would lack a label.
     """
     left = len(label) - sum(used.values())
     sizes = [*used.values(), left]
     owner = np.repeat(np.arange(len(sizes)), sizes)
     turn = np.concatenate([(np.arange(size) + 0.5) / max(size, 1) for size in sizes])
-    owner = owner[np.argsort(turn, kind="stable")]  # every stretch has all splits in proportion
+    owner = owner[np.argsort(turn, kind="stable")]  # every stretch of it has all splits in proportion
     by_label = rng.permutation(len(label))
     by_label = by_label[np.argsort(label[by_label], kind="stable")]
     parts = {name: rng.permutation(by_label[owner == place]) for place, name in enumerate(used)}
@@ -104,7 +104,7 @@ def domain(words: Words, found: PointSet, frame: Frame, train: Split) -> Domain:
 
 
 def source(domain: Domain, train: Split) -> Source:
-    """What is known of the law behind training points x' with their labels."""
+    """The source behind training points x' with their labels."""
     return Source(
         domain=domain,
         variances=tuple(eigenvalues(train.points).tolist()),
@@ -115,7 +115,7 @@ def source(domain: Domain, train: Split) -> Source:
 
 
 def principal_axes(points: Points) -> Array:
-    """The axes [a, k] that points [n, k] are drawn in: their own up to three, or the first principal ones."""
+    """The axes [a, k] in which points [n, k] are drawn: up to three coordinates, or else principal axes."""
     k = points.shape[1]
     if k <= SHOWN:
         return np.eye(k)
@@ -123,11 +123,11 @@ def principal_axes(points: Points) -> Array:
     _, vectors = np.linalg.eigh(off.T @ off)
     axes = vectors.T[: -SHOWN - 1 : -1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1)
-    return np.asarray(axes * np.sign(largest))  # the sign is free, and libraries differ in it
+    return np.asarray(axes * np.sign(largest))  # the sign is arbitrary, and differs between libraries
 
 
 class Neighbours:
-    """Labels points as the five nearest training points are labelled, each weighted by 1/distance."""
+    """Labels points by their five nearest training points, each weighted by 1/distance."""
 
     def __init__(self, train: Split):
         self._train = train

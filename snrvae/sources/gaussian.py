@@ -1,8 +1,8 @@
-"""Normally distributed points with the mean and variance of the cube's: every number of them is known.
+"""Normally distributed points with the mean and variance of the cube's surface: everything is known exactly.
 
 R(D) = (3/2)·log2(3·variance/D) (Cover & Thomas, Elements of Information Theory, 2006, theorem 10.3.3), the
-largest of all sources with these moments. A linear map reaches it over three uses of the SNR channel: against
-it the trainer itself can be tested.
+largest of all sources with these moments. A linear map reaches it over three uses of the SNR channel, so
+this source can test the training itself.
 """
 
 from math import e, log, pi, sqrt
@@ -34,7 +34,7 @@ def mean_distance(points: Array) -> NDArray[np.float64]:
 
 
 def tangent(slope: float) -> tuple[float, float]:
-    """D, and R(D) in nats, where R(D) has the slope −λ, λ > 18/5 nats per unit of squared error."""
+    """D, and R(D) in nats, at the slope −λ of R(D), λ > 18/5 nats per unit of squared error."""
     return DIMENSION / (2 * slope), DIMENSION / 2 * log(2 * slope * VARIANCE)
 
 

@@ -35,7 +35,7 @@ def moments(triangles: Array) -> tuple[Array, Array]:
     """
     share = areas(triangles)
     share /= share.sum()
-    origin = triangles[0, 0]  # a surface far from 0 loses no digit
+    origin = triangles[0, 0]  # so a surface far from 0 loses no digits
     centres = (triangles - origin).mean(1)  # [t, 3]
     mean = share @ centres
     corners = triangles - origin - centres[:, None]
@@ -45,7 +45,7 @@ def moments(triangles: Array) -> tuple[Array, Array]:
 
 
 def source(domain: Domain, triangles: Array) -> Source:
-    """The law of x', uniform on triangles x' [t, 3, 3]."""
+    """The source of x', uniform on triangles x' [t, 3, 3]."""
     _, covariance = moments(triangles)
 
     return Source(
@@ -61,7 +61,7 @@ def source(domain: Domain, triangles: Array) -> Source:
 
 
 def domain(words: Words, triangles: Array) -> Domain:
-    """The domain of a surface of triangles [t, 3, 3], in its own unit and place."""
+    """The domain of a surface of triangles [t, 3, 3], in its own unit and position."""
     mean, covariance = moments(triangles)
     frame = of_moments(mean, covariance)
     corners = frame.normalise(triangles.reshape(-1, 3))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LEAF = 4  # pieces in a leaf
-LONG = 2  # a triangle is cut if it is longer than so many sides of a square of the mean area
+LONG = 2  # a triangle is cut if longer than so many sides of a square of the mean area
 
 
 class Surface:
@@ -31,7 +31,7 @@ class Surface:
 
 
 def _pieces(triangles: Array) -> tuple[Array, NDArray[np.intp]]:
-    """Triangles that are not long, cut in two at the longest side where they were; and which each is of."""
+    """Pieces [m, 3, 3] after cutting long triangles at their longest side; and each one's triangle [m]."""
     pieces, whole = triangles, np.arange(len(triangles))
     a, b, c = np.moveaxis(triangles, 1, 0)
     most = LONG * np.sqrt(np.linalg.norm(np.cross(b - a, c - a), axis=1).mean() / 2)
@@ -50,9 +50,9 @@ def _pieces(triangles: Array) -> tuple[Array, NDArray[np.intp]]:
 
 
 def _sorted(centres: Array) -> NDArray[np.intp]:
-    """Places [leaves, LEAF] of centres [m, 3]: halves along the longest side, down to leaves."""
+    """Indices [leaves, LEAF] of centres [m, 3], halved along the longest side down to leaves."""
     depth = max(0, int(np.ceil(np.log2(len(centres) / LEAF))))
-    order = np.resize(np.arange(len(centres)), (1, LEAF << depth))  # the first ones again, to fill the tree
+    order = np.resize(np.arange(len(centres)), (1, LEAF << depth))  # the first again, to fill the tree
     for _ in range(depth):
         part = centres[order]  # [nodes, size, 3]
         axis = np.ptp(part, axis=1).argmax(1)
@@ -62,7 +62,7 @@ def _sorted(centres: Array) -> NDArray[np.intp]:
 
 
 def _boxes(pieces: Array) -> tuple[Array, Array]:
-    """Lowest and highest corner [nodes, 3] of each box above pieces [leaves, LEAF, 3, 3]; no node is 0."""
+    """Lowest and highest corner [nodes, 3] of each box above pieces [leaves, LEAF, 3, 3]; 0 is unused."""
     leaves = len(pieces)
     low, high = np.empty((2 * leaves, 3)), np.empty((2 * leaves, 3))
     low[leaves:], high[leaves:] = pieces.min((1, 2)), pieces.max((1, 2))
@@ -78,7 +78,7 @@ def _boxes(pieces: Array) -> tuple[Array, Array]:
 def _search(points: Array, low: Array, high: Array, triangles: Array) -> Array:
     leaves = len(triangles)
     found = np.empty(len(points))
-    waiting = np.empty(64, np.int64)  # nodes, the next one last; no tree is as deep
+    waiting = np.empty(64, np.int64)  # nodes, the next one last; no tree is so deep
     bounds = np.empty(64)
     for i in range(len(points)):
         point, best, count = points[i], np.inf, 1
@@ -115,7 +115,7 @@ def _box(point: Array, low: Array, high: Array) -> float:
 
 @njit(cache=True)
 def _triangle(point: Array, triangle: Array) -> float:
-    """Squared distance to a triangle: to its plane if that meets it straight below, or else to a side."""
+    """Squared distance to a triangle: to its plane if the foot point is inside, or else to a side."""
     a, b, c = triangle
     normal = _cross(_minus(b, a), _minus(c, a))
     squared, inside = np.inf, True

@@ -1,6 +1,6 @@
-"""Surfaces in files: .obj, .off, .ply and .stl, with the place of every fault.
+"""Readers of surfaces: .obj, .off, .ply and .stl. Errors name the place of a fault.
 
-Positions and faces are read. Normals, colours, textures, materials and groups are left out.
+They read positions and faces, and skip normals, colours, textures, materials and groups.
 """
 
 from array import array
@@ -20,7 +20,7 @@ STL_HEADER = 84  # bytes, the last four of which count the facets
 
 
 def obj(data: bytes) -> Polygons:
-    """Wavefront OBJ: `v x y z` and `f i/t/n ...`, where vertices count from 1, or from the last one down."""
+    """Wavefront OBJ: `v x y z` and `f i/t/n ...`, vertices count from 1, or back from −1, the last."""
     vertices, sizes, corners = array("d"), array("q"), array("q")
     for line, (word, *rest) in _lines(data.replace(b"\\\n", b"  ").replace(b"\\\r\n", b"   ")):
         if word == "v":
@@ -64,7 +64,7 @@ def off(data: bytes) -> Polygons:
 
 
 def stl(data: bytes) -> Polygons:
-    """Stereolithography, binary if the size is that of the facets that the header counts, or else text."""
+    """Stereolithography: binary if the size fits the number of facets in the header, or else text."""
     claimed = int.from_bytes(data[STL_HEADER - 4 : STL_HEADER], "little")
     if len(data) == STL_HEADER + claimed * FACET.itemsize:
         vertices = np.frombuffer(data, FACET, offset=STL_HEADER)["corners"].reshape(-1, 3)
@@ -96,7 +96,7 @@ def _stl_text(data: bytes) -> "array[float]":
 
 
 def _lines(data: bytes, comments: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """The words of each line that has any, with its number in the file."""
+    """The words of each line that is not empty, with its number in the file."""
     for number, line in enumerate(BytesIO(data), 1):
         text = line.decode("latin-1")
         words = (text.partition("#")[0] if comments else text).split()

@@ -1,7 +1,6 @@
 """Where points come from: a built-in law, a set that comes with the project, or a user's file.
 
-`draw` gives the splits of a run and what is known of their source. Everything after it works in x', the
-normalised unit (normalisation.py).
+`draw` gives a run's source and splits. All later code works in x', the normalised unit (normalisation.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -16,16 +15,17 @@ from snrvae.sources.reading import Mesh, PointSet
 from snrvae.sources.registry import SETS, SOURCES
 from snrvae.sources.source import Rng, Source
 
-LEAST_TEST = 600  # points on which a law is measured: fewer say little of its generators
+LEAST_TEST = 600  # test points of a law: fewer measure generation too badly
 
 
 def draw(
     name: str, counts: Mapping[str, int], stream: Callable[[str], Rng], raw: Path
 ) -> tuple[Source, dict[str, Split]]:
-    """A source by its name in params.yaml, below the folder `raw` if it is a file's, and its splits.
+    """The source with this name in params.yaml (a file's path is below the folder `raw`), and its splits.
 
-    Each split is from the random stream of its name: the size of one never moves another. A finite set that
-    is smaller than the counts is split in their proportions. Raises ValueError, one line, for what is wrong.
+    Each split uses the random stream of its name: the size of one never changes another. A finite set that
+    is smaller than the counts is split in their proportions. Raises ValueError, in one line, if the name, a
+    count or a file is wrong.
     """
     if name in SOURCES:
         return SOURCES[name], _sampled(SOURCES[name], counts, stream)
@@ -39,7 +39,7 @@ def draw(
 
 
 def _opened(name: str, raw: Path) -> tuple[Words, PointSet | Mesh]:
-    """What a set or a file is called, and what it holds."""
+    """The words for a set or a file, and its content. Raises ValueError."""
     if name in SETS:
         return Words(name, SETS[name].title, name, SETS[name].unit), SETS[name].open()
     path = PurePosixPath(name)
@@ -73,7 +73,7 @@ def _sampled(source: Source, counts: Mapping[str, int], stream: Callable[[str], 
 def _split(
     words: Words, found: PointSet, counts: Mapping[str, int], rng: Rng
 ) -> tuple[Source, dict[str, Split]]:
-    if len(found.names) == 1:  # a label that all points have says nothing
+    if len(found.names) == 1:  # a single label distinguishes nothing
         found = replace(found, label=None, names=())
     given = np.zeros(len(found.points), np.uint8) if found.label is None else found.label
     try:
@@ -84,7 +84,7 @@ def _split(
     splits = {one: Split(frame.normalise(found.points[at]), given[at]) for one, at in places.items()}
     domain = finite.domain(words, found, frame, splits["train"])
     source = finite.source(domain, splits["train"])
-    if found.label is None:  # a label is the side of the mean
+    if found.label is None:  # labels are then sides of the mean
         splits = {one: Split(split.points, source.nearest(split.points)) for one, split in splits.items()}
         source = replace(source, known=splits["train"])
     return source, splits

@@ -22,7 +22,7 @@ Columns = Mapping[str, NDArray[Any] | list[NDArray[Any]]]
 
 @dataclass
 class Element:
-    """So many rows of properties: a name and a type each, or for a list two, of its length and its items."""
+    """`count` rows of properties: by name their type; for a list, the types of its length and its items."""
 
     name: str
     count: int
@@ -30,10 +30,10 @@ class Element:
 
 
 class Text:
-    """The body as numbers in words; types are not looked at."""
+    """A body of numbers as text; their types do not matter."""
 
     def __init__(self, body: bytes, line: int) -> None:
-        """`line` is the first of the body."""
+        """`line` is the number of the body's first line."""
         self.at = 0
         try:
             self.numbers = np.fromstring(body, sep=" ")
@@ -62,7 +62,7 @@ class Binary:
     """The body as bytes."""
 
     def __init__(self, body: bytes, order: str) -> None:
-        """`order` is that of the bytes of a number, < or >."""
+        """`order` is the byte order, < or >."""
         self.at, self.body, self.order = 0, body, order
 
     def take(self, kind: str | np.dtype[Any], count: int) -> NDArray[Any]:
@@ -87,7 +87,7 @@ class Binary:
 
 
 def read(data: bytes) -> Polygons:
-    """The vertices and faces of a .ply file; points alone have no face. Raises ValueError."""
+    """The vertices and faces of a .ply file; a file of points has no faces. Raises ValueError."""
     elements, form, body, line = _header(data)
     order = ORDERS[form]
     reader = Text(body, line) if order is None else Binary(body, order)
@@ -104,7 +104,7 @@ def read(data: bytes) -> Polygons:
 
 
 def _header(data: bytes) -> tuple[list[Element], str, bytes, int]:
-    """The elements, the format, the body, and the line that it begins with."""
+    """The elements, the format, the body, and the number of the body's first line."""
     elements: list[Element] = []
     form, at, line = "", 0, 0
     while True:

@@ -1,4 +1,4 @@
-"""Files of points as arrays and words: .npy, .npz and .csv. A header counts if the size agrees with it."""
+"""Readers of points: .npy, .npz and .csv. A header is believed only if the size agrees."""
 
 import csv
 import warnings
@@ -31,11 +31,11 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Table:
-    """What a file of points holds, not checked.
+    """The content of a file of points, not checked.
 
     points  [n, k] or images [n, h, w]
     words   the label of each point as text, or None
-    place   (row, column; None: the label) → how the file's own reader finds the number; both count from 0
+    place   (row, column; None: the label) → the place's name in the file; both count from 0
     """
 
     points: NDArray[Any]
@@ -50,7 +50,7 @@ def npy(file: Path) -> Table:
 
 
 def npz(file: Path) -> Table:
-    """The array `points` of a .npz file, or its only one, and the array `label`. Raises ValueError."""
+    """The array `points` of a .npz file, or its only array, and the array `label`. Raises ValueError."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
@@ -78,9 +78,9 @@ def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 def _array(stream: IO[bytes], size: int, name: str) -> NDArray[Any]:
-    """The array of a stream of `size` bytes: read after its header was found to describe these bytes."""
+    """The array of a stream of `size` bytes, which is read only if its header agrees with the size."""
     try:
-        with warnings.catch_warnings(action="error"):  # of a header that has to be repaired
+        with warnings.catch_warnings(action="error"):  # NumPy warns about a header that it repairs
             shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
     except (KeyError, ValueError, TokenError, Warning, *UNREADABLE) as error:
         raise ValueError(f"{name} is no array of numbers ({error}); write it with numpy.save") from None

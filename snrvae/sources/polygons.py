@@ -12,7 +12,7 @@ TRIANGLES = 2**22  # at most: 300 MB
 
 @dataclass(frozen=True)
 class Polygons:
-    """What a file describes, not checked: the corners of a face are vertices, counted from 0.
+    """The faces that a file describes, not checked: corners are indices of vertices, from 0.
 
     vertices  [n, 3]
     sizes     [m] corners of each face

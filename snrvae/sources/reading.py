@@ -21,9 +21,9 @@ from snrvae.sources import mesh_files, point_files
 from snrvae.sources.point_files import Table
 
 COORDINATES = 1024  # of a point, at most
-LABELS = 255  # different ones, at most: a label is a byte
+LABELS = 255  # different labels, at most: a label is a byte
 NAME = 40  # characters of a label, at most
-LARGEST, SMALLEST = 1e60, 1e-60  # a coordinate, and a spread of them: their fourth powers are float64, too
+LARGEST, SMALLEST = 1e60, 1e-60  # of a coordinate, of a spread: float64 holds their fourth powers
 BYTES = 2**31  # of a file of points, at most
 MESH_BYTES = 2**28  # of a mesh, at most: its text takes many times as much memory
 DVC_CACHE = re.compile(r"/\.dvc/cache/(files/md5/)?[0-9a-f]{2}/[0-9a-f]{30}$")
@@ -37,7 +37,7 @@ class PointSet:
     label   [n], the place of each point's label in `names`; None if the points have none
     names   of the labels, in ascending order
     shape   of one point: (k,), or (h, w) of an image, whose rows follow each other
-    bounds  of every coordinate; None: a file does not say
+    bounds  bounds of every coordinate; None for a file, which has none
     """
 
     points: NDArray[np.float64]
@@ -57,7 +57,7 @@ class Mesh:
 def read(path: Path, root: Path) -> PointSet | Mesh:
     """The points or the surface in the file `path` below the folder `root`.
 
-    Raises ValueError, one line, if the file is damaged, too large, or elsewhere.
+    Raises ValueError, in one line, if the file is damaged, too large, or elsewhere.
     """
     name = path.relative_to(root) if path.is_relative_to(root) else path
     try:
@@ -123,7 +123,7 @@ def _point_set(table: Table) -> PointSet:
 def _labels(
     words: list[str], place: Callable[[int, int | None], str]
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """The label [n] and the names in order: of numbers if all words are numbers, or else of the alphabet."""
+    """The label [n], and the names in numerical order if all are numbers, or else in alphabetical order."""
     for row, word in enumerate(words):
         if not (0 < len(word) <= NAME and word.isprintable()) or word.lower().lstrip("+-") == "nan":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The file source.npz: what later stages have to know of a source, whatever file it came from."""
+"""The file source.npz: all that later stages need to know about a source."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from snrvae.sources.source import Source
 
 
 def to_bytes(source: Source) -> bytes:
-    """The domain as JSON; of a mesh its triangles x', of an unknown law its training points x' and labels."""
+    """The domain as JSON, with a mesh's triangles x', or an unknown law's training points x' and labels."""
     arrays: dict[str, NDArray[Any]] = {"domain": np.frombuffer(domain.to_json(source.domain), np.uint8)}
     if source.triangles is not None:
         arrays["triangles"] = source.triangles
@@ -35,9 +35,9 @@ def from_bytes(data: bytes) -> Source:
             labelled = known.label.dtype == np.uint8 and known.label.shape == known.points.shape[:1]
             if labelled and found.contains(known):
                 return finite.source(found, known)
-    raise ValueError(f"does not hold what is to be known of {found.title}")
+    raise ValueError(f"lacks arrays of {found.title}, or has others")
 
 
 def _is(array: NDArray[Any], kind: type, shape: tuple[int, ...]) -> bool:
-    """Whether an array holds finite numbers of a kind, rows of a shape."""
+    """Whether an array holds finite numbers of this kind, in rows of this shape."""
     return bool(array.dtype == kind and array.shape[1:] == shape and len(array) and np.isfinite(array).all())

@@ -1,6 +1,6 @@
-"""The sources that come with the project, by the names that params.yaml calls them.
+"""The sources that come with the project, by their names in params.yaml.
 
-A law with everything known about it is a module here with a SOURCE. A new one is its module and a line.
+A built-in law is a module of this folder with a SOURCE. A new law is a new module, and a line here.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a source is: the law of a point x in space, as far as it is known, and all that is asked of it."""
+"""A source: the law of a point x in space, as far as it is known, with its distances, labels and moments."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from snrvae.sources.domain import Array, Domain, Labels, Points, Split
 Rng = np.random.Generator
 
 CHECKED = 2**16  # points at a time
-TOLERANCE = 1e-5  # of lengths in float32
+TOLERANCE = 1e-5  # of lengths, in float32
 
 
 def eigenvalues(points: Array) -> NDArray[np.float64]:
-    """Of the covariance of points [n, k], in descending order [k]: variances of uncorrelated components."""
+    """Eigenvalues [k] of the covariance of points [n, k], descending: variances of components."""
     off = points.astype(np.float64) - points.mean(0, dtype=np.float64)
     return np.maximum(np.linalg.eigvalsh(off.T @ off / len(off))[::-1], 0)
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Labelled faces of a source: equally likely, and equal but for where they lie.
+    """Labelled faces of a source: equally likely, and congruent.
 
     names  one for each label
-    place  (points [n, 3], label) → the points moved as the face has to be to lie where `each` does
-    each   the law of a point on a face
+    place  (points [n, 3], label) → the points after the motion that moves the label's face to `each`
+    each   the source of points on one face
     """
 
     names: tuple[str, ...]
@@ -44,24 +44,24 @@ class Faces:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The law of x' as far as it is known: of a built-in law all, of a mesh much, of a file's points little.
+    """The law of x' as far as it is known: all of a built-in law, much of a mesh, little of a file's points.
 
     variances      of uncorrelated components [k], in descending order
     axes           directions [a, k], a at most 3, in which points are drawn and labelled by their side
-    dimension      of the set that the law is spread over, m (2: a surface); 0: not known
-    volume         of a law, 2 to the power of its differential entropy in bits there; of a uniform one the
-                   set's own: at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m)
-    sample         (n, rng) → n independent points [n, k]; None: there is a finite set of them
-    mean_distance  points p [n, k] → E|p − X| [n], in closed form; None: none is known
+    dimension      m, of the set that the law is spread over (2: a surface); 0: not known
+    volume         2 to the power of the law's differential entropy in bits on that set; the set's volume if
+                   the law is uniform: at a high rate D ≈ m/(2πe)·(volume/2^R)^(2/m)
+    sample         (n, rng) → n independent points [n, k]; None for a finite set
+    mean_distance  points p [n, k] → E|p − X| [n], in closed form; None if that is not known
     mean_pair_distance  E|X − X′| of two independent points, if mean_distance is known
-    distance       points [n, k] → their distance [n] from where the law lives; None: it lives everywhere
-    tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, where
-                   the slope is −λ; None: no closed form is known
-    faces          what a point's label says, of a built-in law
-    stratified     (n, rng) → a split with each label in its exact share; None: independent points
-    classify       points [n, k] → the label [n] of each, of a file whose points have labels
-    triangles      [t, 3, 3], of a mesh
-    known          points of an unknown law, with their labels
+    distance       points [n, k] → their distance [n] from the law's support; None if it has none
+    tangent        λ (nats per unit of squared error, above 1/(2·variance)) → D, and R(D) in nats, at
+                   the slope −λ; None if no closed form is known
+    faces          the faces that labels name, for a built-in law
+    stratified     (n, rng) → a split with each label in its exact share; None for independent points
+    classify       points [n, k] → the label [n] of each, if a file's points have labels
+    triangles      [t, 3, 3] of a mesh
+    known          training points of an unknown law, with their labels
     """
 
     domain: Domain
@@ -90,22 +90,22 @@ class Source:
 
     @property
     def coordinates(self) -> int:
-        """Of a point: k."""
+        """Coordinates of a point, k."""
         return self.domain.coordinates
 
     @property
     def title(self) -> str:
-        """What points are drawn from, in a sentence."""
+        """The source's name in a sentence."""
         return self.domain.title
 
     @property
     def noun(self) -> str:
-        """What a heading calls the source."""
+        """The source's name in a heading."""
         return self.domain.noun
 
     @property
     def unit(self) -> str:
-        """Of length, in the file."""
+        """The unit of length in the file."""
         return self.domain.unit
 
     @property
@@ -120,12 +120,12 @@ class Source:
 
     @property
     def variance(self) -> float:
-        """The largest of a component."""
+        """The largest variance of a component."""
         return self.variances[0]
 
     @cached_property
     def left_open(self) -> NDArray[np.float64]:
-        """Variances [l, k], as `variances`, of what each label leaves open."""
+        """Variances [l, k] of the points with each label, as `variances`."""
         if self.faces:
             return np.array([self.faces.each.variances] * len(self.labels), np.float64)
         assert self.known is not None
@@ -139,13 +139,13 @@ class Source:
 
     @property
     def part(self) -> str:
-        """What a label names: a part of space, or what a file says."""
+        """The noun for a label: a part of space, or a file's own label."""
         if self.faces:
             return "face"
         return "label" if self.domain.labelled else ("half", "quadrant", "octant")[len(self.axes) - 1]
 
     def nearest(self, points: Array) -> Labels:
-        """The label [n] that each of points [n, k] would have (the lowest where some tie)."""
+        """The label [n] that each of points [n, k] would have (the lowest of equally near labels)."""
         if self.faces:
             return self.faces.distances(points).argmin(axis=1).astype(np.uint8)
         if self.classify is not None:
@@ -158,11 +158,11 @@ class Source:
         return np.asarray((points - np.array(self.domain.mean)) @ self.axes.T)
 
     def conditional_source(self, labelled: bool) -> Source:
-        """What a codec has to code: with the label given the law of its face, or else the whole."""
+        """The source that a codec has to code: one face if `labelled`, or else the whole source."""
         return self.faces.each if labelled and self.faces else self
 
     def contains(self, split: Split) -> bool:
-        """Whether every point may be of the source, with its label, as nearly as float32 can say."""
+        """Whether every point, with its label, can come from the source, within float32's rounding."""
         parts = -(-len(split.points) // CHECKED)
         chunks = zip(np.array_split(split.points, parts), np.array_split(split.label, parts), strict=True)
         return self.domain.contains(split) and all(self._contains(points, label) for points, label in chunks)

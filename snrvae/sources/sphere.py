@@ -1,8 +1,8 @@
-"""Points uniform on the surface of the unit sphere: a surface without edges, and with R(D) in closed form.
+"""Points uniform on the surface of the unit sphere: a surface without edges, with R(D) in closed form.
 
 By symmetry the best y is uniform on a smaller sphere, and x about it von Mises–Fisher distributed, with a
 density ∝ exp(κ x·y/r). Its mean resultant length is L(κ) = coth κ − 1/κ (Mardia & Jupp, Directional
-Statistics, 2000, section 9.3.2), and y the mean of x where r = L(κ). As |x − y|² = 1 + r² − 2r x·y/r, the
+Statistics, 2000, section 9.3.2), and y is the mean of x if r = L(κ). As |x − y|² = 1 + r² − 2r x·y/r, the
 slope is λ = κ/(2r); D = 1 − r²; and R is the divergence of that density from the uniform one.
 """
 
@@ -35,7 +35,7 @@ def mean_distance(points: Array) -> NDArray[np.float64]:
 
 
 def tangent(slope: float) -> tuple[float, float]:
-    """D, and R(D) in nats, where R(D) has the slope −λ, λ > 3/2 nats per unit of squared error."""
+    """D, and R(D) in nats, at the slope −λ of R(D), λ > 3/2 nats per unit of squared error."""
     kappa, before = 2 * slope, np.inf
     while kappa < before:  # Newton's method, down to the root of a convex function
         before, r = kappa, 1 - _short_of_one(kappa)
@@ -45,7 +45,7 @@ def tangent(slope: float) -> tuple[float, float]:
 
 
 def _short_of_one(kappa: float) -> float:
-    """1 - L(κ), whose difference a large κ would leave no digit."""
+    """1 - L(κ), without the cancellation at large κ."""
     twice = exp(-2 * kappa)
     return 1 / kappa - 2 * twice / (1 - twice)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from snrvae.sources import npz
 from snrvae.sources.reading import Mesh
 
-EXAGGERATION = 5  # of heights: 840 m stand above a ground of 30 km by 32 km
-STEP = 4  # grid points that become one: 17,000 triangles
+EXAGGERATION = 5  # of heights: they span 840 m, over a ground of 30 km by 32 km
+STEP = 4  # every fourth grid point is kept: 17,000 triangles
 DEGREE = 111_200  # metres of latitude
 
 

@@ -193,5 +193,5 @@ def test_known_points_outside_of_their_bounds_or_labels_are_refused(raw: Path) -
         ("label", arrays["label"][1:]),
         ("points", arrays["points"][:, 1:]),
     ):
-        with pytest.raises(ValueError, match="does not hold what is to be known of handwritten digits"):
+        with pytest.raises(ValueError, match="lacks arrays of handwritten digits"):
             record.from_bytes(npz.to_bytes(arrays | {name: wrong}))
