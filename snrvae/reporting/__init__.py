@@ -1,1 +1,1 @@
-"""What people look at: figures, the report, the interactive page."""
+"""The results for readers: figures, the report, the interactive page."""

@@ -1,8 +1,8 @@
-"""How pictures show a source: where its points lie in them, the part of space, and the lines of its shape.
+"""How pictures show a source: the places of its points, the part of space, and the lines of its shape.
 
-Up to three coordinates are shown as they are, in the source's own unit; of more, the first three principal
-components. Of a single one each point is a grain on a heap, so that a cloud is a histogram. Images are shown
-as images. A source needs no entry here.
+Up to three coordinates are shown as they are, in the source's own unit; if there are more, the first three
+principal components are shown. If there is one, points are piled up, so that a cloud is a histogram. Images
+are shown as images. A source needs no entry here.
 """
 
 from collections.abc import Callable
@@ -24,20 +24,20 @@ Place = Callable[[Array], NDArray[np.float64]]
 Ends = tuple[float, float]
 MARGIN = 0.1  # of the distance between the bounds, at both ends
 REACH = 3.9  # standard deviations to both sides of the mean, if there are no bounds
-TAIL = 0.001  # of a file's points, at both ends, that do not widen the picture
+TAIL = 0.001  # share of a file's points, at both ends, that do not widen the picture
 THINNEST = 0.1  # an axis is shown at least as wide as this part of the widest
 BINS, PEAK, TOP = 60, 0.4, 0.7  # of a heap: its columns; its height, and the picture's, to its width
-Y_UP = ".obj"  # by custom; in other files z points upwards
+Y_UP = ".obj"  # by convention y points upwards; in other files z does
 
 
 @dataclass(frozen=True)
 class Drawing:
     """view     both ends of each axis of the picture: one for a plane's two, or space's three
     names    of these axes
-    place    points x' [n, k] → where they lie there [n, axes]
+    place    points x' [n, k] → their places in the picture [n, axes]
     ticks    of each axis
     outline  lines of the shape, each as the points that it joins
-    corners  azimuth and elevation of the views from which it is looked at
+    corners  azimuth and elevation of each view
     """
 
     view: tuple[Ends, ...]
@@ -54,19 +54,19 @@ class Drawing:
 
     @property
     def widths(self) -> NDArray[np.float64]:
-        """Of the axes, in one scale."""
+        """The widths of the axes, in one scale."""
         return np.ptp(np.array(self.view), axis=1)
 
 
 @lru_cache(1)
 def of(source: Source) -> Drawing:
-    """How pictures show a source."""
+    """The drawing of a source."""
     name, k = source.domain.name, source.coordinates
     place: Place = source.domain.frame.restore
     names, order = ("x", "y", "z"), [0, 1, 2][:k]
     if k == 1:
         return _heap(source)
-    if k > 3:  # the widest across the picture
+    if k > 3:  # the widest axis is horizontal
         names, order = ("component 1", "component 2", "component 3"), [1, 0, 2]
         place = _components(source)
     if source.triangles is not None and name.lower().endswith(Y_UP):
@@ -92,7 +92,7 @@ def flat(source: Source) -> bool:
 
 
 def ratio(source: Source) -> float:
-    """Of a picture's height to its width; of a narrow one as much as a page has room for."""
+    """The ratio of a picture's height to its width; at most what a page has room for."""
     if images(source):
         return source.domain.shape[0] / source.domain.shape[1]
     wide, high = of(source).widths[:2]
@@ -100,7 +100,7 @@ def ratio(source: Source) -> float:
 
 
 def called(source: Source) -> tuple[str, str]:
-    """What a heading calls a source, and what a sentence does: a cube, the cube; a file by its name."""
+    """A source's names in a heading and in a sentence: a cube, the cube; a file has its own name."""
     name = PurePosixPath(source.domain.name)
     if name.suffix:
         return name.name, name.name
@@ -108,7 +108,7 @@ def called(source: Source) -> tuple[str, str]:
 
 
 def directions(source: Source) -> str:
-    """In which the side of the mean gives a point its label."""
+    """The directions in which the side of the mean is a point's label."""
     if source.coordinates > 3:
         return "the first three principal components"
     return ", ".join("xyz"[: len(source.axes)])
@@ -138,7 +138,7 @@ def _components(source: Source) -> Place:
 
 
 def _heap(source: Source) -> Drawing:
-    """Points of one coordinate, on a heap of those that are nearly alike."""
+    """Points of one coordinate, piled up in columns."""
     restore = source.domain.frame.restore
     ((low, high),) = default_view(source, restore)
     width = high - low
@@ -149,7 +149,7 @@ def _heap(source: Source) -> Drawing:
         order = np.argsort(column, kind="stable")
         _, first, of_column = np.unique(column[order], return_index=True, return_inverse=True)
         below = np.empty(len(values))
-        below[order] = np.arange(len(values)) - first[of_column]  # grains of the same column
+        below[order] = np.arange(len(values)) - first[of_column]  # points of the same column
         return np.stack([values, scale * below / len(values)], 1)
 
     known = source.known

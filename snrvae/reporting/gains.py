@@ -26,12 +26,12 @@ def from_csv(data: bytes) -> pd.DataFrame:
 
 
 def of_source(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Its rows about SETTINGS with a source and isotropic noise."""
+    """The rows of closer.csv for SETTINGS, a source and isotropic noise."""
     return table[(table.source == source) & (table.noise == "isotropic") & table.setting.isin(SETTINGS)]
 
 
 def changes(rows: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """What the settings do to the gap [dB], by latent_dim and snr; and the largest standard deviation.
+    """The settings' effects on the gap [dB], by latent_dim and snr; and the largest standard deviation.
 
     The column `plain` has the plain gap, each other column the change with that setting, as a mean over
     seeds: negative is nearer to the limit. A setting is compared with the plain codec of the same seed.

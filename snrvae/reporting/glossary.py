@@ -1,4 +1,4 @@
-"""METRICS in words: the report's names and definitions of what is measured, and docs/metrics.md.
+"""METRICS in words: the names and definitions of metrics in the report, and docs/metrics.md.
 
 `python -m snrvae.reporting.glossary > docs/metrics.md` writes that page again.
 """
@@ -96,7 +96,7 @@ def page() -> str:
 
 
 def _worded(metric: Metric, words: Mapping[str, str]) -> Metric:
-    """The metric with words in the places that its own leave for them."""
+    """The metric with `words` filled into the fields of its own words."""
     word, unit, meaning = (text.format(**words) for text in (metric.word, metric.unit, metric.meaning))
     return replace(metric, word=word, unit=unit, meaning=meaning)
 

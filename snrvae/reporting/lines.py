@@ -1,4 +1,4 @@
-"""The lines of the rate–distortion plane: what no code, or the best of a kind, reaches. Bits against mse."""
+"""The lines of the rate–distortion plane, bits against mse: Shannon's limit, and codes of other kinds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 Line = tuple[Array, Array]  # bits, mse
 
 STEPS = 500  # of a line
-FAR = 25  # bits that are drawn, at most, of what codes for one point at a time approach
-LIMITS = {  # by how sure a limit is, what a legend calls it
+FAR = 25  # bits up to which the asymptote of codes for one point at a time is drawn
+LIMITS = {  # names in the legend, by certainty
     "certified": "Shannon's limit",
     "99 %": "Shannon's limit, 99 % sure",
     "estimate": "Shannon's limit, an estimate",
@@ -27,10 +27,10 @@ SURE = ("certified", "99 %")  # below such a limit no code can be
 
 @dataclass(frozen=True)
 class Lines:
-    """limit     Shannon's, by how sure it is, as far as the points carry it
-    normal   that of a normal distribution of the same covariance
-    by_point  by latent_dim, what codes for one point at a time approach as the SNR grows, if that is known
-    one_point  by latent_dim, the best of them that are known, at the cells' SNRs
+    """limit     Shannon's limit by its certainty, up to rates for which the points suffice
+    normal    the limit for a normal distribution of the same covariance
+    by_point  by latent_dim, the asymptote of codes for one point at a time at a high SNR, if it is known
+    one_point  by latent_dim, the best known codes for one point at a time, at the cells' SNRs
     """
 
     limit: Mapping[str, Line]
@@ -40,12 +40,12 @@ class Lines:
 
 
 def bits(cells: pd.DataFrame) -> "pd.Series[float]":
-    """Where cells lie on the axis of bits: at their capacity, or at E KL if the SNR sets none."""
+    """The cells' places on the axis of bits: their capacity, or E KL if the SNR sets no capacity."""
     return cells.capacity_bits.fillna(cells.kl_bits)
 
 
 def most_bits(cells: pd.DataFrame) -> float:
-    """The end of the axis of bits; 2 if there are no cells, of which the maximum is NaN."""
+    """The end of the axis of bits; 2 if there are no cells, since their maximum is NaN."""
     noisy = cells[(cells.selected == 1) & (cells.diverged == 0) & (cells.noise != "none")]
     return float(max(2.0, bits(noisy).max() * 1.06))
 

@@ -1,7 +1,7 @@
 """The interactive page: tables and clouds → one HTML file that a browser opens without a network.
 
-What the page shows is first put together as plain numbers and strings (`content`), then filled into the
-templates (`html`). Only the page's script draws: clouds by itself, curves with Plotly, whose basic bundle is
+The content is first assembled as plain numbers and strings (`content`), then filled into the templates
+(`html`). Only the page's script draws: clouds by itself, curves with Plotly, whose basic bundle is
 part of the file.
 """
 
@@ -50,7 +50,7 @@ def content(
     source: Source,
     versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """All that the page shows, as JSON has it.
+    """The content of the page, as values of JSON.
 
     cells    the table cells.csv;  metrics  the tree metrics.json;  lines  of the rate–distortion plane
     samples  clouds and latents of the selected cells, as samples.to_bytes names them
@@ -89,7 +89,7 @@ def _of_run(
 
 
 def _of_source(source: Source) -> dict[str, Any]:
-    """How the page shows the source: `images` [h, w] if points are such, or else `view` and what is in it."""
+    """How the page shows the source: `images` [h, w] if points are images, or else `view` and its parts."""
     drawn, (heading, name) = drawing.of(source), drawing.called(source)
     return {
         "source": {"title": source.title, "heading": heading, "name": name, "unit": source.unit},
@@ -111,7 +111,7 @@ def _of_source(source: Source) -> dict[str, Any]:
 
 
 def _count(source: Source, clouds: int) -> int:
-    """Points of each of so many clouds; of images a square, of as many bytes."""
+    """The number of points in each of `clouds` clouds; for images, a square number for as many bytes."""
     if drawing.images(source):
         side = sqrt(ALL_CLOUDS * POINT / (clouds * source.coordinates))
         return int(min(max(side, 2), IMAGES)) ** 2
@@ -133,7 +133,7 @@ def _of_grid(every: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def html(page: Mapping[str, Any]) -> str:
-    """The page as one file: the same content gives the same bytes, and it asks no address for anything."""
+    """The page as one file: the same content gives the same bytes, and it loads nothing from a network."""
     plotly = PLOTLY.read_text(encoding="utf-8")
     assert "</script" not in plotly.lower()
     return templates(autoescape=True).get_template("page.html").render(page=page, plotly=Markup(plotly))
@@ -145,7 +145,7 @@ def _order(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _codec(noise: str) -> str:
-    """What the page calls a codec of a noise, also of one that a user added."""
+    """The page's name for a codec with a noise, which a user may have added."""
     return CODECS.get(noise, f"SNR-VAE, {noise} noise")
 
 
@@ -155,7 +155,7 @@ def _noise_order(noise: str) -> int:
 
 
 def _frame(source: Source) -> list[tuple[float, float]]:
-    """Of each axis; points outside it are counted, not drawn. A plane lies in space, at 0."""
+    """The ends of each axis; points outside are counted, not drawn. A plane is at 0 in space."""
     view = drawing.of(source).view
     wide = [(low - (high - low) / 6, high + (high - low) / 6) for low, high in view]
     return [*wide, *[(-1.0, 1.0)] * (3 - len(wide))]
@@ -202,14 +202,14 @@ def _cell(
 
 
 def _label(samples: Arrays, name: str, generated: NDArray[np.floating], source: Source) -> Labels:
-    """The labels [n] that generated points are coloured by: those asked for, or else their own."""
+    """The labels [n] by which generated points are coloured: the requested labels, or else the nearest."""
     if f"{name}/requested" in samples:
         return samples[f"{name}/requested"][: len(generated)].argmax(1).astype(np.uint8)
     return source.nearest(generated)
 
 
 def _which(row: Mapping[str, Any]) -> dict[str, str]:
-    """Which cell a row is about, as the table has it."""
+    """The columns that identify the cell of a row."""
     snr = f"{row['snr']:g}" if row["snr"] else "–"
     return {"noise": _noise(row["noise"]), "latent_dim": str(row["latent_dim"]), "snr": snr}
 
@@ -272,7 +272,7 @@ def _line(bits: Any, mse: Any, latent_dim: int | None = None) -> dict[str, Any]:
 
 
 def _first_shown(rows: list[Any]) -> int:
-    """The best generator with isotropic noise; without such, with learned noise, and without such, of all."""
+    """The best generator with isotropic noise; if there is none, with learned noise, or else of all."""
     noisy = (
         [row for row in rows if row["noise"] == "isotropic"] or [row for row in rows if row["snr"]] or rows
     )

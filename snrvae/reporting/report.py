@@ -24,7 +24,7 @@ from snrvae.sources.source import Source
 from snrvae.training import folding
 
 ACTIVATIONS = {"relu": "ReLU", "silu": "SiLU", "tanh": "tanh"}
-DEFINED = (  # what the glossary has of METRICS, in its order
+DEFINED = (  # the METRICS in the glossary, in its order
     *("mse", "kl_bits", "latent_kl_bits", "latent_shape_kl_bits", "linear_mse", "capacity_bits"),
     *("shannon_mse", "gap_db", "one_point_db", "network_db", "gaussian_mse"),
     *("generated_surface_distance", "generated_surface_p95", "generated_nearest_distance"),
@@ -33,7 +33,7 @@ DEFINED = (  # what the glossary has of METRICS, in its order
     *("requested_face_ratio", "requested_face_worst_ratio"),
     *("information_bits", "information_upper_bits", "information_saturated", "gaussian_information_bits"),
 )
-COLOURS = 256  # of a figure's palette: a third of the bytes, no difference to the eye
+COLOURS = 256  # of a figure's palette: a third of the bytes, no visible difference
 PATHS = re.compile(r'(?<= d=")[^"]+')
 SHOWN_VERSIONS = (
     "torch",
@@ -61,7 +61,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def _rounded(path: re.Match[str]) -> str:
-    """A path with its coordinates to a hundredth of a point: half the bytes, no difference to the eye."""
+    """A path with its coordinates to a hundredth of a point: half the bytes, no visible difference."""
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), path[0])
 
 
@@ -77,7 +77,7 @@ def png(figure: Figure) -> bytes:
 def locked_versions(data: bytes) -> dict[str, str]:
     """Versions by package from requirements.lock: what ran is what is locked, on every machine.
 
-    Raises ValueError where one that the report shows is not pinned to a version (PEP 440's characters).
+    Raises ValueError if a package that the report shows is not pinned to a version (by PEP 440).
     """
     pinned = re.findall(r"^([\w.-]+)==([\w.!+-]+)(?=[ ;]|$)", data.decode(), flags=re.MULTILINE | re.ASCII)
     missing = set(SHOWN_VERSIONS) - set(dict(pinned))
@@ -146,7 +146,7 @@ def markdown(
 
 
 def _words(source: Source) -> dict[str, Any]:
-    """What the report calls the source, its parts and its unit."""
+    """The report's words for the source, its parts and its unit."""
     heading, name = map(_plain, drawing.called(source))
     length = {"edge": "edge length", "unit": "unit of the file"}
     squared = {"edge": "edge lengths", "radius": "radii", "unit": "units of the file"}
@@ -162,7 +162,7 @@ def _words(source: Source) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str:
-    """A text of a user's as Markdown that shows it as it is."""
+    """A user's text, escaped so that Markdown shows it unchanged."""
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", text)
 
 
@@ -172,7 +172,7 @@ def _entry(text: str) -> str:
 
 
 def _gains(table: pd.DataFrame, source: str, current: str) -> dict[str, Any] | None:
-    """What the ingredients of an encoder gain with a source, in words; None if that was not measured."""
+    """The gains of an encoder's ingredients for a source, in words; None if they were not measured."""
     rows = gains.of_source(table, source)
     if not (rows.setting == gains.PLAIN).any():
         return None
@@ -207,7 +207,7 @@ def _markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def _table(
     columns: Mapping[str, Metric], rows: Sequence[Mapping[str, Any]], *names: str, **words: str
 ) -> str:
-    """A table of these columns, as far as they apply to the run, with a row for each of the cells `rows`.
+    """A table of those of these columns that apply to the run, with a row for each of the cells `rows`.
 
     words  other headings, by name
     """
@@ -262,14 +262,14 @@ def templates(autoescape: bool) -> Environment:
 
 
 def _escape(metrics: Mapping[str, Any]) -> str | None:
-    """The key of the cell where learned noise pays most bits for each bit of isotropic noise."""
+    """The key of the cell with the most bits of learned noise for each bit of isotropic noise."""
     isotropic, learned = metrics.get("snr_vae", {}), metrics.get("snr_vae_learned", {})
     shared = [key for key in learned if {"kl_bits"} <= {*learned[key]} & {*isotropic.get(key, {})}]
     return max(shared, key=lambda key: learned[key]["kl_bits"] / isotropic[key]["kl_bits"], default=None)
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """A number to so many significant digits; – where there is none."""
+    """A number to so many significant digits; – if there is none."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")

@@ -29,7 +29,7 @@ from snrvae.reporting.figures.style import (
 from snrvae.sources.domain import Labels, Split
 from snrvae.sources.source import Source
 
-LOW = 0.55  # a row of small clouds, to its width, at least: its name needs the room
+LOW = 0.55  # least height of a row of small clouds, by its width: its name needs room
 CLOUD = 1500  # points of a small cloud
 WIDE = 1.45  # inches of a panel: six of them fill the width of GitHub's page
 NAMED = len(LABELS)  # labels that a legend names
@@ -37,7 +37,7 @@ LETTERS = 90  # of all names in a row of it
 
 
 def data(split: Split, source: Source) -> Figure:
-    """The points, coloured by label, from two opposite corners; of faces those that a corner sees.
+    """The points, coloured by label, from two opposite corners; of faces, those visible from a corner.
 
     Points of a plane are seen from above, and images as they are.
     """
@@ -90,7 +90,7 @@ def _frame(axes: Any, source: Source) -> None:
 def _seen_from(
     azimuth: float, elevation: float, points: Array, labels: Labels, source: Source
 ) -> NDArray[np.bool_]:
-    """Which of points [n, 3] a corner sees: of faces and of a closed surface, the side towards it."""
+    """Which points [n, 3] are visible from a corner: on faces and closed surfaces, the side towards it."""
     if source.faces:
         return labels % 2 == (azimuth < 180)
     if source.domain.closed:
@@ -135,7 +135,7 @@ def clouds(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) ->
 def generated(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> Figure:
     """Real points beside generated ones, with z from N(0, I) and from a fitted density, for each latent_dim.
 
-    Of each latent_dim the cell that generates best.
+    Each latent_dim is shown by the cell that generates best.
     """
     table = drawable(cells[cells.noise == "isotropic"])
     if not len(table):
@@ -165,7 +165,7 @@ def generated(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source)
 
 
 def requested(cells: pd.DataFrame, samples: Arrays, source: Source) -> Figure:
-    """Points coloured by the label that a conditional codec was asked for, at the highest SNR."""
+    """Generated points of a conditional codec, coloured by the requested label, at the highest SNR."""
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snr = sorted(table.latent_dim.unique()), table.snr.max()
@@ -190,7 +190,7 @@ def requested(cells: pd.DataFrame, samples: Arrays, source: Source) -> Figure:
 
 
 def _ask(axes: Axes, name: str, samples: Arrays, source: Source, side: int) -> None:
-    """Points that a cell generated, coloured by the label asked for; of faces those at a side."""
+    """Points that a cell generated, coloured by the requested label; of faces, those at one side."""
     if f"{name}/generated" not in samples:
         cloud(axes, None, None, source)
         write(axes, 0.5, 0.5, DIVERGED, **NOTE)
@@ -236,7 +236,7 @@ def write(axes: Any, x: float, y: float, text: str, **look: Any) -> None:
 
 
 def panel(figure: Figure | SubFigure, rows: int, columns: int, position: int, source: Source) -> Axes:
-    """A place for points of a source: of space or of a plane, in one scale."""
+    """A panel for points of a source, in space or in a plane, with one scale for all axes."""
     shown = drawing.of(source)
     if drawing.flat(source):
         axes = figure.add_subplot(rows, columns, position)
@@ -250,7 +250,7 @@ def panel(figure: Figure | SubFigure, rows: int, columns: int, position: int, so
 
 
 def panels(figure: Figure, rows: int, columns: int, source: Source) -> NDArray[Any]:
-    """A grid of such places."""
+    """A grid of such panels."""
     count = rows * columns
     axes = [panel(figure, rows, columns, position, source) for position in range(1, count + 1)]
     return np.array(axes, object).reshape(rows, columns)
@@ -275,7 +275,7 @@ def cloud(axes: Axes, points: NDArray[np.floating] | None, colours: Any, source:
         return
     if isinstance(axes, Axes3D):
         axes.view_init(elev=22, azim=35)
-        zoom = 1.26 if drawing.of(source).outline else 1.35  # few shapes reach into the corners of space
+        zoom = 1.26 if drawing.of(source).outline else 1.35  # few shapes reach the corners of space
         axes.set_box_aspect(tuple(drawing.of(source).widths), zoom=zoom)
     if points is not None:
         outline(axes, source)

@@ -58,7 +58,7 @@ def rate_distortion(cells: pd.DataFrame, lines: Lines) -> Figure:
 
 
 def _draw_limit(axes: Axes, lines: Lines) -> None:
-    """Shannon's limit, and the region below it where no code can be; an estimate rules none out."""
+    """Shannon's limit, and the region below it in which no code can be; an estimate excludes no code."""
     for certainty, (rate, least) in lines.limit.items():
         if certainty in SURE:
             axes.fill_between(rate, least, 1e-300, color=GRID, alpha=0.7, lw=0)
@@ -106,7 +106,7 @@ def _draw_markers(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _legend_of_the_plane(figure: Figure, dims: list[int], snrs: list[float], lines: Lines) -> None:
-    """Below the plane, where no marker can be."""
+    """The legend, below the plane."""
     grey: dict[str, Any] = {"color": REFERENCE}
     shape: dict[str, Any] = {"ls": "", "markersize": 7, **grey}
     named = [(f"d = {d}", Line2D([], [], color=DIMS[(d - 1) % len(DIMS)], lw=5)) for d in dims]
@@ -205,7 +205,7 @@ def training(losses: pd.DataFrame) -> Figure:
 
 
 def learned_noise(cells: pd.DataFrame, samples: Arrays) -> Figure:
-    """Where the SNR is met only on average, the encoder puts the noise where it does no harm."""
+    """Learned noise: the SNR holds only on average, and the encoder puts noise where it does little harm."""
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     figure.suptitle("Learned noise escapes the SNR" + left_out(cells))
     axes_rate, axes_mse, axes_spread = figure.subplots(1, 3)

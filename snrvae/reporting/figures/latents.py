@@ -1,4 +1,4 @@
-"""Figures of latents: their distributions, and what the codes look like."""
+"""Figures of latents: their distributions, and the codes."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def autoencoder_latents(cells: pd.DataFrame, samples: Arrays) -> Figure:
 
 
 def controlled_latents(cells: pd.DataFrame, samples: Arrays) -> Figure:
-    """The same of the SNR-VAEs, a row per latent_dim and a column per SNR."""
+    """The distributions of the SNR-VAEs' latents, a row per latent_dim and a column per SNR."""
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
     dims, snrs = sorted(table.latent_dim.unique()), sorted(table.snr.unique())
@@ -86,8 +86,8 @@ def controlled_latents(cells: pd.DataFrame, samples: Arrays) -> Figure:
 def codes(cells: pd.DataFrame, samples: Arrays, test: Split, source: Source) -> Figure:
     """How one, two and three numbers describe a point, at the highest SNR; no panel for a d that was not run.
 
-    d = 1: the curve that the decoder draws along z, or the images. d = 2: where each label lies in the plane
-    of the latents. d = 3: what of it is seen where the space of the latents is cut, twice.
+    d = 1: the curve that the decoder draws along z, or the images. d = 2: the labels in the plane of the
+    latents. d = 3: the labels in two slices of the space of the latents.
     """
     noise, model = reference(cells)
     table = cells[(cells.noise == noise) & (cells.selected == 1)]
@@ -160,7 +160,7 @@ def _plane_of_labels(
 
 
 def _slice_of_labels(axes: Axes, latents: Array, cut: int, test: Split, source: Source) -> None:
-    """Of latents [n, 3] those near the middle along one of their axes, coloured by label."""
+    """Those latents [n, 3] that are near the middle of one axis, coloured by label."""
     along = latents[:, cut]
     near = np.abs(along - np.median(along)) < SLICE * along.std()
     across = [axis for axis in range(3) if axis != cut]
@@ -171,7 +171,7 @@ def _slice_of_labels(axes: Axes, latents: Array, cut: int, test: Split, source: 
 
 
 def _map_of_labels(axes: Axes, latents: Array, test: Split, source: Source) -> None:
-    """Latents [n, 2] coloured by label, each label named where its centre lies; rings of N(0, I)."""
+    """Latents [n, 2] coloured by label, with each label's name at its centre, over rings of N(0, I)."""
     label, points = test.label[: len(latents)], test.points[: len(latents)]
     _plane_of_labels(axes, latents, label, (LATENT[0], LATENT[1]), source)
     for number in np.unique(label) if len(source.labels) <= NAMED else ():
@@ -195,10 +195,10 @@ def _row_of_axes(figure: Figure, count: int) -> list[Axes]:
 def _histograms(axes: Axes, latents: NDArray[np.floating], limit: float | None = None) -> None:
     """Densities of latents [n, d], an outline per dimension, N(0, 1) over them."""
     low, high = (-limit, limit) if limit else (latents.min(), latents.max())
-    if low == high:  # a bottleneck that says the same of every point
+    if low == high:  # a bottleneck that sends the same for every point
         low, high = low - 0.5, high + 0.5
     bins = list(np.linspace(low, high, 61))
-    weight = 1 / (len(latents) * (bins[1] - bins[0]))  # a density of all values, those beyond the ends too
+    weight = 1 / (len(latents) * (bins[1] - bins[0]))  # a density of all values, also beyond the ends
     for dimension, values in enumerate(latents.T):
         axes.hist(
             values,

@@ -27,7 +27,7 @@ def grey(points: Array, source: Source) -> NDArray[np.float64]:
 
 
 def mosaic(images: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
-    """Images [n, h, w] side by side in so many columns, a pixel apart; the last row may be short."""
+    """Images [n, h, w] side by side in `columns` columns, a pixel apart; the last row may be short."""
     _, height, width = images.shape
     rows = -(-len(images) // columns)
     page = np.full((rows * columns, height + 1, width + 1), np.nan)
@@ -58,7 +58,7 @@ def data(split: Split, source: Source) -> Figure:
 
 
 def requested(names: Mapping[int, str], samples: Arrays, source: Source, heading: str) -> Figure:
-    """By latent_dim a row of generated images for each label that was asked for."""
+    """For each latent_dim, a row of generated images for each requested label."""
     labels = range(min(len(source.labels), LINES))
     blocks: dict[str, list[Array]] = {}
     for latent_dim, name in names.items():
@@ -74,7 +74,7 @@ def requested(names: Mapping[int, str], samples: Arrays, source: Source, heading
 
 
 def _of_rows(blocks: Mapping[str, list[Array]], source: Source, names: list[str], width: float) -> Figure:
-    """Blocks of rows of images, side by side; an empty one diverged. Rows are named at the left."""
+    """Blocks of rows of images, side by side; an empty block diverged. Rows are named at the left."""
     height, across = source.domain.shape
     columns = max((len(row) for rows in blocks.values() for row in rows), default=1)
     lines = max(map(len, blocks.values()))

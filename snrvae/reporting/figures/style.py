@@ -1,6 +1,6 @@
 """The one look of all figures: colours, markers, and the rows of the table that a figure draws.
 
-Colour says the latent dimension (or a point's label, or the SNR); marker and line style say it again in grey.
+Colour shows the latent dimension (or a point's label, or the SNR); marker and line style repeat it in grey.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.08,  # inches
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "SNR-VAE",  # names inside an SVG follow from what is drawn
+    "svg.hashsalt": "SNR-VAE",  # so that names inside an SVG depend only on its content
 }
 
 
@@ -58,7 +58,7 @@ def style() -> Iterator[None]:
 
 
 def label_colours(count: int) -> list[str]:
-    """A colour for each of so many labels: LABELS, or for more of them hues, far apart for neighbours."""
+    """A colour for each label: LABELS or, if they are too few, hues, far apart for neighbours."""
     if count <= len(LABELS):
         return list(LABELS[:count])
     place = np.argsort(np.argsort(np.arange(count) * GOLDEN % 1))
@@ -67,12 +67,12 @@ def label_colours(count: int) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """A user's text as it is: Matplotlib would read what two dollars enclose as a formula."""
+    """A user's text, escaped: Matplotlib would read text between two dollar signs as a formula."""
     return text.replace("$", r"\$")
 
 
 def reference(cells: pd.DataFrame) -> tuple[str, str]:
-    """The noise that the grid's figures show, and its model: isotropic, if there is, or else the first."""
+    """The noise that the grid's figures show, and its model: isotropic if there, or else the first."""
     noises = noises_of(cells)
     noise = "isotropic" if "isotropic" in noises else noises[0]
     return noise, Cell(noise, 1, 1.0, 0).model
@@ -102,7 +102,7 @@ def drawable(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def left_out(cells: pd.DataFrame) -> str:
-    """A title's second line where a selected cell is not drawn."""
+    """A title's second line if a selected cell is not drawn; else nothing."""
     count = int(((cells.selected == 1) & (cells.diverged == 1)).sum())
     return f"\n{count} {DIVERGED} and not shown" if count else ""
 
@@ -132,7 +132,7 @@ def snr_axis(axes: Axes, snrs: NDArray[np.floating]) -> None:
 
 
 def nothing(figure: Figure) -> Figure:
-    """A figure of which every cell diverged."""
+    """A figure in which every cell diverged."""
     for axes in figure.axes:
         write_diverged(axes)
     return figure
