@@ -1,4 +1,4 @@
-"""Check params.yaml before anything runs: a key that no stage lists would go unseen by DVC."""
+"""Check params.yaml before anything runs, since DVC does not see a key that no stage lists."""
 
 from snrvae import processor
 from snrvae.settings.params import Params
@@ -6,7 +6,7 @@ from stages import files
 
 
 def check(params: Params) -> None:
-    """`files.run` has checked the settings; what is left is whether this machine has the engine."""
+    """Raise ValueError if this machine lacks the engine; `files.run` has checked the settings."""
     files.show(
         f"Numbers are computed with OpenBLAS's kernel {processor.kernel()} (docs/reproducibility.md)\n"
     )

@@ -1,7 +1,7 @@
 """Check the clone before anything is installed: `python3 stages/clone.py` needs Python and git alone.
 
-A line for each thing on which DVC fails later, or loses results without a word (docs/troubleshooting.md).
-What no stage can run with ends the process with exit code 1, the rest is a warning.
+It prints a line for each fault with which DVC fails later, or silently loses results
+(docs/troubleshooting.md). A fault that stops all stages exits with status 1; the others are warnings.
 """
 
 import os
@@ -16,7 +16,7 @@ HISTORY = "experiments with --temp or --queue lose their results"
 
 
 def fault() -> str | None:
-    """What keeps DVC from running at all; None if nothing does."""
+    """The fault that keeps DVC from running at all; None if there is none."""
     try:
         found = _git("rev-parse", "--git-dir")
     except OSError:
@@ -25,14 +25,14 @@ def fault() -> str | None:
         return None
     said = " ".join(found.stderr.split())
     if "not a git repository" not in said:
-        return said.replace("fatal: ", "")  # another owner, with git's own way out
+        return said.replace("fatal: ", "")  # another owner, with git's own remedy
     return (
         "no git repository (a ZIP download?): git clone it, or git init && git add -A && git commit -m start"
     )
 
 
 def warnings(folder: Path) -> Iterator[str]:
-    """What experiments will fail on, each with its way out."""
+    """Faults with which experiments will fail, each with its remedy."""
     if _says("rev-parse", "--is-shallow-repository") == "true":
         yield f"the clone is shallow: {HISTORY}: git fetch --unshallow"
     if _says("config", "--get-regexp", r"^remote\..*\.promisor$") and _missing():
@@ -48,7 +48,7 @@ def warnings(folder: Path) -> Iterator[str]:
 
 
 def _missing() -> bool:
-    """Whether an object that a commit refers to is not here."""
+    """Whether an object that a commit refers to is missing."""
     return "\n?" in _says("rev-list", "--objects", "--all", "--missing=print")
 
 

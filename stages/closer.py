@@ -1,7 +1,7 @@
-"""What brings codecs closer to the limit, ingredient by ingredient: params.yaml → closer.csv.
+"""Measure how each ingredient brings codecs closer to the limit: params.yaml → closer.csv.
 
-The sources that come with the project, three seeds and the settings below, in the grid of params.yaml with
-isotropic noise. `make closer` runs this stage; it is frozen, so that `dvc repro` does not.
+It runs the sources that come with the project, three seeds and the settings below, on the grid of params.yaml
+with isotropic noise. `make closer` runs this stage; it is frozen, so that `dvc repro` does not.
 """
 
 import sys
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "candidates and fold": EVERY,
 }
 SOURCES = {"cube": [*SETTINGS], "sphere": [*SETTINGS], "digits": [*SETTINGS][:2], "terrain": [*SETTINGS][:2]}
-WEIGHTS = (0.0, 0.001, 0.1)  # of T, with every ingredient and two latents: generation against the gap
+WEIGHTS = (0.0, 0.001, 0.1)  # of T, with every ingredient and two latents: they trade generation for the gap
 
 
 def closer(params: Params, table_path: Path) -> None:
@@ -103,13 +103,13 @@ def _selected(run: Params, source: Source, splits: Mapping[str, Split]) -> list[
 
 
 def _reference(source: Source, test: Split, seed: int) -> generation.Reference:
-    """What generated points are compared with."""
+    """The reference that generated points are compared with."""
     compared = generation.compared(source, test, numpy_stream(seed, "ideal samples"))
     return generation.reference(source, test, *compared)
 
 
 def _gap_db(found: HeldOut, source: Source, limit: RateDistortionTable) -> float:
-    """To the limit at the capacity."""
+    """The gap of an mse to the limit at the capacity, in dB."""
     assert found.cell.snr is not None
     rate = shannon.capacity_bits(found.cell.latent_dim, found.cell.snr)
     return evaluation.gap_db(found.mse, evaluation.least_mse(rate, source, limit, False)).value

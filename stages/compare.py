@@ -1,6 +1,6 @@
-"""Put runs side by side: `python -m stages.compare REV [REV ...]` → compare/compare.md, compare/compare.png.
+"""Compare runs: `python -m stages.compare REV [REV ...]` → compare/compare.md, compare/compare.png.
 
-A REV is whatever DVC takes for one: a commit, branch or tag, the name of an experiment, or `workspace`.
+A REV is any revision that DVC accepts: a commit, branch, tag, name of an experiment, or `workspace`.
 """
 
 import json
@@ -34,7 +34,7 @@ Content = TypeVar("Content")
 
 
 def compare(revisions: Sequence[str]) -> str:
-    """Write the table and the figure of the revisions; returns the table."""
+    """Write the table and the figure of the revisions; return the table."""
     commits = {rev: _commit(rev) for rev in revisions}
     params = {rev: _read(rev, commit, "params.yaml", _params) for rev, commit in commits.items()}
     metrics = {rev: _read(rev, commit, "reports/metrics.json", _metrics) for rev, commit in commits.items()}
@@ -55,7 +55,7 @@ def markdown(params: Mapping[str, Tree], metrics: Mapping[str, Tree]) -> str:
 
 
 def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
-    """MSE and gap against SNR: colour says the latent_dim; line style and marker say the revision."""
+    """MSE and gap against SNR: colour shows latent_dim; line style and marker show the revision."""
     chosen = {rev: table[(table.selected == 1) & table.snr.notna()] for rev, table in cells.items()}
     everything = pd.concat(chosen.values())
     noises, dims = list(dict.fromkeys(everything.noise)), sorted(everything.latent_dim.unique())
@@ -68,7 +68,7 @@ def figure(cells: Mapping[str, pd.DataFrame]) -> Figure:
             for index, table in enumerate(chosen.values()):
                 rows = table[table.noise == noise].sort_values("snr")
                 for latent_dim, line in rows.groupby("latent_dim"):
-                    if measure in line:  # runs from before it was measured have none
+                    if measure in line:  # older runs do not have it
                         axes.plot(line.snr, line[measure], color=_colour(latent_dim), **_look(index))
             axes.set(xlabel="SNR (power ratio)", ylabel=label, title=f"{noise} noise")
     handles = [Line2D([], [], color=INK, **_look(index)) for index in range(len(chosen))]
@@ -82,13 +82,13 @@ def _commit(revision: str) -> str | None:
     """The commit of a revision; None for the workspace."""
     if revision == "workspace":
         return None
-    _git("rev-parse", "--git-dir")  # refuses in words of its own, before DVC does with a traceback
+    _git("rev-parse", "--git-dir")  # fails with one line, where DVC would print a traceback
     return resolve_rev(SCM("."), revision)
 
 
 def _read(revision: str, commit: str | None, path: str, decode: Callable[[bytes], Content]) -> Content:
     try:
-        # git and not DVC's file system: it knows subfolders, and fetches what a partial clone has left out
+        # git, not DVC's file system: it knows subfolders, and fetches what a partial clone lacks
         return decode(_git("cat-file", "blob", f"{commit}:./{path}") if commit else Path(path).read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{revision}: has no {path}") from None
@@ -97,7 +97,7 @@ def _read(revision: str, commit: str | None, path: str, decode: Callable[[bytes]
 
 
 def _git(*arguments: str) -> bytes:
-    """What a git command prints. Raises ValueError with what it says if it fails."""
+    """The output of a git command. Raises ValueError with git's message if it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     if done.returncode:
         raise ValueError(" ".join(done.stderr.decode(errors="replace").split()).removeprefix("fatal: "))
@@ -105,10 +105,10 @@ def _git(*arguments: str) -> bytes:
 
 
 def _params(data: bytes) -> Tree:
-    """Settings, of any version of the project. Raises ValueError where `data` is no set of keys."""
+    """Settings, of any version of the project. Raises ValueError if `data` is no set of keys."""
     try:
         tree = yaml.safe_load(data)
-        json.dumps(tree, default=str, skipkeys=True)  # refuses what holds itself
+        json.dumps(tree, default=str, skipkeys=True)  # raises if a list contains itself
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"not YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -117,7 +117,7 @@ def _params(data: bytes) -> Tree:
 
 
 def _metrics(data: bytes) -> Tree:
-    """Metrics, of any version of the project. Raises ValueError where `data` is no tree of them."""
+    """Metrics, of any version of the project. Raises ValueError if `data` is no tree of metrics."""
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -137,7 +137,7 @@ def _metrics(data: bytes) -> Tree:
 
 
 def _table(data: bytes) -> pd.DataFrame:
-    """The table of cells, of any version of the project. Raises ValueError where `data` is none."""
+    """The table of cells, of any version of the project. Raises ValueError if `data` is no such table."""
     table = tables.from_csv(data)
     names = ["selected", "latent_dim", "snr", "mse", *({"gap_db"} & set(table))]
     tables.numbers(table, names)

@@ -1,12 +1,12 @@
-"""What libraries read of the environment as a stage imports them: `stages/__init__.py` sets it first."""
+"""Environment variables for the libraries that stages import; `stages/__init__.py` sets them first."""
 
 import os
 
 from snrvae.settings import machine
 
-# Matplotlib reads a user's settings, and fails at a file or a backend that it does not understand.
+# Matplotlib reads a user's settings, and fails if it does not know their file or backend.
 os.environ |= {"MATPLOTLIBRC": os.devnull, "MPLBACKEND": "agg"}
 
-# Each library starts as many threads as the machine has cores, whatever time a container may have on them.
+# Libraries start as many threads as the machine has cores, even if a container may use fewer.
 if (quota := machine.cpu_quota()) and not os.environ.get("OMP_NUM_THREADS"):
     os.environ["OMP_NUM_THREADS"] = str(quota)

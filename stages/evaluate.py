@@ -60,7 +60,7 @@ def evaluate(
         evaluation_path: samples.to_bytes(found.selected, found.generated, found.fitted, classes),
         codecs_path: models.to_bytes(selected),
     }
-    for path, content in written.items():  # nothing before all is there
+    for path, content in written.items():  # only once everything is computed
         files.write(path, content)
 
 

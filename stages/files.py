@@ -1,4 +1,4 @@
-"""Files of the pipeline: read whole and checked, written whole or not at all; errors in one line."""
+"""Files of the pipeline: read whole and checked, written whole or not at all. Errors are one line each."""
 
 import contextlib
 import os
@@ -19,17 +19,17 @@ Content = TypeVar("Content")
 PARAMS = Path("params.yaml")
 SIZED = ("train_ae", "train_vae", "evaluate")  # whose memory grows with the points that source.npz describes
 TEMPORARY = ".part"  # .gitignore and .dvcignore leave such files out
-INTERRUPTED = 130  # what shells take for the end by Ctrl-C
+INTERRUPTED = 130  # the exit code of Ctrl-C in shells
 
 
 def run(stage: Callable[..., None], stored: bool = False) -> None:
     """Call a stage with the checked settings and the paths of its command line.
 
-    What a person can put right ends the process with a line per fault and exit code 1, an interrupt
-    (Ctrl-C) with a line and exit code 130. `stored` says that the stage puts what is done into the store.
+    User errors exit with status 1 and a line per fault, an interrupt (Ctrl-C) with status 130 and a line.
+    `stored` means that the stage puts finished cells into the store.
     """
     name = stage.__module__ if stage.__module__ != "__main__" else Path(sys.argv[0]).stem
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # ignored in the background of a script
         signal.signal(signal.SIGINT, partial(_interrupt, name, stored))
     try:
         settings = read(PARAMS, lambda data: params.from_yaml(data.decode()))
@@ -43,9 +43,9 @@ def run(stage: Callable[..., None], stored: bool = False) -> None:
 
 
 def _interrupt(name: str, stored: bool, *_: object) -> NoReturn:
-    """End the process on the spot, as a kill does.
+    """End the process at once, like a kill.
 
-    Libraries lose an exception that is raised in their callbacks and destructors, or make another of it.
+    Libraries lose or replace an exception that is raised in their callbacks and destructors.
     """
     start = "\n" if os.isatty(2) else ""  # the terminal's line may hold ^C or a progress bar
     kept = stored and cache.folder() is not None
@@ -56,13 +56,13 @@ def _interrupt(name: str, stored: bool, *_: object) -> NoReturn:
 
 
 def fail(name: str, error: BaseException, advice: Sequence[str] = ()) -> NoReturn:
-    """End the process with the lines of error and advice, each behind the stage's name."""
+    """Exit with status 1 and the lines of error and advice, each after the stage's name."""
     lines = str(error).splitlines() or [type(error).__name__]
     sys.exit("\n".join(f"{name}: {line}" for line in [*lines, *advice]))
 
 
 def _left_behind() -> list[str]:
-    """A line if the stage is part of a `dvc exp run` in the workspace: it leaves its settings there."""
+    """A line if a `dvc exp run` in the workspace called the stage: its settings stay there."""
     experiment, root = os.environ.get("DVC_EXP_NAME"), os.environ.get("DVC_ROOT", "")
     if not experiment or Path(root).resolve() != Path.cwd():
         return []
@@ -70,18 +70,18 @@ def _left_behind() -> list[str]:
 
 
 def show(text: str) -> None:
-    """Print a text, with ? for what the output's encoding lacks."""
+    """Print a text, with ? for characters that the output's encoding lacks."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), end="")
 
 
 def read(path: Path, decode: Callable[[bytes], Content]) -> Content:
-    """The content of a file. Raises ValueError that names the file where it cannot be had."""
+    """The content of a file. Raises ValueError, naming the file, if it cannot be read."""
     return stream(path, lambda file: decode(file.read()))
 
 
 def stream(path: Path, decode: Callable[[BinaryIO], Content]) -> Content:
-    """As `read`, of a file that is too large to be held whole beside what is decoded from it."""
+    """As `read`, for a file that is too large to be in memory together with its decoded content."""
     try:
         with path.open("rb") as file:
             return decode(file)
@@ -92,14 +92,14 @@ def stream(path: Path, decode: Callable[[BinaryIO], Content]) -> Content:
 
 
 def read_domain(path: Path, settings: Params) -> Domain:
-    """The domain in a source.npz, if it is of the settings' source."""
+    """The domain in a source.npz. Raises ValueError unless it is of the settings' source."""
     found = stream(path, domain.from_archive)
     of_settings(path, found, settings)
     return found
 
 
 def of_settings(path: Path, found: Domain, settings: Params) -> None:
-    """Raise ValueError unless what a file is about is the settings' source."""
+    """Raise ValueError unless the domain that a file has is of the settings' source."""
     if found.name != settings.source:
         raise ValueError(
             f"{path}: of {found.name}, but params.yaml says {settings.source}; `dvc repro` makes it again"
@@ -113,13 +113,13 @@ def _size(domain: Domain, settings: Params) -> memory.Size:
 def write(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name and move it into place.
 
-    Raises OSError that names the file where it cannot be written.
+    Raises OSError, naming the file, if it cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.*{TEMPORARY}"):  # by a process that was killed
+        for left in path.parent.glob(f".{path.name}.*{TEMPORARY}"):  # left by a killed process
             left.unlink(missing_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)

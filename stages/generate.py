@@ -1,4 +1,4 @@
-"""Draw the source's points: params, data/raw/ → data/cube.npz, data/source.npz."""
+"""Draw the source's points: params.yaml, data/raw/ → data/cube.npz, data/source.npz."""
 
 import sys
 from functools import partial

@@ -1,4 +1,4 @@
-"""Compute Shannon's limit of the source, or of what a label leaves open: source.npz → rate_distortion.csv."""
+"""Compute R(D) of the source, given the label if conditional: source.npz → rate_distortion.csv."""
 
 from pathlib import Path
 

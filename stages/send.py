@@ -1,7 +1,7 @@
-"""What your own points become: `python -m stages.send POINTS --latent-dim 2 --snr 100` → sent/.
+"""Send your points through a codec: `python -m stages.send POINTS --latent-dim 2 --snr 100` → sent/.
 
 The selected codec of data/codecs.safetensors transmits every point once. Points are in the source's own unit,
-in a file of any format that data/raw/ takes; sent/ receives the reconstructed points and a picture.
+in a file of any format for data/raw/. The reconstructed points and a picture are written to sent/.
 """
 
 import io
@@ -34,11 +34,11 @@ from stages import files
 CODECS, SOURCE = Path("data/codecs.safetensors"), Path("data/source.npz")
 CELLS = Path("reports/cells.csv")
 FOLDER = Path("sent")
-SPREAD, DOT = 8000.0, (1.6, 20.0)  # areas of all points of a picture together, and of one
+SPREAD, DOT = 8000.0, (1.6, 20.0)  # area of all points in a picture together, and bounds of one point's
 
 
 def send(path: Path, cell: Cell) -> str:
-    """Write the reconstructed points and a picture of them; returns the lines to print."""
+    """Write the reconstructed points and a picture of them; return the lines to print."""
     codec, source = _codec(cell)
     given, frame, classes = _points(path, source), source.domain.frame, codec.architecture.num_classes
     x = frame.normalise(given.points)
@@ -63,7 +63,7 @@ def send(path: Path, cell: Cell) -> str:
 
 @torch.no_grad()
 def transmit(codec: Codec, sent: Split) -> Points:
-    """Points x' [n, k] as they arrive, each sent once with noise from a fixed seed."""
+    """Reconstructed points x' [n, k], each sent once with noise from a fixed seed."""
     cell, classes = codec.architecture.cell, codec.architecture.num_classes
     noise = numpy_stream(0, "send", cell.name).standard_normal(
         (len(sent.points), cell.latent_dim), np.float32
@@ -125,7 +125,7 @@ def _labels(path: Path, given: PointSet, source: Source) -> Labels:
 
 
 def _outside(x: Points, source: Source) -> list[str]:
-    """A line if points x' [n, k] lie where no answer of a decoder can be."""
+    """A line if points x' [n, k] are outside the bounds of reconstructions."""
     if source.domain.bounds is None:
         return []
     low, high = np.array(source.domain.bounds)
@@ -134,7 +134,7 @@ def _outside(x: Points, source: Source) -> list[str]:
 
 
 def _reported(data: bytes, cell: Cell, source: Source) -> list[str]:
-    """A line with what the report has: the codec's mse for test points, and Shannon's limit for these."""
+    """A line with the report's numbers: the codec's mse for test points, and Shannon's limit for these."""
     table = tables.from_csv(data)
     tables.numbers(table, ["selected", "latent_dim", "mse", "mse_stderr", "shannon_mse"])
     if not {"noise", "source", "snr"} <= set(table):

@@ -1,4 +1,4 @@
-"""The source and its points, as generate wrote them, for stages that ask for more than training does."""
+"""Readers of the source and points that generate wrote, for stages that need more than training does."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from stages import files
 
 
 def read_source(path: Path, settings: Params) -> Source:
-    """The source in a source.npz, if it is the settings'."""
+    """The source in a source.npz. Raises ValueError if params.yaml has another."""
     found = files.read(path, record.from_bytes)
     files.of_settings(path, found.domain, settings)
     return found
 
 
 def read_cube(path: Path, source: Source, settings: Params) -> dict[str, Split]:
-    """The splits of a cube.npz, if their points are the source's, and as many as the settings say."""
+    """The splits of a cube.npz. Raises ValueError if points or counts do not fit source and settings."""
 
     def decoded(data: bytes) -> dict[str, Split]:
         splits = dataset.from_bytes(source.domain, data, settings.data.counts)

@@ -1,6 +1,6 @@
-"""The folder in which cells are kept once they are trained and measured.
+"""The store: a folder that keeps trained and measured cells.
 
-python -m stages.store           what is in it
+python -m stages.store           prints what is in it
 python -m stages.store --clear   empties it
 """
 
@@ -22,14 +22,15 @@ ENTRIES, COMPILED = "entries", "compiled"  # folders in the cache folder
 TEMPORARY = ".part"
 BOUND = "SNRVAE_CACHE_GB"
 DEFAULT = 2.0
-ROOM = 0.9  # of the bound, that is left full when it was exceeded: the next entry has room
+ROOM = 0.9  # share of the bound that stays full after the store exceeds it, so that the next entry has room
 
 
 class Store(MutableMapping[str, bytes]):
-    """Bytes by name, in files; those that were used least recently go where there are too many of them.
+    """Bytes by name, in files; if they exceed the bound, the least recently used are removed.
 
-    A file is written under a temporary name and moved. A folder that cannot be read is empty; one that cannot
-    be written is reported in one line on stderr, and ends nothing. Without a folder nothing is kept.
+    A file is written under a temporary name and moved. A folder that cannot be read counts as empty.
+    One that cannot be written is reported in a line on stderr, and stops nothing. Without a folder, nothing
+    is kept.
     """
 
     def __init__(self, folder: Path | None, bound: float = DEFAULT * 1e9):
@@ -79,7 +80,7 @@ class Store(MutableMapping[str, bytes]):
         return len(self.files())
 
     def files(self) -> list[os.DirEntry[str]]:
-        """Every file, with what a process that was killed left of one."""
+        """Every file, including partial files that killed processes left."""
         if self._folder is None:
             return []
         with suppress(OSError), os.scandir(self._folder) as entries:
@@ -87,7 +88,7 @@ class Store(MutableMapping[str, bytes]):
         return []
 
     def _bind(self, name: str, more: int) -> None:
-        """Count what was written under a name, and make room beside it if it is too much."""
+        """Add `more` bytes, written under a name, to the size, and remove others if it exceeds the bound."""
         if self._size is None:
             self._size = sum(status.st_size for _, status in self._by_use())
         else:
@@ -98,7 +99,7 @@ class Store(MutableMapping[str, bytes]):
             for path, status in by_use:
                 if self._size <= ROOM * self._bound:
                     break
-                if Path(path).name == name:  # clocks may say that it is old
+                if Path(path).name == name:  # by another clock it may look old
                     continue
                 with suppress(OSError):
                     Path(path).unlink()

@@ -1,4 +1,4 @@
-"""What train_ae and train_vae share: fit cells on the training points, write models and losses."""
+"""The common part of train_ae and train_vae: fit cells on the training points, write models and losses."""
 
 import sys
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from snrvae.training.trainer import Trained
 from stages import files
 from stages.store import open_store
 
-tqdm.set_lock(RLock())  # by itself it takes a semaphore of the system's, which an interrupt leaves behind
+tqdm.set_lock(RLock())  # its own is a system semaphore, which an interrupt would leak
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
 
 
 def train_cells(cells: Sequence[Cell], inputs: Points, settings: TrainConfig) -> list[Trained]:
-    """The cells, those of one shape together: from the store, or trained and then in it."""
+    """Trained cells, those of one shape together: from the store, or trained now and put into it."""
     with engines.connect(inputs, settings) as trainer:
         kept = Kept(open_store(), cells, inputs, settings, trainer.processors)
         found = kept.find()
@@ -58,7 +58,7 @@ def train_cells(cells: Sequence[Cell], inputs: Points, settings: TrainConfig) ->
         if found:
             print(f"{len(found)} of {len(cells)} cells from the store", file=sys.stderr)
         total, name = settings.train.steps * len(missing), f"{len(missing)} cells"
-        silent = None if missing else True  # None: unless a person looks on
+        silent = None if missing else True  # None: silent unless stderr is a terminal
         with tqdm(total=total, desc=name, unit="cell-step", unit_scale=True, disable=silent) as bar:
 
             def progress(cell_steps: int, mse: float) -> None:

@@ -1,4 +1,4 @@
-"""Train the basic autoencoders, no noise: cube.npz → ae.safetensors, training_ae.csv."""
+"""Train the basic autoencoders, without noise: cube.npz → ae.safetensors, training_ae.csv."""
 
 from pathlib import Path
 
