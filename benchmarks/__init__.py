@@ -1,1 +1,1 @@
-"""Speed against the ways a grid of codecs is trained elsewhere, and where our own time goes: `make bench`."""
+"""Speed against other ways to train a grid of codecs, and where our own time goes: `make bench`."""

@@ -1,6 +1,6 @@
 """All benchmarks, in about twenty minutes; prints their tables and writes them to benchmarks/README.md.
 
-`--short` is for seeing that everything runs: one round, small grids.
+`--short` only checks that everything runs: one round, small grids.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Our limits beside what is known in closed form or published: a table, which it writes to docs/checks.md.
+"""Compare our limits with results in closed form or in publications: writes a table to docs/checks.md.
 
-Each case is a law as a user would give it (a mesh, or points) or as a quadrature, at one slope of its R(D).
-Rates are in bits and belong to the distortion of the row. Everything is computed anew, in a few minutes.
+Each case is a law at one slope of its R(D), given as a user would (a mesh, or points) or as a quadrature.
+Rates are in bits, at the distortion of the row. Everything is computed anew, in a few minutes.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ TOLERANCE = 0.0005  # of max G, in nats, for laws that are a quadrature here
 
 @dataclass(frozen=True)
 class Check:
-    """One row: a law at a distortion, our rates there, and what is known. In bits."""
+    """One row: a law at a distortion, with our rates and the known rate, in bits."""
 
     law: str
-    given: str  # as what: a mesh, points, a quadrature
-    known: str  # from where the reference is
+    given: str  # a mesh, points or a quadrature
+    known: str  # origin of the reference
     distortion: float
     below: float
     above: float
@@ -51,7 +51,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether our bracket is where it has to be."""
+        """Whether our bounds are within `least` and `most` of the reference."""
         return self.below - self.reference >= self.least and self.above - self.reference <= self.most
 
 
@@ -98,7 +98,7 @@ def circle(count: int = 720) -> Cloud:
 
 
 def noisy_sphere(k: int, variance: float, rng: np.random.Generator) -> Array:
-    """Points of the unit sphere in R^k, each coordinate with noise of a variance."""
+    """Points of the unit sphere in R^k, with normal noise of a variance in each coordinate."""
     x = rng.standard_normal((POINTS, k))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     return np.asarray(x + variance**0.5 * rng.standard_normal(x.shape))
@@ -108,7 +108,7 @@ def noisy_sphere(k: int, variance: float, rng: np.random.Generator) -> Array:
 
 
 def noisy_sphere_bits(k: int, variance: float) -> float:
-    """R at D = k·variance: h(x) less that of the noise, for there the best y is on the sphere.
+    """R at D = k·variance: h(x) less the noise's entropy, since the best y is on the sphere there.
 
     −ln Z of the radius r, Z = E exp(−λ|x − y|²) over y on the sphere, λ = 1/(2·variance), a Bessel function.
     |x|²/variance has a noncentral χ² law.
@@ -134,18 +134,18 @@ def circle_bits(distortion: float) -> float:
 
 
 def segment_bits(distortion: float) -> float:
-    """The R(D) of a uniform segment of length 1, half a square's: from above, 0.005 bit wide at most."""
+    """R(D) of a uniform segment of length 1, half a square's: an upper bound, within 0.005 bit."""
     square = shannon.rate_distortion_table(shannon.UNIT_SQUARE)
     return float(square.upper_bits(2 * distortion)) / 2
 
 
 def noisy_sphere_line(k: int, variance: float, distortion: float) -> float:
-    """The tangent there, at a D nearby."""
+    """The tangent at noisy_sphere_bits, evaluated at a D nearby."""
     return noisy_sphere_bits(k, variance) - (distortion - k * variance) / (2 * variance * log(2))
 
 
 def built_in(source: Source) -> Reference:
-    """R(D) of a built-in source, by its table, from below."""
+    """R(D) of a built-in source: the lower bound of its table."""
     table = shannon.rate_distortion_table(shannon.law(source))
     return lambda distortion: float(table.tangents.rate_bits(distortion))
 
@@ -209,7 +209,7 @@ def of_meshes() -> Iterator[Check]:
 
 
 def of_samples() -> Iterator[Check]:
-    """Points of laws that the bound does not know; beyond three dimensions it is an estimate, and loose."""
+    """Points of laws unknown to the bound; in more than three dimensions it is an estimate, and loose."""
     rng = np.random.default_rng(1)
     given = f"{POINTS:,} points"
     for k, within in ((2, (-0.05, 0.02)), (5, (-0.35, 0.1)), (10, (-3.0, 0.3))):
@@ -239,12 +239,12 @@ class CircleCodec:
 
     @property
     def gap_db(self) -> float:
-        """Of D to D(R)."""
+        """The gap of D to D(R), in dB."""
         return 10 * log10(self.distortion / self.limit)
 
 
 def on_the_circle(snrs: tuple[float, ...] = SNRS, steps: int | None = None) -> list[CircleCodec]:
-    """Codecs of one latent for points of the circle, trained as params.yaml says; the best of three each."""
+    """Codecs of one latent for points of the circle, trained as in params.yaml; the best of three each."""
     source, config = circle_law.SOURCE, setting.standard(steps=steps).config
     config = replace(config, source=source.domain)
     splits = {n: source.split(12_000, numpy_stream(0, "circle", n)) for n in ("train", "validation", "test")}

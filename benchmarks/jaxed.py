@@ -1,7 +1,7 @@
 """JAX: vmap over cells, lax.scan over steps, one compiled program for each latent_dim.
 
 XLA uses the cores in two ways: many threads inside a product, or a device for each core, over which the cells
-are spread; we time both.
+are spread. Both are timed.
 """
 
 import os
@@ -60,7 +60,7 @@ def gaussianity(z: Array) -> Array:
 def losses(
     codec: tuple[Layers, Layers], x: Array, snr: Array, key: Array, kl_weight: float, weight: Array
 ) -> tuple[Array, Array]:
-    """What is minimised on points x [b, 3], the latent penalty having this weight, and the mse in it."""
+    """The loss on points x [b, 3], with this weight of the latent penalty, and its mse."""
     encoder, decoder = codec
     mean = mlp(encoder, x)
     power = jnp.square(mean).mean()
@@ -101,7 +101,7 @@ def train_cell(
 
 
 def prepare(setting: Setting, devices: int) -> Way:
-    """All cells, one latent_dim after the other, spread over the first CPU `devices`; compiles."""
+    """All cells, one latent_dim after the other, spread over this number of CPU devices; compiles them."""
     network, settings = setting.config.network, setting.config.train
     hidden = (network.hidden_units,) * network.hidden_layers
     mesh = jax.make_mesh((devices,), ("cells",), (AxisType.Auto,), devices=jax.devices()[:devices])

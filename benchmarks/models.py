@@ -56,7 +56,7 @@ COLUMNS = {  # of the table, by column of cells.csv
 
 @dataclass(frozen=True)
 class Model:
-    """A channel, and the one weight of the loss that is not 0, with its values."""
+    """A channel, and the only weight of the loss that is not 0, with its values."""
 
     name: str
     noise: str
@@ -65,7 +65,7 @@ class Model:
     tried: tuple[float, ...]
 
     def config(self, value: float, settings: Params) -> TrainConfig:
-        """How it is trained."""
+        """The settings with which it is trained."""
         weights = {name: 0.0 for name, _ in settings.train if name.endswith("_weight")}
         train = settings.train.model_copy(update=weights | {self.weight: value, "engine": "torch"})
         return of_params(settings.model_copy(update={"train": train}), cube.SOURCE.domain)
@@ -93,7 +93,7 @@ def measure(
 ) -> dict[str, Any]:
     """The best of a model's repeats on held-out points: the columns of cells.csv.
 
-    The gap is to the limit at the model's own E KL; without noise nothing bounds what passes.
+    The gap is to the limit at the model's own E KL; without noise, nothing bounds the rate.
     """
     source, validation, test = cube.SOURCE, splits["validation"], splits["test"]
     measured = (evaluation.measure(codec, source, validation, test, seed) for codec in codecs)
@@ -160,7 +160,7 @@ All encoders offer as many candidates as params.yaml says ({settings.encoder.can
 
 
 def main() -> None:
-    torch.set_num_threads(1)  # blocks this small are slower on two
+    torch.set_num_threads(1)  # blocks this small are slower on two threads
     argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__).parse_args()
     settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     stream = partial(numpy_stream, settings.seed, "data")

@@ -5,9 +5,10 @@ the variance 1, so that P = E|μ|²/d is the SNR. Decoder and encoder take turns
 x̂(z) = E[x | z], and μ(x) the least of E|x̂(μ + ε) − x|² + price·|μ|². With m = E x̂(μ + ε) that error is
 |x − m|² + E|x̂ − m|², so the least is the nearest neighbour of (x, 0) among (m, √(E|x̂ − m|² + price·|μ|²)).
 
-The SNR rises from turn to turn, with latents that are shaken a little, or what is symmetric would stay so
-(noisy channel relaxation: Gadkari & Rose, IEEE Trans. Commun. 47, 1999). The price of power is what
-a larger scale of the latents would save, −(dE|x̂ − x|²/d ln scale)/(2E|μ|²): each turn scales them to the SNR.
+The SNR rises from turn to turn, with latents that are shaken a little, since a symmetric code would stay
+symmetric (noisy channel relaxation: Gadkari & Rose, IEEE Trans. Commun. 47, 1999). The price of power is the
+error that a larger scale of the latents would save, −(dE|x̂ − x|²/d ln scale)/(2E|μ|²): each turn scales them
+to the SNR.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ from stages import files
 Array = NDArray[np.float64]
 Rng = np.random.Generator
 
-REACH = 6  # standard deviations of the noise beyond which none is expected
+REACH = 6  # standard deviations of the noise beyond which no noise is expected
 TURNS_PER_DB = 5
-SETTLING = 30  # turns at one SNR, while the shaking dies away
+SETTLING = 30  # turns at one SNR, during which the shaking decays
 FINE = 4  # turns on the fine grid after that
 
 
 @dataclass(frozen=True)
 class Run:
-    """One annealing: d, its first and last SNR, and how finely.
+    """One annealing: d, its first and last SNR, and its resolution.
 
-    step, fine  of the grid of latents, and in the last turns, in standard deviations of the noise
-    shaking     of the latents, in the same unit
+    step, fine  step of the grid of latents, and in the last turns, in standard deviations of the noise
+    shaking     shaking of the latents, in the same unit
     edge        points along an edge of the cube
-    flat        whether it starts as the surface laid out on a disc, or else at random
+    flat        whether latents start as the surface laid out on a disc, or else at random
     """
 
     latent_dim: int
@@ -68,7 +69,7 @@ SNRS = (1, 3, 10, 30, 100, 300, 1000)
 
 @dataclass(frozen=True)
 class Decoder:
-    """What a decoder makes of each latent μ that may be sent, on average over the noise.
+    """The decoder's output for each latent μ that may be sent, averaged over the noise.
 
     nodes   μ [n, d]
     mean    E x̂(μ + ε) [n, k]
@@ -83,7 +84,7 @@ class Decoder:
 
 
 def decoder(x: Array, mu: Array, step: float) -> Decoder:
-    """The best decoder of points x [n, k] of mean 0 that are sent as μ [n, d], multiples of `step`."""
+    """The best decoder for points x [n, k] of mean 0 that are sent as μ [n, d], multiples of `step`."""
     index, margin = np.rint(mu / step).astype(int), int((REACH + 1) / step)
     low = index.min(0) - margin
     shape = tuple(index.max(0) - low + margin + 1)
@@ -97,7 +98,7 @@ def decoder(x: Array, mu: Array, step: float) -> Decoder:
 
     share, sent = table(np.ones(len(x))), [table(c) for c in x.T]
     density = noisy(share)
-    known = density > 1e-14  # beyond, the answer is the mean of all points
+    known = density > 1e-14  # elsewhere the answer is the mean of all points
     answer = [np.divide(noisy(s), density, out=np.zeros(shape), where=known) for s in sent]
     mean, square = [noisy(a) for a in answer], noisy(sum(a * a for a in answer))
     outward = 0.0  # dE|x̂ − x|²/d ln scale
@@ -120,7 +121,7 @@ def encode(x: Array, code: Decoder) -> tuple[Array, float]:
 
 
 def turn(x: Array, mu: Array, snr: float, step: float, shaking: float, rng: Rng) -> Array:
-    """Latents of points after a turn of both, from latents μ [n, d] that are first scaled to the SNR."""
+    """Latents [n, d] after a turn of decoder and encoder, from latents μ [n, d], first scaled to the SNR."""
     mu = mu * (snr / (mu**2).mean()) ** 0.5 + shaking * rng.standard_normal(mu.shape)
     # rounded without bias: a change of less than a step counts on average
     on_grid = step * np.floor(mu / step + rng.random(mu.shape))
@@ -128,7 +129,7 @@ def turn(x: Array, mu: Array, snr: float, step: float, shaking: float, rng: Rng)
 
 
 def annealed(x: Array, mu: Array, run: Run) -> Iterator[tuple[float, Decoder]]:
-    """Codes for points x [n, k] at those of SNRS that the run comes past, from latents μ [n, d]."""
+    """Codes for points x [n, k] at those of SNRS that the run passes, from latents μ [n, d]."""
     rng, last = np.random.default_rng(run.seed), run.first
     for stop in (snr for snr in SNRS if run.first <= snr <= run.last):
         for snr in np.geomspace(last, stop, 1 + round(TURNS_PER_DB * 10 * np.log10(stop / last))):
@@ -138,7 +139,7 @@ def annealed(x: Array, mu: Array, run: Run) -> Iterator[tuple[float, Decoder]]:
 
 
 def _settled(x: Array, mu: Array, snr: float, run: Run, rng: Rng) -> Decoder:
-    """The code where turns at one SNR end."""
+    """The code after the turns at one SNR."""
     for shaking in run.shaking * np.linspace(1, -0.5, SETTLING).clip(min=0):
         mu = turn(x, mu, snr, run.step, shaking, rng)
     for _ in range(FINE):
@@ -147,9 +148,9 @@ def _settled(x: Array, mu: Array, snr: float, run: Run, rng: Rng) -> Decoder:
 
 
 def error(code: Decoder, fresh: Array, snr: float) -> float:
-    """E|x̂ − x|² of fresh points [n, k], at the price for which their power is at most the SNR.
+    """E|x̂ − x|² of fresh points [n, k], at the price at which their power is at most the SNR.
 
-    Raises ValueError if that price is more than 2 times the code's own.
+    Raises ValueError if that price is more than twice the code's own.
     """
     low, high = code.price / 2, code.price * 2
     mu, least = encode(fresh, replace(code, price=high))

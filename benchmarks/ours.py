@@ -1,4 +1,4 @@
-"""This project's engines: the compiled step in a thread for each core, and autograd over the definition."""
+"""This project's engines: the compiled step in a thread for each core, and autograd over the codec."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ def without_penalty(setting: Setting, trainer: Trainer) -> Way:
     bare = njit(step.train.py_func, **kernel.COMPILER)  # type: ignore[attr-defined]
 
     def train() -> Mses:
-        # what replaces T is compiled in at the first call, and the engine calls what replaces the step
+        # T's replacement is compiled in at the first call, and the engine calls the replaced step
         with patch.object(step, "gaussianity", _nothing), patch.object(step, "train", bare):
             return way.train()
 

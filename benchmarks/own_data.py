@@ -1,7 +1,7 @@
-"""Own data against what comes along: `python -m benchmarks.own_data` prints both tables.
+"""A user's own data against built-in sources: `python -m benchmarks.own_data` prints two tables.
 
 1. The time of a step with 100,000 points of 16 columns, and with the cube's points.
-2. The cube's surface built in, as a mesh and as points of a file: mse of each cell over five seeds.
+2. The mse of each cell over five seeds, for the cube's surface built in, as a mesh and as points of a file.
 """
 
 import tempfile
@@ -41,12 +41,12 @@ def write(folder: Path) -> None:
 
 
 def seconds(name: str, counts: dict[str, int], folder: Path) -> float:
-    """Of a cell's training on one core, the best of three."""
+    """Seconds of a cell's training on one core, the best of three."""
     source, splits = origin.draw(name, counts, partial(numpy_stream, 0, "data"), folder)
     standard = setting.standard().config
     config = replace(standard, seed=0, source=source.domain)
     taken = []
-    for _ in range(4):  # the first compiles
+    for _ in range(4):  # the first run compiles
         start = time.perf_counter()
         engine.fit(CELLS[-1], splits["train"].points, config, lambda *_: None)
         taken.append(time.perf_counter() - start)

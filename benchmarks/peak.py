@@ -1,4 +1,4 @@
-"""The products of a training step as a share of the fastest batched product that the machine does."""
+"""The speed of a training step's products, as a share of the machine's fastest batched product."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ from snrvae.codecs.networks.mlp import widths
 from snrvae.settings.grid import Cell
 from snrvae.training.config import TrainConfig
 
-# c products of [o, i] with [i, b]: two of a step of ours, then larger ones
+# c products of [o, i] with [i, b]: two from our step, then larger ones
 SHAPES = (
     (8, 64, 64, 128),
     (8, 64, 128, 64),

@@ -1,4 +1,4 @@
-"""Cell-steps per second of training a grid, ours beside its peers, in interleaved rounds of one process."""
+"""Cell-steps per second of training a grid, ours and its peers', in interleaved rounds of one process."""
 
 import importlib
 import statistics
@@ -28,9 +28,9 @@ class Timing:
 
 
 def ways(setting: Setting, whole: Setting) -> list[Way]:
-    """Ours first, with the latent penalty and without, then every peer whose package is there.
+    """Ours first, with the latent penalty and without, then every peer whose package is installed.
 
-    whole  as `setting`, for as many steps as ours takes
+    whole  as `setting`, with the number of steps for ours
     """
     pool = Pool(whole.points, whole.config, torch.get_num_threads())
     found = [
@@ -56,7 +56,7 @@ def ways(setting: Setting, whole: Setting) -> list[Way]:
 
 
 def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
-    """Time the ways in turn, `rounds` times after a first time for warming up."""
+    """Time the ways in turn, `rounds` times, after a first time for warming up."""
     timings = [Timing(way, [], []) for way in ways]
     for round_number in range(rounds + 1):
         for timing in timings:
@@ -71,9 +71,9 @@ def measure(ways: Sequence[Way], rounds: int) -> list[Timing]:
 
 
 def rows_against_ours(timings: Sequence[Timing]) -> Iterable[list[str]]:
-    """The table: ratios are of one round, so that a slow minute of the machine falls on both sides.
+    """The table. Ratios compare times of the same round, so that a slow minute of the machine affects both.
 
-    A way is held against the first that has the latent penalty, or has it not, as it does.
+    A way with the latent penalty is compared with our way with it, and a way without with ours without.
     """
     first = {timing.way.penalty: timing.rates for timing in reversed(timings)}
     for timing in timings:

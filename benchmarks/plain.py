@@ -1,4 +1,4 @@
-"""What one writes first in PyTorch: autograd and Adam, one cell after the other."""
+"""The simplest program in PyTorch: autograd and Adam, one cell after the other."""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """pythae's trainer on a β-VAE of the same size: its own loss, without an SNR and without the latent penalty.
 
-With β = 3/2 · kl_weight its loss is 3/2 of mse + kl_weight · E KL. Its schedulers move once an epoch, so the
+With β = 3/2 · kl_weight its loss is 3/2 of mse + kl_weight · E KL. Its schedulers step once an epoch, so the
 learning rate is constant.
 """
 
@@ -50,7 +50,7 @@ class Decoder(BaseDecoder):
 
 
 def train_vae(latent_dim: int, points: Tensor, config: TrainConfig, folder: str) -> float:
-    """Train one β-VAE on points [n, 3], an epoch's; the mse of the trained model on a batch of them."""
+    """Train one β-VAE on points [n, 3], the steps of an epoch; returns the trained model's mse on a batch."""
     train, network = config.train, config.network
     beta_vae = BetaVAEConfig(input_dim=(3,), latent_dim=latent_dim, beta=1.5 * train.kl_weight)
     model = BetaVAE(beta_vae, Encoder(latent_dim, network), Decoder(latent_dim, network))

@@ -10,9 +10,9 @@ import torch
 from benchmarks import setting
 from snrvae.training.pool import Pool
 
-STEPS = 2000  # a tenth of a run: what a grid costs once does not count for much
+STEPS = 2000  # a tenth of a run, enough for one-time costs to matter little
 REPEATS = (1, 3, 10, 30, 90)
-LEAST = 120  # cells that a timing is of: a smaller grid is trained more than once
+LEAST = 120  # cells in a timing, at least: a smaller grid is trained more than once
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Scale:
 
 
 def measure(repeats: int) -> Scale:
-    """Train a grid in a process of its own, watching the memory of that process and of its children.
+    """Train a grid in a process of its own, and measure the memory of that process and its children.
 
     Memory is the proportional set size (PSS), which counts a page that n processes share as 1/n in each.
     """
@@ -51,7 +51,7 @@ def main() -> None:
     grid = setting.standard(int(sys.argv[1]), STEPS)
     times = max(1, LEAST // len(grid.cells))
     pool = Pool(grid.points, grid.config, torch.get_num_threads())
-    pool.fit(grid.cells[:1], lambda *_: None)  # the compiled step is read
+    pool.fit(grid.cells[:1], lambda *_: None)  # loads the compiled step
     start = time.perf_counter()
     for _ in range(times):
         pool.fit(grid.cells, lambda *_: None)

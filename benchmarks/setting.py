@@ -1,4 +1,4 @@
-"""What every way trains: the same cells, points, network, batch, steps and losses."""
+"""The common setting of all ways: the same cells, points, network, batch, steps and losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Mses = dict[Cell, float]  # each cell's mse at the end of its training
 
 @dataclass(frozen=True)
 class Setting:
-    """The cells, the points [n, 3] they are trained on, and how."""
+    """The cells, the points [n, 3] on which they are trained, and the training's settings."""
 
     cells: tuple[Cell, ...]
     points: NDArray[np.float32]
@@ -30,7 +30,7 @@ class Setting:
 
     @property
     def few(self) -> tuple[Cell, ...]:
-        """A cell of each latent_dim: enough where cells are trained one after the other."""
+        """A cell of each latent_dim: enough if cells are trained one after the other."""
         return tuple(cell for cell in self.cells if cell.snr == max(SNRS) and cell.repeat == 0)
 
 
@@ -51,7 +51,7 @@ def grid(repeats: int) -> tuple[Cell, ...]:
 
 
 def standard(repeats: int = 3, steps: int | None = STEPS) -> Setting:
-    """The settings of params.yaml, with fewer steps, or (None) as many."""
+    """The settings of params.yaml, with `steps` steps; None keeps their number."""
     settings = params.from_yaml(Path("params.yaml").read_text("utf-8"))
     train = settings.train.model_copy(update={} if steps is None else {"steps": steps})
     points = cube.SOURCE.split(settings.data.train_points, numpy_stream(settings.seed, "benchmark")).points

@@ -21,14 +21,14 @@ from snrvae.training.compiled.network import Perceptron, gradient_at_input
 from snrvae.training.compiled.penalty import gaussianity
 from snrvae.training.compiled.step import TrainState
 
-CALLS = 200  # of a part between two looks at the clock
+CALLS = 200  # of a part between two readings of the clock
 
 WHOLE, PRODUCTS, PENALTY = "a step", "matrix products", "latent penalty and its gradient"
 REST = "biases, ReLU, transposing, channel, mse, looking up"
 
 
 def measure(setting: Setting, rounds: int) -> dict[int, dict[str, float]]:
-    """Microseconds of a step and of its parts by latent_dim, the least of `rounds`, the parts in turn."""
+    """Microseconds of a step and of its parts by latent_dim: the least of `rounds`, taken in turn."""
     torch.set_flush_denormal(True)
     with threadpool_limits(1):
         found = {dim: _measure(setting, dim, rounds) for dim in LATENT_DIMS}
@@ -37,7 +37,7 @@ def measure(setting: Setting, rounds: int) -> dict[int, dict[str, float]]:
 
 
 def shares(parts: Mapping[str, float]) -> dict[str, float]:
-    """Share of each part in a step, the largest first; what no part is of is the rest."""
+    """Share of each part in a step, the largest first; the remaining time is the rest."""
     share = {part: taken / parts[WHOLE] for part, taken in parts.items() if part != WHOLE}
     share[REST] = 1 - sum(share.values())
     return dict(sorted(share.items(), key=lambda item: -item[1]))
@@ -83,7 +83,7 @@ def _products(encoder: Perceptron, decoder: Perceptron, gradient_at_z: Floats, c
 
 @njit(nogil=True)
 def _of_network(net: Perceptron) -> None:
-    """The products of a pass forward and one back, with nothing between them."""
+    """The products of a forward and a backward pass, with nothing between them."""
     batch, start, place = net.delta.shape[1], 0, 0
     for layer in range(len(net.widths) - 1):
         i, o = net.widths[layer], net.widths[layer + 1]

@@ -106,7 +106,7 @@ processes, Python and PyTorch included, sampled every 0.1 s.
 
 
 def waiting_section(waits: Sequence[Wait]) -> str:
-    """What a person waits for beside training."""
+    """Waits other than training."""
     rows = [
         (wait.ours, wait.theirs, *(f"{s:.2f}" for s in (*wait.seconds, wait.ratio)), f"{wait.bound:g}")
         for wait in waits
@@ -120,7 +120,7 @@ Seconds of a processor, the least of several rounds in turn. `make bench` fails 
 
 
 def step_section(parts: Mapping[int, Mapping[str, float]]) -> str:
-    """Where a step's time goes."""
+    """The shares of a step's time."""
     shares = {dim: step.shares(found) for dim, found in parts.items()}
     names = list(next(iter(shares.values())))
     rows = [(part, *(f"{shares[dim][part]:.1%}" for dim in parts)) for part in names]

@@ -1,6 +1,6 @@
-"""What a person waits for beside training: DVC that has nothing to do, and a page that opens.
+"""Waits other than training: DVC with nothing to do, and a page that opens.
 
-Seconds are those of a processor, and each is divided by another of the same run: a busy machine moves both.
+Times are processor seconds, and each is divided by another of the same run, as a busy machine changes both.
 """
 
 import os
@@ -25,7 +25,7 @@ Plotly.newPlot("plot", [{{ y: [1, 2] }}]).then(() => document.documentElement.da
 
 @dataclass(frozen=True)
 class Wait:
-    """Seconds of ours and of what it is compared with, the least of several rounds; the ratio's bound."""
+    """Seconds of ours and of the reference, each the least of several rounds, and the ratio's bound."""
 
     ours: str
     theirs: str
@@ -44,7 +44,7 @@ def measure(rounds: int) -> list[Wait]:
 
 
 def nothing_to_do(folder: Path, rounds: int) -> Wait:
-    """`dvc repro` in this project, tiny and up to date, and in one of as many stages that do nothing."""
+    """`dvc repro` in this project, tiny and up to date, and in a project with as many empty stages."""
     for name in ("ours", "empty"):
         (folder / name).mkdir()
     ours, empty = create(folder / "ours", TINY), Repository(folder / "empty")
@@ -69,7 +69,7 @@ def nothing_to_do(folder: Path, rounds: int) -> Wait:
 
 
 def page_opens(folder: Path, rounds: int) -> Wait:
-    """The committed grid's page until it shows its first cell, and a page of Plotly with two points."""
+    """The time until the committed grid's page shows its first cell, and a Plotly page its two points."""
     if not REPORT.exists():
         sys.exit(f"{REPORT} is missing: run make first")
     alone = folder / "library.html"
@@ -87,7 +87,7 @@ def page_opens(folder: Path, rounds: int) -> Wait:
 
 
 def opening(browser: Browser, path: Path, ready: str) -> float:
-    """Seconds that a page has worked when it is ready."""
+    """Processor seconds of a page until it is ready."""
     page = browser.new_page()
     counted = page.context.new_cdp_session(page)
     counted.send("Performance.enable", {"timeDomain": "threadTicks"})

@@ -1,6 +1,6 @@
 """Write a codec's encoder and decoder as ONNX: `python -m examples.export_onnx d2-snr100`, after `make`.
 
-    d2-snr100-encoder.onnx   points [n, k], noise [n, d]  →  z [n, d]: what the decoder receives
+    d2-snr100-encoder.onnx   points [n, k], noise [n, d]  →  z [n, d]
     d2-snr100-decoder.onnx   z [n, d]                     →  points [n, k]
 
 Points are float32 in the source's own unit. The caller draws the noise from N(0, I); zeros give the means.

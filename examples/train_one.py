@@ -25,7 +25,7 @@ def train(cell: Cell, steps: int) -> Codec:
         total.backward()
         optimiser.step()
         schedule.step()
-    codec.measure_power(points)  # sets the noise, and ends training
+    codec.measure_power(points)  # sets the noise for evaluation, after training
     return codec
 
 

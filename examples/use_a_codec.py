@@ -14,7 +14,7 @@ def main() -> None:
     points = np.array([[1.0, 0.2, 0.3], [0.5, 0.5, 0.0], [0.1, 0.0, 0.9]])  # [n, k], on the cube
     x = torch.from_numpy(frame.normalise(points))
     latents = codec.encode(x)  # means [n, d] and noise power
-    z = latents.transmit(torch.randn(latents.mean.shape))  # what the decoder receives [n, d]
+    z = latents.transmit(torch.randn(latents.mean.shape))  # the decoder's input [n, d]
     reconstructed = frame.restore(codec.decode(z).numpy())
     print(f"sent\n{points}\nreceived\n{reconstructed.round(3)}")
     print(f"mean squared error {np.square(points - reconstructed).mean():.3g}")
