@@ -78,7 +78,7 @@ def content(
 def _of_run(
     params: Params, metrics: Mapping[str, Any], test_points: int, versions: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the page says about the run."""
+    """The facts about the run that the page shows."""
     return {
         "summary": metrics["summary"],
         "conditional": params.conditional,

@@ -49,7 +49,7 @@ class Text:
         return values
 
     def left(self) -> str:
-        """What was not taken, in words."""
+        """The numbers or bytes that are left, as a phrase for a message."""
         count = len(self.numbers) - self.at
         return f"{count} numbers" if count else ""
 
@@ -75,7 +75,7 @@ class Binary:
         return values
 
     def left(self) -> str:
-        """What was not taken, in words."""
+        """The numbers or bytes that are left, as a phrase for a message."""
         count = len(self.body) - self.at
         return f"{count} bytes" if count else ""
 
