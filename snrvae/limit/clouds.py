@@ -157,12 +157,14 @@ def certificate(cloud: Cloud, q: Reproduction, lam: float, tolerance: float) -> 
     1/Z divided by max G would be valid too. But near an outlier of little weight G may be large, if q
     has no atom there; lowering α locally costs no more than that weight.
     """
-    alpha = 1 / partition(cloud, q, lam)
+    alpha, heavy = 1 / partition(cloud, q, lam), np.arange(len(cloud.points))
     for _ in range(LOWERED):
-        load = kernel_sums(cloud.points, cloud.weights * alpha, cloud.points, lam, ROUGH_CUTOFF)
-        if load.max() <= exp(tolerance):
+        load = kernel_sums(cloud.points, cloud.weights * alpha, cloud.points[heavy], lam, ROUGH_CUTOFF)
+        if load.max(initial=0) <= exp(tolerance):
             break
-        alpha = alpha / np.maximum(1, load / exp(tolerance / 2)) ** 3  # a y nearby may have a larger G
+        excess = load / exp(tolerance / 2)
+        heavy, excess = heavy[excess > 1], excess[excess > 1]  # G only falls: other points stay below
+        alpha[heavy] /= excess**3  # a y nearby may have a larger G
     return alpha
 
 

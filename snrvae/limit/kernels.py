@@ -18,7 +18,7 @@ from snrvae.limit.quadrature import Array
 CUTOFF = 18.0  # of λ|x−y|²: farther points weigh less than exp(−CUTOFF), and may be left out
 ROUGH_CUTOFF = 10.0  # the same for sums that help to find a law of y, but prove nothing
 WHOLE = 300_000  # a matrix of fewer entries has all of them, even of far points
-ENTRIES = 3_000_000  # of a whole matrix at a time
+ENTRIES = 250_000  # of a whole matrix at a time: they stay in the cache
 INDEXED = 3  # coordinates that the cells divide
 FINENESS = 4  # cells in the cutoff's length
 MOST_CELLS = 4_000_000
@@ -31,7 +31,7 @@ Integers = NDArray[np.int64]
 def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
     """exp(−λ|x−y|²), sparse [n, m]; if there are many points, only within the rough cutoff."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
-        return csr_array(_dense_kernel(x, y, lam))
+        return csr_array(_dense_kernel(x, _factor(y, lam)))
     near = _near(y, np.arange(len(y))[:, None], lam, ROUGH_CUTOFF)
     data, indices, indptr = _entries(near, _scaled(x, lam), ROUGH_CUTOFF)
     return csr_array((data, indices, indptr), shape=(len(x), len(y)))
@@ -43,7 +43,8 @@ def kernel_sums(x: Array, pull: Array, y: Array, lam: float, cutoff: float = CUT
     if x.shape[1] > INDEXED:
         at_once = max(1, ENTRIES // len(x))
         parts = [y[start : start + at_once] for start in range(0, max(len(y), 1), at_once)]
-        total = np.concatenate([_dense_kernel(part, x, lam) @ pulls for part in parts])
+        factor = _factor(x, lam)
+        total = np.concatenate([_dense_kernel(part, factor) @ pulls for part in parts])
     else:
         total = np.zeros((len(y), pulls.shape[1]))
         _add(_near(x, pulls, lam, cutoff), _scaled(y, lam), cutoff, total)
@@ -102,10 +103,17 @@ def _near(x: Array, pull: NDArray[np.generic], lam: float, cutoff: float) -> Nea
     )
 
 
-def _dense_kernel(x: Array, y: Array, lam: float) -> Array:
-    """exp(−λ|x−y|²) [n, m], by |x|² + |y|² − 2x·y: one product of matrices."""
-    square = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
-    return np.exp(-lam * np.maximum(square, 0, out=square))
+def _factor(y: Array, lam: float) -> Array:
+    """What a dense kernel is made of, for points y [m, k]: [k + 2, m]."""
+    square = np.square(y).sum(axis=1)
+    return lam * np.stack([*(2 * y.T), -np.ones(len(y)), -square])
+
+
+def _dense_kernel(x: Array, factor: Array) -> Array:
+    """exp(−λ|x−y|²) [n, m], by 2x·y − |x|² − |y|²: one product of matrices, and the rest in its place."""
+    square = np.square(x).sum(axis=1)
+    power = np.stack([*x.T, square, np.ones(len(x))], axis=1) @ factor
+    return np.exp(np.minimum(power, 0, out=power), out=power)
 
 
 FAST = {"reassoc", "contract"}

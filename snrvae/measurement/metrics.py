@@ -104,13 +104,13 @@ METRICS = (
     Metric("mse", "mse", "{unit}²", "codec.mse", EVERY,
         "mean of (x − x̂)² over test points and coordinates", in_json=True),
     Metric("kl_bits", "E KL", "bit", "codec.kl_bits", NOISY, in_json=True, meaning=
-        "mean over points of KL(q(z|x) ‖ N(0, I)), q(z|x) = N(μ, σ²I) being what the decoder gets for x"),
+        "mean over points x of KL(q(z|x) ‖ N(0, I)); q(z|x) = N(μ, σ²I) is the distribution of z for x"),
     Metric("latent_kl_bits", "latent KL", "bit/dim", "codec.latent_kl_bits", EVERY, in_json=True, meaning=
         "KL of each dimension of z, over all points, from N(0, 1); mean over dimensions"),
-    Metric("latent_shape_kl_bits", "of its shape", "bit/dim", "codec.latent_shape_kl_bits", EVERY,
+    Metric("latent_shape_kl_bits", "KL of the shape", "bit/dim", "codec.latent_shape_kl_bits", EVERY,
         "latent KL after each dimension is shifted and scaled to mean 0 and variance 1"),
     Metric("linear_mse", "linear mse", "{unit}²", "codec.linear_mse", EVERY,
-        "mse of the best linear codec with the same d and SNR (beside learned noise: isotropic noise)"),
+        "mse of the best linear codec with the same d and SNR (for learned noise: with isotropic noise)"),
     Metric("generated_surface_distance", "distance", "{unit}", "generated.surface_distance", EVERY,
         "mean distance of generated points to {source}", needs="surface", in_json=True),
     Metric("generated_surface_p95", "95 %", "{unit}", "generated.surface_p95", EVERY,
@@ -120,24 +120,25 @@ METRICS = (
     Metric("generated_face_error", "share error", "–", "generated.face_error", EVERY,
         "largest relative error of the shares of generated points, by nearest {part}", needs="labels"),
     Metric("generation_ratio", "generation ratio", "–", "generated.ratio", EVERY,
-        "1 plus the squared energy distance between generated points and {law}, scaled to 12,000 points; on "
-        "average 1 for a perfect generator", in_json=True),
+        "1 for a perfect generator on average, larger for a worse one: 1 plus the squared energy distance "
+        "between generated points and {law}, scaled to 12,000 points", in_json=True),
     Metric("generation_p_value", "p", "–", "generated.p_value", EVERY,
-        "share of 1,000 samples (999 of independent real points, and the generated one) that are at least "
-        "as far from the exact distribution; about 0.5 for a perfect generator, 0.001 if no other sample is",
-        needs="law"),
+        "share of 1,000 samples (999 of independent real points, and the generated one) that are at least as "
+        "far from the exact distribution as the generated one; about 0.5 for a perfect generator, 0.001 if "
+        "it is the farthest", needs="law"),
     Metric("coverage", "coverage", "–", "generated.coverage", EVERY,
-        "share of test points with a generated point nearer than their fifth-nearest test point; about "
-        "1 − 2⁻⁵ for a perfect generator", in_json=True),
+        "share of test points that have a generated point nearer than their fifth-nearest other test point; "
+        "about 1 − 2⁻⁵ for a perfect generator", in_json=True),
     Metric("requested_face_distance", "distance", "{unit}", "generated.conditional.distance", EVERY,
         "mean distance of generated points to the face asked for", needs="faces", in_json=True),
     Metric("requested_face_share", "share as asked", "–", "generated.conditional.share", EVERY,
         "share of generated points that are nearest to the {part} asked for",
         needs="conditional", in_json=True),
     Metric("real_face_share", "share of real points", "–", "generated.conditional.real_share", EVERY,
-        "share of test points that their five nearest training points give their own label", needs="classes"),
+        "share of test points whose own label wins the vote of the five nearest training points",
+        needs="classes"),
     Metric("requested_face_ratio", "ratio per {part}", "–", "generated.conditional.ratio", EVERY,
-        "generation ratio of the points of a {part}, scaled to its share of 12,000; mean over {part}s",
+        "generation ratio of each {part}, scaled to its share of 12,000 points; mean over {part}s",
         needs="conditional", in_json=True),
     Metric("requested_face_worst_ratio", "worst {part}", "–", "generated.conditional.worst_ratio", EVERY,
         "largest generation ratio of the points of a {part}", needs="conditional"),
@@ -162,19 +163,19 @@ METRICS = (
     Metric("shannon_mse", "least mse", "{unit}²", "limit.shannon_mse", NOISY,
         "Shannon's limit: the least mse that C bits (learned noise: the cell's own E KL) allow any code"),
     Metric("limit", "limit is", "certified, 99 % or estimate", "limit.certainty", NOISY,
-        "how sure the least mse is: certified, for a known law; 99 %, with that confidence from the training "
-        "points; or an estimate"),
+        "how sure the least mse is: certified (a known distribution); 99 % (it holds with this confidence, "
+        "from the training points); or an estimate"),
     Metric("limit_saturated", "too few points", "true or false", "limit.saturated", NOISY,
         "the training points are too few for the rate: the least mse may be far too small"),
     Metric("gaussian_mse", "normal mse", "{unit}²", "limit.gaussian_mse", NOISY,
         "least mse that the same bits allow for a normal distribution of the source's covariance"),
     Metric("gap_db", "gap", "dB", "limit.gap_db", NOISY,
-        "10·log10(mse / least mse)", in_json=True),
+        "10·log10(mse / least mse): 3 dB is twice the least mse", in_json=True),
     Metric("one_point_db", "price of one point at a time", "dB", "limit.one_point_db", ISOTROPIC,
         "10·log10(mse of the best known code for one point at a time / least mse); empty if "
-        "reports/one_point.csv has no such row", needs="whole"),
+        "reports/one_point.csv has no row for this d and SNR", needs="whole"),
     Metric("network_db", "price of the network", "dB", "limit.network_db", ISOTROPIC,
-        "gap less the price of one point at a time; below 0 if the network found a better code",
+        "gap minus the price of one point at a time; below 0 if the network found a better code",
         needs="whole"),
 )  # fmt: skip
 NUMBERS = [column for metric in METRICS if metric.numeric for column in metric.columns]

@@ -36,7 +36,7 @@ NEEDS = {
 }
 REAL = {True: "the exact distribution of real points", False: "held-out real points"}  # by Source.exact
 TAKEN = {"min": "smallest", "mean": "mean", "max": "largest"}
-PAGE = """# What is measured
+PAGE = """# Metrics
 
 `python -m snrvae.reporting.glossary > docs/metrics.md` writes this page from `snrvae/measurement/metrics.py`.
 [Parameters](parameters.md#the-chain) explains its symbols, and [theory](theory.md) why each number is
@@ -44,25 +44,24 @@ measured.
 
 ## The columns of cells.csv
 
-`reports/cells.csv` has a row for each repeat of each cell, a setting of noise, d and SNR. Numbers have six
-significant digits. A column is empty where it does not apply. In units, *unit* is the source's unit of
-length (of the cube its edge, of a file the file's own). *Generated points* are decoded from z ~ N(0, I). The
-*fitted density* is a mixture of 32 normal distributions, fitted to the latents of training points: z is then
-drawn from that.
+`reports/cells.csv` has a row for each repeat of each cell. A cell is one setting of noise, d and SNR. Numbers
+have six significant digits. A column is empty if it does not apply. In the column of units, *unit* is the
+source's unit of length: for the cube its edge, for a file the file's own unit. *Generated points* are decoded
+from z ~ N(0, I). The *fitted density* is a mixture of 32 normal distributions, fitted to the latents of
+training points; for numbers "with the fit", z is drawn from it instead of N(0, I).
 
 {columns}
 
 ## The keys of metrics.json
 
-The numbers are those of the run as `params.yaml` sets it: by default the plain study, with one candidate and
-no fold, so that a run compares with earlier and later ones. `reports/closer.csv` has the numbers with
-candidates and with the fold.
+The numbers are those of the run that `params.yaml` sets: by default with one candidate and no fold.
+`reports/closer.csv` has the numbers with candidates and with the fold.
 
 `reports/metrics.json` has some of these numbers for the selected repeat of each cell, by its model (ae,
 snr_vae or snr_vae_learned) and its name (d2, d2-snr10):
 {keys}.
-A cell of which every repeat diverged has `diverged` instead, which is 1. If there are such cells, `summary`
-has:
+If every repeat of a cell diverged, the cell has only `diverged: 1`. `summary` has these keys, each if the run
+has such cells:
 
 {summary}
 """
@@ -87,7 +86,7 @@ def page() -> str:
         (f"`{key}`", f"{TAKEN[how]} `{column}` of the selected cells with {_noise([noise])}")
         for key, (noise, column, how) in SUMMARY.items()
     ]
-    summary.append(("`diverged_cells`", "number of repeats that diverged; absent if none did"))
+    summary.append(("`diverged_cells`", "number of repeats (not cells) that diverged; absent if none did"))
     return PAGE.format(
         columns=_table(("column", "in the report", "unit", "meaning", "applies to"), columns),
         keys=textwrap.fill(", ".join(f"`{metric.name}`" for metric in METRICS if metric.in_json), 110),

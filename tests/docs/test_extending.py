@@ -5,7 +5,10 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.repository import ROOT, Repository, configure, create
@@ -13,8 +16,8 @@ from tests.repository import ROOT, Repository, configure, create
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 FENCE = r"```(\w+)\n(.*?)```"
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE))
-ADDED = ("A network", "A channel", "A term of the loss")
-SETTINGS = {
+ADDED = ("A network", "A channel", "A term of the loss", "A source", "A metric")
+SETTINGS: dict[str, Any] = {
     "data": {"train_points": 600, "validation_points": 600, "test_points": 600},
     "network": {"hidden_units": 16, "hidden_layers": 1},
     "train": {"steps": 30, "batch_size": 32, "learning_rate": 0.01, "repeats": 1},
@@ -32,6 +35,16 @@ sent = Transmission(Latents(z, torch.zeros(1, 1)), z, x)
 added = loss(sent, x, z, Weights(covariance=2.0))[0] - loss(sent, x, z, Weights())[0]
 expected = 2 * torch.cov(z.T, correction=0).triu(1).square().sum()
 print(torch.allclose(covariance(z), expected) and torch.allclose(added, 2 * expected, atol=1e-6))
+"""
+LAW = """
+import numpy as np
+from snrvae.sources.normal2 import SOURCE
+drawn = SOURCE.sample(200_000, np.random.default_rng(0))
+found = [SOURCE.mean_distance(np.array([point]))[0] for point in ([0, 0], [1, 2])]
+found += [SOURCE.mean_distance(drawn).mean()]
+expected = [np.linalg.norm(drawn - point, axis=1).mean() for point in ([0, 0], [1, 2])]
+expected += [SOURCE.mean_pair_distance]
+print(np.allclose(found, expected, rtol=0.01))
 """
 
 
@@ -144,6 +157,30 @@ def test_the_term_of_the_page_is_part_of_the_loss(repository: Repository) -> Non
 
 
 @pytest.mark.slow
+def test_the_source_of_the_page_has_the_limit_that_a_linear_codec_reaches(repository: Repository) -> None:
+    metrics = metrics_of(repository, command("A source"))
+    assert "gap_db" in metrics["snr_vae"]["d2-snr10"]
+    cells = pd.read_csv(repository.path / "reports" / "cells.csv").query("selected == 1 and snr > 0")
+    assert {*cells.source} == {"normal2"}
+    assert len(cells) == len(SETTINGS["snr"])
+    np.testing.assert_allclose(cells.shannon_mse, 1 / (1 + cells.snr), rtol=1e-4)
+    np.testing.assert_allclose(cells.linear_mse, 1 / (1 + cells.snr), rtol=1e-4)
+    assert repository.run("python", "-c", LAW).strip() == "True"
+
+
+@pytest.mark.slow
+def test_the_metric_of_the_page_is_in_the_tables_and_on_the_page_of_metrics(repository: Repository) -> None:
+    repository.run("git", "checkout", "-q", "params.yaml")
+    (repository.path / "docs").mkdir()
+    ((_, _, text),) = (block for block in blocks(SECTIONS["A metric"]) if block[1] == "sh")
+    repository.run("sh", "-ec", text)
+    cell = repository.metrics()["snr_vae"]["d2-snr10"]
+    assert cell["worst_error"] > cell["mse"]
+    assert "worst_error" in pd.read_csv(repository.path / "reports" / "cells.csv")
+    assert "worst_error" in (repository.path / "docs" / "metrics.md").read_text()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "refused"),
     [
@@ -187,4 +224,5 @@ def test_the_page_has_at_most_600_words_of_prose() -> None:
 def test_every_path_of_the_page_exists() -> None:
     named = set(re.findall(r"`([\w.-]*/[\w./-]*)`", re.sub(FENCE, "", PAGE, flags=re.DOTALL)))
     assert len(named) > 12
-    assert {name for name in named if not (ROOT / name).exists()} == {"snrvae/codecs/networks/normed.py"}
+    made = {"snrvae/codecs/networks/normed.py", "snrvae/sources/normal2.py"}
+    assert {name for name in named if not (ROOT / name).exists()} == made

@@ -143,6 +143,19 @@ def test_points_come_back_within_half_a_step_and_those_outside_are_counted() -> 
     assert cloud["outside"] == "50.0%"
 
 
+def test_the_page_has_the_two_parts_of_a_gap_if_the_table_has_them() -> None:
+    shown = content(CELLS)
+    priced = [cell["text"] for cell in shown["cells"] if cell["text"]["network_db"] != "–"]
+    assert len(priced) == CELLS.network_db.notna().sum() > 0
+    for text in priced:
+        parts = float(text["one_point_db"]) + float(text["network_db"])
+        assert parts == pytest.approx(float(text["gap_db"]), abs=0.02)
+    assert 'data-fact="network_db"' in page.html(shown)
+    without = page.html(content(CELLS.assign(one_point_db=np.nan, network_db=np.nan)))
+    assert 'data-fact="network_db"' not in without
+    assert "at a time" not in without
+
+
 def test_histograms_are_densities() -> None:
     latents = np.random.default_rng(0).standard_normal((100_000, 2))
     found = page._densities(latents)
@@ -296,6 +309,8 @@ def test_the_keyboard_reaches_the_chooser_and_operates_it(opened: Page) -> None:
     opened.get_by_role("button", name="Show SNR-VAE, isotropic noise, d = 2, SNR 10", exact=True).focus()
     opened.keyboard.press("Enter")
     shows(opened, "snr_vae/d2-snr10")
+    fact = opened.locator('[data-fact="network_db"]').inner_text()
+    assert fact == f"{opened.evaluate('chosen().text.network_db')} dB"
     opened.locator("#theme").focus()
     for _ in range(3):  # noise, d, SNR
         opened.keyboard.press("Tab")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from snrvae.sources import reading
 from tests.repository import ROOT, TINY, Repository, create
 
 PAGE = (ROOT / "docs" / "own-data.md").read_text()
@@ -40,6 +42,23 @@ def test_the_commands_of_the_page_lead_to_a_report_about_the_file(repository: Re
     repository.run("git", "checkout", "-q", "-f", "HEAD")
     for line in last.splitlines():
         assert "ask" in repository.run(*shlex.split(line, comments=True))
+
+
+def test_the_python_of_the_page_makes_a_source_of_a_folder_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+    for folder in ("FOLDER", "data/raw"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, mode in (("grey", "L"), ("colour", "RGB"), ("clear", "RGBA")):
+        Image.new(mode, (40, 30), "white").save(tmp_path / "FOLDER" / f"{name}.png")
+    Image.new("L", (28, 28)).save(tmp_path / "FOLDER" / "black.png")
+    monkeypatch.chdir(tmp_path)
+    exec(text, {})
+    read = reading.read(tmp_path / "data/raw/images.npy", tmp_path / "data/raw")
+    assert isinstance(read, reading.PointSet)
+    assert read.shape == (28, 28)
+    assert read.points.mean(1).tolist() == [0, 255, 255, 255]  # in the order of their names
 
 
 @pytest.mark.slow

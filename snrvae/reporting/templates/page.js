@@ -98,7 +98,9 @@ function writeFacts(cell) {
     mse: text.mse,
     bits_are: silent ? "capacity" : cell.bits_are,
     bits: silent ? "unbounded" : `${text.bits} bit`,
-    gap_db: silent || text.gap_db === "–" ? "–" : `${text.gap_db} dB`,
+    gap_db: decibel(text.gap_db),
+    one_point_db: decibel(text.one_point_db),
+    network_db: decibel(text.network_db),
     latent_kl_bits: `${text.latent_kl_bits} bit/dim`,
     surface_distance: text.surface_distance,
     nearest_distance: text.nearest_distance,
@@ -114,6 +116,10 @@ function writeFacts(cell) {
   for (const node of document.querySelectorAll("[data-dimension]")) {
     node.hidden = node.dataset.dimension >= cell.latent_dim;
   }
+}
+
+function decibel(number) {
+  return number === "–" ? number : `${number} dB`;
 }
 
 // Colours: those of the style sheet, as they are in the present theme
