@@ -136,10 +136,10 @@ def _architecture(name: str, entry: Any, sources: Mapping[str, Domain], tensors:
             raise ValueError(f"{name}: {what} {value!r} is unknown; expected {', '.join(known)}")
     labels = entry["num_classes"]
     if type(labels) is not int or labels not in (0, len(source.labels)):
-        raise ValueError(f"{name}: {source.name} has no {labels!r} labels")
+        raise ValueError(f"{name}: {labels!r} labels, but {source.name} has {len(source.labels)} (or 0)")
     settings, count = Network.model_validate(network), entry["candidates"]
     if type(count) is not int or not 1 <= count <= MOST_CANDIDATES:
-        raise ValueError(f"{name}: no encoder offers {count!r} candidates")
+        raise ValueError(f"{name}: {count!r} candidates; expected 1 to {MOST_CANDIDATES}")
     if settings.hidden_layers > tensors:
         raise ValueError(f"{name}: {settings.hidden_layers} hidden layers, but {tensors} tensors in the file")
     engine, kernel = str(entry["engine"]), str(entry["kernel"])

@@ -64,7 +64,7 @@ class BatchSampler:
 def folds(cell: Cell, labels: int, config: TrainConfig) -> bool:
     """Whether a cell starts folded: encoder.folded_start is true, and it codes a surface without labels.
 
-    The part of a surface that has one label is flat already.
+    A conditional codec does not: a face of the cube, all that its label leaves open, is flat already.
     """
     return config.encoder.folded_start and not labels and folding.folds(config.source, cell)
 

@@ -48,7 +48,7 @@ def gaussianity_weight(step: int, steps: int, last: float, conditional: bool = F
     """Weight of T: strong at first, falling in a straight line to `last` at half of the steps.
 
     Latents thus spread over their whole space while the codec changes easily; then the mse arranges them.
-    A conditional codec has `last` throughout: points with one label are flat, and T compares fewer pairs.
+    A conditional codec has `last` throughout: a face of the cube is flat already, and T compares fewer pairs.
     """
     early = 0 if conditional else EARLY
     return last * (1 + early * max(0.0, 1 - 2 * step / steps))

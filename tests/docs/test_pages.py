@@ -268,4 +268,4 @@ def test_the_python_of_the_readme_uses_a_codec(
     (tmp_path / "data" / "codecs.safetensors").write_bytes(files.to_bytes({"d2-snr100": codec}))
     monkeypatch.chdir(tmp_path)
     exec(text, {})
-    assert capsys.readouterr().out.count("[") == 3  # two points
+    assert capsys.readouterr().out.count("[") == 1 + 3 + 1 + 5  # three points, and five generated ones

@@ -405,7 +405,7 @@ def test_the_numbers_in_the_reports_text_are_those_of_the_metrics(page: str) -> 
         (r"mean squared error \(mse, [^)]*\) of \*\*(\S+)\*\*\.", "ae_best_mse"),
         (r"its mse ranges from \*\*\S+\*\* \([^)]*\) to \*\*(\S+)\*\*", "snr_vae_best_mse"),
         (r"a generation ratio \([^)]*\) of \*\*(\S+)\*\*;", "generation_ratio"),
-        (r"fitted to the encoder's it has \*\*(\S+)\*\*\.", "fitted_ratio"),
+        (r"fitted to the latents it has \*\*(\S+)\*\*\.", "fitted_ratio"),
         (r"On average its mse lies \*\*(\S+) dB\*\* above Shannon's limit", "mean_gap_db"),
         (r"and at worst \*\*(\S+) dB\*\*", "worst_gap_db"),
         (r"The widest gap, (\S+) dB, is at", "worst_gap_db"),

@@ -127,7 +127,7 @@ def test_a_file_with_another_number_of_labels_than_its_tensors_is_refused(
     for wrong in (b'\\"num_classes\\": 5', b'\\"num_classes\\":-6'):
         damaged = data.replace(b'\\"num_classes\\": 6', wrong)
         assert damaged != data
-        with pytest.raises(ValueError, match=r"one: cube has no -?[56] labels"):
+        with pytest.raises(ValueError, match=r"one: -?[56] labels, but cube has 6"):
             models.from_bytes(damaged)
 
 
