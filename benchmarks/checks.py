@@ -293,24 +293,27 @@ def text(rows: list[Check], codecs: list[CircleCodec]) -> str:
     return INTRODUCTION + tables[0] + CIRCLE + tables[1]
 
 
-INTRODUCTION = """# Checks: our limits beside what is known
+INTRODUCTION = """# Checks
 
-Written by `make checks`; `tests/benchmarks/test_checks.py` asks for the same. Rates are in bits, at the
-distortion D = E|x − x̂|² of the row. For points "from below" is the plug-in and "from above" an estimate on
-points that were held out; beyond three dimensions max G is searched, and 24,000 points carry less (theory.md,
-"Meshes and points"). The sphere of 1,280 triangles has an area 0.5 % below the sphere's: 0.007 bit.
+How close are our limits to known ones? `make checks` writes this page, and `tests/benchmarks/test_checks.py`
+computes the same rows. Rates are in bits, at the distortion D = E|x − x̂|² of the row. For points, "from below" is
+computed on the points themselves and "from above" is an estimate on points that were held out. In more than
+three dimensions both are estimates, and 24,000 points are too few for the true rate
+([theory](theory.md), "Meshes and points"). The sphere of 1,280 triangles has 0.5 % less area than the true
+sphere: 0.007 bit.
 
 """
 
 CIRCLE = """
 ## Codecs on the circle
 
-Bhadane, Wagner and Ballé ("Do neural networks compress manifolds optimally?", 2022) train compressors
-for sources with the structure of a circle, and find that they miss the optimum. Theirs quantise, and the
-rate is the entropy of what a lossless code writes. Ours send one number over a Gaussian channel, whose
-capacity is the rate, and no encoder can choose it. Both send one point at a time, and R(D) bounds both.
-A circle has to be cut to lie on a line: points near the cut are what a gap here is made of. The best of
-three restarts on validation points, d = 1, all else as in params.yaml:
+Bhadane, Wagner and Ballé ("Do neural networks compress manifolds optimally?", 2022) train compressors for
+sources with the structure of a circle, and find that these miss the optimum. Their compressors quantise; the rate
+is the entropy of the symbols that a lossless code then writes. Our codecs send one number over a Gaussian
+channel; the rate is the channel's capacity, which no encoder can change. Both send one point at a time, and
+R(D) bounds both. To lie on a line, a circle must be cut: the gap comes mostly from points near the cut. The
+table has the best of three trainings, chosen on validation points, for d = 1 and the other settings of
+params.yaml:
 
 """
 
