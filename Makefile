@@ -54,7 +54,8 @@ checks: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.checks
 
 closer: $(VENV)/.run
-	dvc repro --single-item --force closer
+	python -m stages.closer reports/closer.csv
+	dvc commit --force closer
 
 models: $(VENV)/.run
 	SNRVAE_CACHE=off python -m benchmarks.models

@@ -296,9 +296,9 @@ def text(rows: list[Check], codecs: list[CircleCodec]) -> str:
 INTRODUCTION = """# Checks
 
 How close are our limits to known ones? `make checks` writes this page, and `tests/benchmarks/test_checks.py`
-computes the same rows. Rates are in bits, at the distortion D = E|x − x̂|² of the row. For points, "from below" is
-computed on the points themselves and "from above" is an estimate on points that were held out. In more than
-three dimensions both are estimates, and 24,000 points are too few for the true rate
+computes the same rows. Rates are in bits, at the distortion D = E|x − x̂|² of the row. For points, "from
+below" is computed on the points themselves and "from above" is an estimate on points that were held out. In
+more than three dimensions both are estimates, and 24,000 points are too few for the true rate
 ([theory](theory.md), "Meshes and points"). The sphere of 1,280 triangles has 0.5 % less area than the true
 sphere: 0.007 bit.
 
@@ -308,12 +308,12 @@ CIRCLE = """
 ## Codecs on the circle
 
 Bhadane, Wagner and Ballé ("Do neural networks compress manifolds optimally?", 2022) train compressors for
-sources with the structure of a circle, and find that these miss the optimum. Their compressors quantise; the rate
-is the entropy of the symbols that a lossless code then writes. Our codecs send one number over a Gaussian
-channel; the rate is the channel's capacity, which no encoder can change. Both send one point at a time, and
-R(D) bounds both. To lie on a line, a circle must be cut: the gap comes mostly from points near the cut. The
-table has the best of three trainings, chosen on validation points, for d = 1 and the other settings of
-params.yaml:
+sources with the structure of a circle, and find that these miss the optimum. Their compressors quantise;
+the rate is the entropy of the symbols that a lossless code then writes. Our codecs send one number over a
+Gaussian channel; the rate is the channel's capacity, which no encoder can change. Both send one point at a
+time, and R(D) bounds both. To lie on a line, a circle must be cut: the gap comes mostly from points near
+the cut. The table has the best of three trainings, chosen on validation points, for d = 1 and the other
+settings of params.yaml:
 
 """
 

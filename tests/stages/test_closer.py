@@ -1,11 +1,14 @@
 """The stage closer: a row for each cell, setting and seed, with the numbers that evaluate finds."""
 
+import hashlib
+import re
+import shlex
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+import yaml
 
 from snrvae.limit import of_source
 from snrvae.limit.shannon import RateDistortionTable, capacity_bits, distortion_at_rate
@@ -17,6 +20,7 @@ from snrvae.sources import origin
 from snrvae.training import config, digest
 from stages import closer
 from stages.train import train_cells
+from tests.repository import ROOT, TINY, create
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +55,24 @@ def rows(
         patch.setattr(of_source, "table", lambda *_: limits)
         closer.closer(settings, path)
     return pd.read_csv(path)
+
+
+def test_make_closer_measures_again_and_records_it(tmp_path: Path) -> None:
+    """By the Makefile's own commands; DVC runs no frozen stage, not even by name."""
+    made = create(tmp_path, TINY)
+    stage = tmp_path / "stages" / "closer.py"
+    fewer = re.sub(r"^SEEDS = .*", "SEEDS = (7,)", stage.read_text(), flags=re.MULTILINE)
+    fewer = re.sub(r"^SOURCES = .*", 'SOURCES = {"sphere": ["plain"]}', fewer, flags=re.MULTILINE)
+    stage.write_text(fewer)
+    recipe = re.search(r"^closer: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert recipe is not None
+    for line in recipe[1].splitlines():
+        made.run(*shlex.split(line))
+    table = pd.read_csv(tmp_path / "reports" / "closer.csv")
+    assert set(table.source) == {"sphere"}
+    assert set(table.seed) == {7}
+    (out,) = yaml.safe_load((tmp_path / "dvc.lock").read_text())["stages"]["closer"]["outs"]
+    assert out["md5"] == hashlib.md5((tmp_path / "reports" / "closer.csv").read_bytes()).hexdigest()
 
 
 def test_every_cell_of_every_run_has_a_row(rows: pd.DataFrame) -> None:
