@@ -31,7 +31,7 @@ FIGURES = [
     *("clouds.png", "generated.png", "requested.png", "codes.png", "learned_noise.svg", "training.svg"),
 ]
 CASES = [*((name, False) for name in NAMES), *((name, True) for name in LABELLED)]
-QUICK = (("cube", False), ("line.npy", False), ("five.csv", False), ("digits", True))
+QUICK = (("cube", False), ("line.npy", False), ("digits", True))
 SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in CASES if case not in QUICK]
 EVERY_CASE = pytest.mark.parametrize("case", [*QUICK, *SLOW], ids=str)
 EVERY_NAME = pytest.mark.parametrize("name", NAMES)
