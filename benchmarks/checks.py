@@ -180,6 +180,7 @@ def checks() -> Iterator[Check]:
     yield from of_laws()
     yield from of_meshes()
     yield from of_samples()
+    yield from of_cube_points()
 
 
 def of_laws() -> Iterator[Check]:
@@ -223,9 +224,14 @@ def of_samples() -> Iterator[Check]:
         yield row(
             "normal, variances 1, ¼, 1/25", given, "water-filling", of_points(x, slope), known, (-0.3, 0.1)
         )
-    x = cube.SOURCE.sample(POINTS, rng)
+
+
+def of_cube_points() -> Iterator[Check]:
+    """Points of the cube; tests/limit/test_points.py checks the whole table of as many."""
+    x = cube.SOURCE.sample(POINTS, np.random.default_rng(1))
     for slope in (12.0, 48.0, 190.0):
-        yield row("cube", given, "built-in table", of_points(x, slope), built_in(cube.SOURCE), (-0.05, 0.1))
+        bound = of_points(x, slope)
+        yield row("cube", f"{POINTS:,} points", "built-in table", bound, built_in(cube.SOURCE), (-0.05, 0.1))
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,8 @@ def test_the_term_of_the_page_is_part_of_the_loss(repository: Repository) -> Non
     without = [word.replace("covariance_weight=0.1", "covariance_weight=0") for word in with_it]
     files = [repository.path / "data" / name for name in ("ae.safetensors", "snr_vae.safetensors")]
     found = []
-    for words in ([*without, "train_ae", "train_vae"], with_it):
-        stages_run(repository, words)
+    for words in (without, with_it):
+        stages_run(repository, [*words, "train_ae", "train_vae"])
         found.append([file.read_bytes() for file in files])
     assert all(one != other for one, other in zip(*found, strict=True))
     assert repository.run("python", "-c", TERM).strip() == "True"
