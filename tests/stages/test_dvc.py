@@ -602,6 +602,7 @@ def test_edits_that_dvc_put_aside_and_lost_come_back(repository: Repository) -> 
     assert repository.run("git", "status", "--porcelain") == repository.run("git", "stash", "list") == ""
     listed = [line.split()[0] for line in repository.run("sh", "-c", listing).splitlines()]
     (lost,) = [one for one in listed if repository.run("git", "show", f"{one}:params.yaml") == "an edit"]
+    assert len(lost) == 40, "git stash takes a short name of digits alone for a place in its list"
     repository.run("sh", "-c", apply.replace("ID", lost))
     assert settings_text(repository) == "an edit"
 
