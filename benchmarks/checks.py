@@ -301,12 +301,12 @@ def text(rows: list[Check], codecs: list[CircleCodec]) -> str:
 
 INTRODUCTION = """# Checks
 
-How close are our limits to known ones? `make checks` writes this page; `tests/benchmarks/test_checks.py` and
-`tests/limit/test_points.py` check it. Rates are in bits, at the distortion D = E|x − x̂|² of the row. For
-points, "from below" is computed on the points themselves and "from above" is an estimate on points that were held out. In
-more than three dimensions both are estimates, and 24,000 points are too few for the true rate
-([theory](theory.md), "Meshes and points"). The sphere of 1,280 triangles has 0.5 % less area than the true
-sphere: 0.007 bit.
+How close are our limits to known ones? `make checks` writes this page; `tests/benchmarks/test_checks.py`
+and `tests/limit/test_points.py` check it. Rates are in bits, at the distortion D = E|x − x̂|² of the row.
+For points, "from below" is computed on the points themselves and "from above" is an estimate on points that
+were held out. In more than three dimensions both are estimates, and 24,000 points are too few for the true
+rate ([theory](theory.md), "Meshes and points"). The sphere of 1,280 triangles has 0.5 % less area than the
+true sphere: 0.007 bit.
 
 """
 
