@@ -83,6 +83,20 @@ def test_any_law_of_y_gives_a_line_below_the_best() -> None:
     assert 0 < upper - good.intercept < 0.05
 
 
+def test_alpha_is_lowered_until_g_exceeds_the_tolerance_at_no_point() -> None:
+    """At points without an atom nearby, G is far above it at first."""
+    near = normal(300)
+    x = np.concatenate([near, [[20.0, 0, 0], [20.1, 0, 0], [0, 30.0, 0]]])
+    cloud, lam, tolerance = Cloud(x, np.full(len(x), 1 / len(x))), 4.0, 0.01
+    q = Reproduction(near[:150], np.full(150, 1 / 150))  # poor: G is a little above it elsewhere too
+    first, alpha = 1 / clouds.partition(cloud, q, lam), clouds.certificate(cloud, q, lam, tolerance)
+    square = np.sum((x[:, None] - x) ** 2, axis=2)
+    assert (np.exp(-lam * square) @ (cloud.weights * first)).max() > 100
+    assert (np.exp(-lam * square) @ (cloud.weights * alpha)).max() <= exp(tolerance) + 1e-3
+    assert np.all(alpha <= first)
+    assert 0.1 < np.mean(alpha == first) < 0.9, "only some points have to be lowered"
+
+
 def test_a_sparse_channel_is_the_dense_one() -> None:
     x, y = normal(200), normal(30, seed=1)
     y[0] += 50  # so that some points have no atom near
