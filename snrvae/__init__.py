@@ -12,12 +12,13 @@ Axis letters in shape comments: c cells, r repeats, b batch (or n points), d lat
 h hidden units, i inputs, o outputs, l labels.
 
 The package is pure: arrays and settings in, arrays out. It uses no file of the pipeline and no global seed.
-Three modules look at the machine: processor.py chooses vector instructions, settings/machine.py reads limits,
-and settings/cache.py names the folder in which Numba and the stages cache their results. sources/reading.py
-reads a user's own file. A room (a folder of snrvae) imports only from the rooms before it:
+Four modules look at the machine: processor.py chooses vector instructions, settings/machine.py reads limits,
+settings/cache.py names the folder for what is kept between runs, and settings/compiled.py keeps compiled
+functions there. sources/reading.py reads a user's own file. A room (a folder of snrvae) imports only from the
+rooms before it:
 
+settings     params.yaml as types, the grid of cells, random streams, memory, the machine's limits, caches
 sources      the distributions that points are drawn from, and the data set as a file
-settings     params.yaml as types, the grid of cells, random streams, memory, the machine's limits
 codecs       the definition: Codec(nn.Module), channels, networks, loss, model file
 training     engines, batches and schedule, cores and machines, the store of trained cells
 limit        R(D), and the least distortion over a channel

@@ -194,18 +194,19 @@ def _around(points: Array, low: Array, step: float, reach: float) -> Integers:
 
 
 def _highest(log_load: Array, signs: Array, side: float) -> Array:
-    """An upper bound on ln G in cells of a side in units of 1/√λ, from ln G at their corners: [c, 2^k] → [c].
+    """An upper bound on ln G in cells of a side in units of 1/√λ, from ln G at their corners: [2^k, c] → [c].
 
     u(t) = ln G + |t|², t from the cell's centre, is convex, so it is at most what interpolates its corners:
     a plane with the slopes g, plus the largest deviation of a corner from it. The rest, g·t − |t|², has its
     maximum at t = g/2, or on the cell's side.
     """
-    slope = log_load @ signs / len(signs) / (side / 2)
-    plane = log_load.mean(axis=1)[:, None] + side / 2 * slope @ signs.T
+    slope = signs.T @ log_load / len(signs) / (side / 2)
+    mean = log_load.mean(axis=0)
+    off = log_load - mean - side / 2 * signs @ slope
     inside = np.abs(slope) <= side
     gain = np.where(inside, slope**2 / 4, np.abs(slope) * side / 2 - side**2 / 4)
-    planar = log_load.mean(axis=1) + (log_load - plane).max(axis=1) + gain.sum(axis=1)
-    return np.asarray(np.minimum(planar, log_load.max(axis=1)) + signs.shape[1] * side**2 / 4)
+    planar = mean + off.max(axis=0) + gain.sum(axis=0)
+    return np.asarray(np.minimum(planar, log_load.max(axis=0)) + signs.shape[1] * side**2 / 4)
 
 
 def _bounded(
@@ -217,7 +218,7 @@ def _bounded(
     load = np.log(np.maximum(block_sums(cloud.points, pull, low, step, blocks, lam, cutoff), 1e-300))
     places = BLOCK ** np.arange(k - 1, -1, -1)
     halves = np.array(list(product((0, 1), repeat=k)))
-    corners = load.ravel()[(which * BLOCK**k + cells % (BLOCK - 1) @ places)[:, None] + halves @ places]
+    corners = load.ravel()[which * BLOCK**k + cells % (BLOCK - 1) @ places + (halves @ places)[:, None]]
     return float(load.max()), _highest(corners, 2 * halves - 1, step * sqrt(lam))
 
 

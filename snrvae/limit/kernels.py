@@ -5,7 +5,7 @@ Axis letters: n points x, m points y, k coordinates.
 
 from __future__ import annotations
 
-from math import exp, floor, sqrt
+from math import floor, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from snrvae.limit.quadrature import Array
+from snrvae.settings.compiled import kept
 
 CUTOFF = 18.0  # of λ|x−y|²: farther points weigh less than exp(−CUTOFF), and may be left out
 ROUGH_CUTOFF = 10.0  # the same for sums that help to find a law of y, but prove nothing
 WHOLE = 300_000  # a matrix of fewer entries has all of them, even of far points
 ENTRIES = 250_000  # of a whole matrix at a time: they stay in the cache
 INDEXED = 3  # coordinates that the cells divide
-FINENESS = 4  # cells in the cutoff's length
 MOST_CELLS = 4_000_000
 BLOCK = 8  # places of a block of a grid, along each coordinate
 AT_ONCE = 256  # points whose powers stay in the cache
@@ -89,7 +89,7 @@ def _scaled(x: Array, lam: float) -> Array:
 
 
 def _near(x: Array, pull: NDArray[np.generic], lam: float, cutoff: float) -> Near:
-    scaled, side = _scaled(x, lam), sqrt(cutoff) / FINENESS
+    scaled, side = _scaled(x, lam), sqrt(cutoff)
     low, size = scaled.min(axis=0), np.ptp(scaled, axis=0)
     while np.prod(np.floor(size / side) + 1) > MOST_CELLS:
         side *= 2
@@ -119,54 +119,112 @@ def _dense_kernel(x: Array, factor: Array) -> Array:
 FAST = {"reassoc", "contract"}
 
 
-@njit(cache=True, nogil=True)
-def _within(near: Near, start: Array, end: Array, cutoff: float, found: Integers, squares: Array) -> int:
-    """Write the points within the cutoff of a box, and their squared distances; return how many they are."""
-    x, count, reach = near.x, 0, sqrt(cutoff)
-    first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
+@kept
+@njit(nogil=True)
+def _runs(near: Near, start: Array, end: Array, cutoff: float) -> Integers:
+    """The runs of points in the cells that the cutoff of a box reaches, each as begin and end: [r, 2]."""
+    first, last, reach = np.empty(3, np.int64), np.empty(3, np.int64), sqrt(cutoff)
     for j in range(3):
         first[j] = max(floor((start[j] - reach - near.low[j]) / near.side), 0)
         last[j] = max(first[j], min(floor((end[j] + reach - near.low[j]) / near.side) + 1, near.shape[j]))
+    runs, r = np.empty(((last[0] - first[0]) * (last[1] - first[1]), 2), np.int64), 0
     for a in range(first[0], last[0]):
         for b in range(first[1], last[1]):
             row = (a * near.shape[1] + b) * near.shape[2]
-            for i in range(near.starts[row + first[2]], near.starts[row + last[2]]):
-                square = 0.0
-                for j in range(3):
-                    square += max(start[j] - x[j, i], x[j, i] - end[j], 0.0) ** 2
-                found[count], squares[count] = i, square
-                count += square <= cutoff
+            runs[r, 0], runs[r, 1] = near.starts[row + first[2]], near.starts[row + last[2]]
+            r += 1
+    return runs
+
+
+@kept
+@njit(nogil=True)
+def _within(near: Near, start: Array, end: Array, cutoff: float, found: Integers, squares: Array) -> int:
+    """Write the points within the cutoff of a box, and their squared distances; return how many they are."""
+    x, count = near.x, 0
+    for run in _runs(near, start, end, cutoff):
+        for i in range(run[0], run[1]):
+            square = 0.0
+            for j in range(3):
+                square += max(start[j] - x[j, i], x[j, i] - end[j], 0.0) ** 2
+            found[count], squares[count] = i, square
+            count += square <= cutoff
     return count
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+# The loops below run over arrays of one dimension: there, the compiler computes many entries at once.
+
+
+@kept
+@njit(nogil=True, fastmath=FAST)
+def _exp(x: float) -> float:
+    """exp(x) as the 1,024th power of the Taylor polynomial of degree 8 of exp(x/1024).
+
+    Its relative error is below 10⁻¹² for |x| < 60, and below 10⁻⁵ for |x| < 400.
+    """
+    u = x * (1 / 1024)
+    p = 1 / 720 + u * (1 / 5040 + u * (1 / 40320))
+    p = 1 / 6 + u * (1 / 24 + u * (1 / 120 + u * p))
+    p = 1 + u * (1 + u * (1 / 2 + u * p))
+    for _ in range(10):
+        p *= p
+    return p
+
+
+@kept
+@njit(nogil=True, fastmath=FAST)
+def _terms(x: Array, y: Array, z: Array, place: Array, cutoff: float, term: Array) -> None:
+    """Fill `term` with exp(−t), t the squared distance of (x, y, z) from a place, or 0 beyond the cutoff."""
+    for n in range(len(x)):
+        t = (x[n] - place[0]) ** 2 + (y[n] - place[1]) ** 2 + (z[n] - place[2]) ** 2
+        term[n] = _exp(-t) if t <= cutoff else 0.0
+
+
+@kept
+@njit(nogil=True, fastmath=FAST)
+def _dot(one: Array, other: Array, count: int) -> float:
+    total = 0.0
+    for n in range(count):
+        total += one[n] * other[n]
+    return total
+
+
+@kept
+@njit(nogil=True, fastmath=FAST)
+def _multiply(one: Array, other: Array, product: Array, count: int) -> None:
+    for n in range(count):
+        product[n] = one[n] * other[n]
+
+
+@kept
+@njit(nogil=True)
 def _add(near: Near, y: Array, cutoff: float, total: Array) -> None:
     """Add the sums to `total` [m, p].
 
-    exp(−t) is the 64th power of the Taylor polynomial of degree 8 of exp(−t/64): at most 10⁻⁸ too large
-    within the cutoff, and processors can compute it for many t at once.
+    The points of neighbouring cells lie side by side. To compute the terms of all of them at once is faster
+    than to choose those within the cutoff first.
     """
-    points = near.x.shape[1]
-    found, term = np.empty(points + 1, np.int64), np.empty(points + 1)
+    x0, x1, x2, term = near.x[0], near.x[1], near.x[2], np.empty(AT_ONCE)
     for m in range(len(y)):
-        count = _within(near, y[m], y[m], cutoff, found, term)
-        for n in range(count):
-            u = term[n] * (-1 / 64)
-            p = 1 / 5040 + u * (1 / 40320)
-            p = 1 / 24 + u * (1 / 120 + u * (1 / 720 + u * p))
-            p = 1 + u * (1 + u * (1 / 2 + u * (1 / 6 + u * p)))
-            p *= p
-            p *= p
-            p *= p
-            p *= p
-            p *= p
-            term[n] = p * p
-        for j in range(total.shape[1]):
-            for n in range(count):
-                total[m, j] += term[n] * near.pull[j, found[n]]
+        for run in _runs(near, y[m], y[m], cutoff):
+            for begin in range(run[0], run[1], AT_ONCE):
+                part = slice(begin, min(begin + AT_ONCE, run[1]))
+                _terms(x0[part], x1[part], x2[part], y[m], cutoff, term)
+                for j in range(total.shape[1]):
+                    total[m, j] += _dot(term, near.pull[j][part], part.stop - begin)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@kept
+@njit(nogil=True, fastmath=FAST)
+def _ends(x: Array, found: Integers, first: float, step: float, power: Array, ratio: Array) -> None:
+    for n in range(len(found)):
+        power[n] = x[found[n]] - first
+    for n in range(len(found)):
+        w = power[n]
+        power[n], ratio[n] = _exp(-w * w), _exp(2 * step * w)
+
+
+@kept
+@njit(nogil=True)
 def _powers(near: Near, found: Integers, first: Array, step: float, power: Array, ratio: Array) -> None:
     """Fill `power` [3, BLOCK, n], whose products are the terms of points at the places of a block.
 
@@ -175,19 +233,16 @@ def _powers(near: Near, found: Integers, first: Array, step: float, power: Array
     points.
     """
     for j in range(3):
-        for n in range(len(found)):
-            w = near.x[j, found[n]] - first[j]
-            power[j, 0, n] = exp(-w * w)
-            ratio[n] = exp(2 * step * w)
+        _ends(near.x[j], found, first[j], step, power[j, 0], ratio)
         for a in range(1, BLOCK):
-            for n in range(len(found)):
-                power[j, a, n] = power[j, a - 1, n] * ratio[n]
+            _multiply(power[j, a - 1], ratio, power[j, a], len(found))
+    ratio[: len(found)] = near.pull[0][found]
     for a in range(BLOCK):
-        for n in range(len(found)):
-            power[0, a, n] *= near.pull[0, found[n]]
+        _multiply(power[0, a], ratio, power[0, a], len(found))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@kept
+@njit(nogil=True)
 def _add_blocks(near: Near, first: Array, step: float, cutoff: float, total: Array) -> None:
     """Add the sums, without the factor that `_powers` leaves out, to `total` [b, 1 or BLOCK, ..., BLOCK]."""
     places, points = total.shape[1:], near.x.shape[1]
@@ -199,29 +254,31 @@ def _add_blocks(near: Near, first: Array, step: float, cutoff: float, total: Arr
         for begin in range(0, count, AT_ONCE):
             held = min(AT_ONCE, count - begin)
             _powers(near, found[begin : begin + held], first[m], step, power, ratio)
-            for row in range(places[0] * places[1]):
-                a, b = row // places[1], row % places[1]
-                for n in range(held):
-                    plane[n] = power[0, a, n] * power[1, b, n]
-                for c in range(places[2]):
-                    term = 0.0
-                    for n in range(held):
-                        term += plane[n] * power[2, c, n]
-                    total[m, a, b, c] += term
+            for a in range(places[0]):
+                for b in range(places[1]):
+                    _multiply(power[0, a], power[1, b], plane, held)
+                    for c in range(places[2]):
+                        total[m, a, b, c] += _dot(plane, power[2, c], held)
 
 
-@njit(cache=True, nogil=True)
+@kept
+@njit(nogil=True)
 def _entries(near: Near, x: Array, cutoff: float) -> tuple[Array, NDArray[np.int32], Integers]:
     """exp(−|x−y|²) within the cutoff, row by row of x [n, 3]: data, indices and starts of a sparse matrix."""
-    starts, found = np.zeros(len(x) + 1, np.int64), np.empty(near.x.shape[1] + 1, np.int64)
-    squares = np.empty(near.x.shape[1] + 1)
-    data, indices = np.empty(16 * len(x)), np.empty(16 * len(x), np.int32)
+    x0, x1, x2, term = near.x[0], near.x[1], near.x[2], np.empty(AT_ONCE)
+    starts, count = np.zeros(len(x) + 1, np.int64), 0
+    data, indices = np.empty(16 * len(x) + AT_ONCE), np.empty(16 * len(x) + AT_ONCE, np.int32)
     for n in range(len(x)):
-        begin, count = starts[n], _within(near, x[n], x[n], cutoff, found, squares)
-        starts[n + 1] = begin + count
-        if begin + count > len(data):
-            more = len(data) + count
-            data, indices = np.append(data, np.empty(more)), np.append(indices, np.empty(more, np.int32))
-        for i in range(count):
-            data[begin + i], indices[begin + i] = exp(-squares[i]), near.pull[0, found[i]]
-    return data[: starts[-1]], indices[: starts[-1]], starts
+        for run in _runs(near, x[n], x[n], cutoff):
+            for begin in range(run[0], run[1], AT_ONCE):
+                part = slice(begin, min(begin + AT_ONCE, run[1]))
+                _terms(x0[part], x1[part], x2[part], x[n], cutoff, term)
+                if count + AT_ONCE > len(data):
+                    more = len(data)
+                    data = np.append(data, np.empty(more))
+                    indices = np.append(indices, np.empty(more, np.int32))
+                for i in range(part.stop - begin):
+                    data[count], indices[count] = term[i], near.pull[0, begin + i]
+                    count += term[i] > 0
+        starts[n + 1] = count
+    return data[:count], indices[:count], starts

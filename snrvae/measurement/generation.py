@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from snrvae.settings.compiled import kept
 from snrvae.sources.domain import Split
 from snrvae.sources.source import Source
 
@@ -39,7 +40,8 @@ def mean_cross_distance(points: Array, others: Array) -> float:
     return float(_sum_of_distances(one, other, False) / (len(points) * len(others)))
 
 
-@numba.njit(nogil=True)
+@kept
+@njit(nogil=True)
 def _sum_of_distances(points: Array, others: Array, same: bool) -> float:
     """Sum of the distances of points [k, n] from others [k, m]; if they are the `same`, each pair once.
 

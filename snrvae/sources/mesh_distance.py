@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from snrvae.settings.compiled import kept
+
 Array = NDArray[np.float64]
 
 LEAF = 4  # pieces in a leaf
@@ -74,7 +76,8 @@ def _boxes(pieces: Array) -> tuple[Array, Array]:
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@kept
+@njit(nogil=True)
 def _search(points: Array, low: Array, high: Array, triangles: Array) -> Array:
     leaves = len(triangles)
     found = np.empty(len(points))
@@ -103,7 +106,8 @@ def _search(points: Array, low: Array, high: Array, triangles: Array) -> Array:
     return found
 
 
-@njit(cache=True)
+@kept
+@njit(nogil=True)
 def _box(point: Array, low: Array, high: Array) -> float:
     """Squared distance to a box."""
     squared = 0.0
@@ -113,7 +117,8 @@ def _box(point: Array, low: Array, high: Array) -> float:
     return squared
 
 
-@njit(cache=True)
+@kept
+@njit(nogil=True)
 def _triangle(point: Array, triangle: Array) -> float:
     """Squared distance to a triangle: to its plane if the foot point is inside, or else to a side."""
     a, b, c = triangle
@@ -132,16 +137,19 @@ def _triangle(point: Array, triangle: Array) -> float:
     return squared
 
 
-@njit(cache=True)
+@kept
+@njit(nogil=True)
 def _minus(a, b):  # type: ignore[no-untyped-def]
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-@njit(cache=True)
+@kept
+@njit(nogil=True)
 def _cross(a, b):  # type: ignore[no-untyped-def]
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-@njit(cache=True)
+@kept
+@njit(nogil=True)
 def _dot(a, b):  # type: ignore[no-untyped-def]
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

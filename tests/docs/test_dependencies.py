@@ -13,7 +13,7 @@ from snrvae.training import digest
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PACKAGES = ("snrvae", "stages")
-FOLDERS = ("sources", "settings", "codecs", "training", "limit", "measurement", "reporting")
+FOLDERS = ("settings", "sources", "codecs", "training", "limit", "measurement", "reporting")
 BY_NAME = {  # files that import modules by their names, and the folders of these
     "snrvae/sources/registry.py": "snrvae/sources",
     "snrvae/codecs/codec.py": "snrvae/codecs/networks",

@@ -52,6 +52,13 @@ def test_sums_over_a_block_of_a_grid_are_those_of_its_places(k: int) -> None:
         np.testing.assert_allclose(sums, np.exp(-2 * square) @ pull, rtol=1e-9)
 
 
+def test_the_exponential_is_as_exact_as_it_says() -> None:
+    x = np.linspace(-400, 400, 8001)
+    off = np.abs([kernels._exp(value) / exp(value) - 1 for value in x])
+    assert off[np.abs(x) < 60].max() < 1e-12
+    assert off.max() < 1e-5
+
+
 def test_points_far_apart_need_no_memory_for_what_lies_between() -> None:
     x = np.random.default_rng(0).standard_normal((200, 3))
     x[:3] *= 1e6
@@ -67,7 +74,7 @@ def test_between_corners_of_a_cell_the_load_is_at_most_what_convexity_says() -> 
         side, at = rng.uniform(0.05, 1), rng.uniform(-1, 1, 2)
         corners = -np.sum((signs * side / 2 - at) ** 2, axis=1)
         inside = -np.sum((rng.uniform(-side / 2, side / 2, (500, 2)) - at) ** 2, axis=1)
-        bound = clouds._highest(corners[None], signs, side)[0]
+        bound = clouds._highest(corners[:, None], signs, side)[0]
         assert inside.max() <= bound + 1e-12
         assert bound <= max(inside.max(), corners.max()) + side**2 / 2
 

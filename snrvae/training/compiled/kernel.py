@@ -1,7 +1,7 @@
 """The common parts of all kernels: the compiler's settings, instructions, constants and views.
 
-Numba compiles a kernel at its first call, in seconds and without a C compiler, and `cache` keeps the result.
-Arrays are [features, b], so that the long axis is contiguous. Constant factors are named float32
+Numba compiles a kernel at its first call, in seconds and without a C compiler; settings/compiled.py keeps
+the result. Arrays are [features, b], so that the long axis is contiguous. Constant factors are named float32
 values, since Numba computes in double precision with a plain number or an integer.
 
 Numba's fastmath is off: every operation is rounded as it is written. So a cell's bits do not depend on when,
@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from snrvae.training.compiled import cache
+from snrvae.settings.compiled import kept
 
 Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -34,17 +34,12 @@ ZERO, HALF, ONE, TWO, INFINITY = (np.float32(value) for value in (0, 0.5, 1, 2, 
 
 def compiled(function: Function) -> Function:
     """Compiled code that releases Python's global lock, so that other threads run."""
-    return _kept(njit(function, **COMPILER))
+    return kept(njit(function, **COMPILER))
 
 
 def inlined(function: Function) -> Function:
     """As `compiled`, but inlined in its only caller: otherwise, Numba would compile it again for that."""
-    return _kept(njit(function, inline="always", **COMPILER))
-
-
-def _kept(function: Function) -> Function:
-    cache.keep(function)
-    return function
+    return kept(njit(function, inline="always", **COMPILER))
 
 
 def instruction(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,14 +14,15 @@ from typing import Any
 import pytest
 from numba import config, njit
 
-from snrvae.settings import cache as settings
-from snrvae.training.compiled import adam, cache, channel, kernel, network, penalty, step
+from snrvae.limit import kernels
+from snrvae.settings import cache, compiled
+from snrvae.sources import mesh_distance
+from snrvae.training.compiled import step
 from tests.repository import ROOT
 
 EXAMPLE = """
 import sys
-from snrvae.training.compiled import cache
-from tests.training.test_cache import made
+from tests.settings.test_compiled import made
 print(made().stats.cache_path)
 """
 
@@ -31,8 +33,7 @@ def twice(x: int) -> int:
 
 def made() -> Any:
     """A function that is compiled or read."""
-    function = njit(twice)
-    cache.keep(function)
+    function: Any = compiled.kept(njit(twice))
     assert function(2) == 4
     return function
 
@@ -40,7 +41,7 @@ def made() -> Any:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What SNRVAE_CACHE names."""
-    monkeypatch.setenv(settings.VARIABLE, str(tmp_path / "home"))
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "home"))
     monkeypatch.setattr(config, "CACHE_DIR", "")
     anew(monkeypatch)
     return tmp_path / "home"
@@ -48,7 +49,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process."""
-    monkeypatch.setattr(cache, "folder", cache.folder.__wrapped__)
+    monkeypatch.setattr(compiled, "root", compiled.root.__wrapped__)
+    monkeypatch.setattr(compiled, "key", compiled.key.__wrapped__)
 
 
 def files(folder: Path) -> list[Path]:
@@ -65,16 +67,16 @@ def test_another_process_finds_what_one_has_compiled(home: Path) -> None:
     assert (again.stats.cache_path, again.stats.cache_misses) == (str(path), {})
 
 
-def test_what_another_content_of_the_engines_folder_compiled_is_kept_elsewhere(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    one = made().stats.cache_path
-    monkeypatch.setattr(cache, "_CODE", cache._CODE + b"\n")
-    assert made().stats.cache_path != one
-    folder = Path(cache.__file__).parent
-    for module in (adam, channel, kernel, network, penalty, step):
-        assert Path(module.__file__ or "").parent == folder
-        assert Path(module.__file__ or "").read_bytes() in cache._CODE
+def test_the_key_covers_every_file_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.py").write_text("x = 1")
+    keys = [compiled.key(tmp_path)]
+    (tmp_path / "other.py").write_text("y = 1")
+    keys.append(compiled.key(tmp_path))
+    (tmp_path / "one.py").write_text("x = 2")
+    keys.append(compiled.key(tmp_path))
+    assert len(set(keys)) == 3
+    monkeypatch.setattr(compiled, "key", lambda room: f"snrvae_{room.name}")
+    assert Path(made().stats.cache_path).name == "snrvae_settings", "the folder of the function"
 
 
 def test_what_is_for_another_processor_is_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,24 +91,24 @@ def test_a_folder_by_name_comes_first(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_by_default_it_is_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(settings.VARIABLE)
+    monkeypatch.delenv(cache.VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     assert Path(made().stats.cache_path).parent == tmp_path / "users" / "snr-vae" / "compiled"
 
 
-def test_the_step_is_kept_so() -> None:
-    assert Path(step.train.stats.cache_path).name.startswith("snrvae_")  # type: ignore[attr-defined]
+def test_whatever_the_project_compiles_is_kept_so() -> None:
+    for function in (step.train, kernels._add, mesh_distance._search):
+        assert Path(function.stats.cache_path).name.startswith("snrvae_")  # type: ignore[attr-defined]
+    for file in (ROOT / "snrvae").rglob("*.py"):
+        code = file.read_text()
+        assert code.count("njit(") == len(re.findall(r"kept\(njit|@kept\n@njit", code))
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", " off "])
 def test_off_keeps_it_beside_the_source(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(settings.VARIABLE, value)
-    assert settings.folder() is None
-    found = cache.folder()
-    assert found is not None
-    assert found.parent == Path(cache.__file__).with_name("__pycache__")
-    if not any(found.iterdir()):  # a run without the store has put its step there
-        found.rmdir()
+    monkeypatch.setenv(cache.VARIABLE, value)
+    assert cache.folder() is None
+    assert compiled.root() == Path(compiled.__file__).with_name("__pycache__")
 
 
 def in_the_way(path: Path) -> None:
@@ -121,22 +123,22 @@ def test_where_no_folder_can_be_written_it_works_and_says_in_one_line_what_to_se
     in_the_way(tmp_path / "code" / "__pycache__")
     in_the_way(tmp_path / "named")
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "named"))
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "code" / "cache.py"))
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "code" / "compiled.py"))
     assert made().stats.cache_path is None
     (line,) = caplog.messages
-    assert settings.VARIABLE in line
+    assert cache.VARIABLE in line
     assert "\n" not in line
 
 
 def test_a_user_without_a_home_gets_no_folder_called_tilde(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(settings.VARIABLE)
+    monkeypatch.delenv(cache.VARIABLE)
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user that the system has not
     monkeypatch.chdir(tmp_path)
-    assert settings.folder() is None
+    assert cache.folder() is None
 
 
 def truncated(data: bytes, chance: random.Random) -> bytes:
@@ -192,8 +194,7 @@ def test_a_damaged_file_is_told_in_one_line_and_made_again(
 def test_the_file_of_another_function_is_foreign(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     made()
     (file,) = home.rglob("*.nbc")
-    thrice = njit(lambda x: 3 * x)
-    cache.keep(thrice)
+    thrice = compiled.kept(njit(lambda x: 3 * x))
     assert thrice(2) == 6
     (other,) = set(home.rglob("*.nbc")) - {file}
     shutil.copy(other, file)
@@ -205,7 +206,7 @@ def test_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.IndexDataCacheFile, "_save_data", full)
+    monkeypatch.setattr(compiled.IndexDataCacheFile, "_save_data", full)
     made()
     (line,) = caplog.messages
     assert "No space left on device" in line
@@ -214,12 +215,12 @@ def test_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 @pytest.mark.skipif(os.getuid() == 0, reason="root can write anywhere")
 def test_a_home_that_cannot_be_written_is_passed_over(home: Path) -> None:
     home.mkdir(mode=0o500)
-    assert Path(made().stats.cache_path).parent == Path(cache.__file__).with_name("__pycache__")
+    assert Path(made().stats.cache_path).parent == Path(compiled.__file__).with_name("__pycache__")
 
 
 @pytest.mark.slow
 def test_in_a_process_the_line_comes_on_stderr(home: Path) -> None:
-    environment = os.environ | {settings.VARIABLE: str(home), "NUMBA_CACHE_DIR": ""}
+    environment = os.environ | {cache.VARIABLE: str(home), "NUMBA_CACHE_DIR": ""}
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,8 +1,8 @@
-"""The cache of compiled kernels, by source code and processor.
+"""The cache of compiled functions, by source code and processor.
 
-Clones, and the copies in which DVC runs experiments, find there the kernels that another folder has compiled,
-and machines of different kinds that share a home do not disturb each other. Numba's own cache is beside the
-source, and Numba trusts every file in it.
+Clones, and the copies in which DVC runs experiments, find there the functions that another folder has
+compiled, and machines of different kinds that share a home do not disturb each other. Numba's own cache is
+beside the source, and Numba trusts every file in it.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from numba import config
 from numba.core.caching import (
@@ -27,27 +27,26 @@ from numba.core.registry import cpu_target
 from snrvae.settings.cache import VARIABLE, seal, unseal
 from snrvae.settings.cache import folder as user_folder
 
-# A kernel contains the kernels of other modules that it calls, so the key covers the whole folder.
-_CODE = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
 _LOG = logging.getLogger(__name__)
 
+Function = TypeVar("Function", bound=Callable[..., object])
 
-def keep(dispatcher: Any) -> None:
+
+def kept(function: Function) -> Function:
     """Cache a function that Numba compiles, if there is a folder that can be written."""
-    if folder() is not None:
+    dispatcher: Any = function
+    if root() is not None:
         dispatcher._cache = _Kept(dispatcher.py_func)
+    return function
 
 
 @cache
-def folder() -> Path | None:
-    """The first folder that can be written: in NUMBA_CACHE_DIR, the user's cache or beside the source."""
-    processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
-    name = f"snrvae_{hashlib.sha256(_CODE + repr(processor).encode()).hexdigest()[:16]}"
+def root() -> Path | None:
+    """The first folder that can be written: NUMBA_CACHE_DIR, the user's cache or one beside this module."""
     users = user_folder()
     roots = [vars(config)["CACHE_DIR"], users and users / "compiled", Path(__file__).with_name("__pycache__")]
-    for root in filter(None, roots):
+    for path in map(Path, filter(None, roots)):
         with suppress(OSError):
-            path = Path(root) / name
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()
             return path
@@ -55,12 +54,23 @@ def folder() -> Path | None:
     return None
 
 
+@cache
+def key(room: Path) -> str:
+    """A name for what is compiled from a folder on this processor.
+
+    A function contains those of other modules that it calls, so the key covers the whole folder.
+    """
+    code = b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))
+    processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
+    return f"snrvae_{hashlib.sha256(code + repr(processor).encode()).hexdigest()[:16]}"
+
+
 class _Locator(UserWideCacheLocator):
     """Leads Numba to the folder."""
 
     def __init__(self, function: Callable[..., object], file: str):
         super().__init__(function, file)
-        self._cache_path = str(folder())
+        self._cache_path = str(Path(root() or "", key(Path(file).parent)))
 
 
 class _InFolder(CompileResultCacheImpl):
