@@ -28,10 +28,10 @@ AT_ONCE = 256  # points whose powers stay in the cache
 Integers = NDArray[np.int64]
 
 
-def kernel_matrix(x: Array, y: Array, lam: float) -> csr_array:
-    """exp(−λ|x−y|²), sparse [n, m]; if there are many points, only within the rough cutoff."""
+def kernel_matrix(x: Array, y: Array, lam: float) -> Array | csr_array:
+    """exp(−λ|x−y|²) [n, m]; if there are many points in few coordinates, sparse: within the rough cutoff."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
-        return csr_array(_dense_kernel(x, _factor(y, lam)))
+        return _dense_kernel(x, _factor(y, lam))
     near = _near(y, np.arange(len(y))[:, None], lam, ROUGH_CUTOFF)
     data, indices, indptr = _entries(near, _scaled(x, lam), ROUGH_CUTOFF)
     return csr_array((data, indices, indptr), shape=(len(x), len(y)))

@@ -14,6 +14,7 @@ from functools import cached_property
 from math import e, log, pi, sqrt
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from snrvae.limit import clouds, mesh_edges
 from snrvae.limit.clouds import Cloud
@@ -170,7 +171,7 @@ def table(triangles: Array, threads: int = 2) -> RateDistortionTable:
     )  # R rises by twice that slope
     fine = octaves(first, mesh.steep(FINE_BITS), 5)
     slopes = fine + octaves(fine[-1], mesh.steep(SEARCHED_BITS), 2)[1:]
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         bounds, laws = zip(*pool.map(mesh.searched, slopes), strict=True)
     beyond = list(mesh.asymptotes(bounds[-1], laws[-1]))
     method = ["blahut-arimoto"] * len(bounds) + ["edge"] * len(beyond)
