@@ -199,7 +199,7 @@ def of_laws() -> Iterator[Check]:
 
 
 def of_meshes() -> Iterator[Check]:
-    """The cube of 12 triangles, and the sphere of 1,280."""
+    """The cube of 12 triangles, and the sphere of 1,280; tests/limit/test_mesh_limit.py has their tables."""
     box, ball = mesh.Mesh(cube_mesh()), mesh.Mesh(icosphere(3))
     for bits in (2.0, 4.0, 6.0):
         bound, _ = box.searched(box.steep(bits))
@@ -227,7 +227,7 @@ def of_samples() -> Iterator[Check]:
 
 
 def of_cube_points() -> Iterator[Check]:
-    """Points of the cube; tests/limit/test_points.py checks the whole table of as many."""
+    """Points of the cube; tests/limit/test_points.py has the table of as many."""
     x = cube.SOURCE.sample(POINTS, np.random.default_rng(1))
     for slope in (12.0, 48.0, 190.0):
         bound = of_points(x, slope)
@@ -301,8 +301,8 @@ def text(rows: list[Check], codecs: list[CircleCodec]) -> str:
 
 INTRODUCTION = """# Checks
 
-How close are our limits to known ones? `make checks` writes this page; `tests/benchmarks/test_checks.py`
-and `tests/limit/test_points.py` check it. Rates are in bits, at the distortion D = E|x − x̂|² of the row.
+How close are our limits to known ones? `make checks` writes this page; `tests/benchmarks/test_checks.py` and
+the tests in `tests/limit` check it. Rates are in bits, at the distortion D = E|x − x̂|² of the row.
 For points, "from below" is computed on the points themselves and "from above" is an estimate on points that
 were held out. In more than three dimensions both are estimates, and 24,000 points are too few for the true
 rate ([theory](theory.md), "Meshes and points"). The sphere of 1,280 triangles has 0.5 % less area than the

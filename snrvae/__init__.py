@@ -13,7 +13,7 @@ h hidden units, i inputs, o outputs, l labels.
 
 The package is pure: arrays and settings in, arrays out. It uses no file of the pipeline and no global seed.
 Four modules look at the machine: processor.py chooses vector instructions, settings/machine.py reads limits,
-settings/cache.py names the folder for what is kept between runs, and settings/compiled.py keeps compiled
+settings/cache.py names the folder for what is kept between runs, and settings/machine_code.py keeps compiled
 functions there. sources/reading.py reads a user's own file. A room (a folder of snrvae) imports only from the
 rooms before it:
 

@@ -2,7 +2,7 @@
 
 The theory is in rate_distortion. This module is for larger problems: 10⁴ points and more, no symmetry, and as
 many atoms as a rate of 10 bits needs. So the law q of y starts as the points themselves, thinned, and is
-improved by expectation–maximisation with sparse kernels; max G is bounded by branch and bound.
+improved by expectation–maximisation; max G is bounded by branch and bound.
 
 Axis letters: n points, m points y (atoms of q, or trial points), k coordinates.
 """

@@ -5,7 +5,7 @@ Axis letters: n points x, m points y, k coordinates.
 
 from __future__ import annotations
 
-from math import floor, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from snrvae.limit.quadrature import Array
-from snrvae.settings.compiled import kept
+from snrvae.settings.machine_code import kept
 
 CUTOFF = 18.0  # of λ|x−y|²: farther points weigh less than exp(−CUTOFF), and may be left out
 ROUGH_CUTOFF = 10.0  # the same for sums that help to find a law of y, but prove nothing
@@ -23,13 +23,13 @@ ENTRIES = 250_000  # of a whole matrix at a time: they stay in the cache
 INDEXED = 3  # coordinates that the cells divide
 MOST_CELLS = 4_000_000
 BLOCK = 8  # places of a block of a grid, along each coordinate
-AT_ONCE = 256  # points whose powers stay in the cache
+AT_ONCE = 256  # points whose terms or powers stay in the cache
 
 Integers = NDArray[np.int64]
 
 
 def kernel_matrix(x: Array, y: Array, lam: float) -> Array | csr_array:
-    """exp(−λ|x−y|²) [n, m]; if there are many points in few coordinates, sparse: within the rough cutoff."""
+    """exp(−λ|x−y|²) [n, m]; of many points in up to three coordinates sparse, within the rough cutoff."""
     if len(x) * len(y) <= WHOLE or x.shape[1] > INDEXED:
         return _dense_kernel(x, _factor(y, lam))
     near = _near(y, np.arange(len(y))[:, None], lam, ROUGH_CUTOFF)
@@ -122,11 +122,12 @@ FAST = {"reassoc", "contract"}
 @kept
 @njit(nogil=True)
 def _runs(near: Near, start: Array, end: Array, cutoff: float) -> Integers:
-    """The runs of points in the cells that the cutoff of a box reaches, each as begin and end: [r, 2]."""
+    """The runs of points in all cells within the cutoff of a box, each as begin and end: [r, 2]."""
     first, last, reach = np.empty(3, np.int64), np.empty(3, np.int64), sqrt(cutoff)
     for j in range(3):
-        first[j] = max(floor((start[j] - reach - near.low[j]) / near.side), 0)
-        last[j] = max(first[j], min(floor((end[j] + reach - near.low[j]) / near.side) + 1, near.shape[j]))
+        most = float(near.shape[j])
+        first[j] = min(max((start[j] - reach - near.low[j]) / near.side, 0.0), most)  # rounds down
+        last[j] = min(max((end[j] + reach - near.low[j]) / near.side + 1, 0.0), most)
     runs, r = np.empty(((last[0] - first[0]) * (last[1] - first[1]), 2), np.int64), 0
     for a in range(first[0], last[0]):
         for b in range(first[1], last[1]):
@@ -215,7 +216,8 @@ def _add(near: Near, y: Array, cutoff: float, total: Array) -> None:
 
 @kept
 @njit(nogil=True, fastmath=FAST)
-def _ends(x: Array, found: Integers, first: float, step: float, power: Array, ratio: Array) -> None:
+def _first_power(x: Array, found: Integers, first: float, step: float, power: Array, ratio: Array) -> None:
+    """Fill `power` with exp(−(x−o)²) for a block's first place o, and `ratio` with exp(2·step·(x−o))."""
     for n in range(len(found)):
         power[n] = x[found[n]] - first
     for n in range(len(found)):
@@ -233,7 +235,7 @@ def _powers(near: Near, found: Integers, first: Array, step: float, power: Array
     points.
     """
     for j in range(3):
-        _ends(near.x[j], found, first[j], step, power[j, 0], ratio)
+        _first_power(near.x[j], found, first[j], step, power[j, 0], ratio)
         for a in range(1, BLOCK):
             _multiply(power[j, a - 1], ratio, power[j, a], len(found))
     ratio[: len(found)] = near.pull[0][found]

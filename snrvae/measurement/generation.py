@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from snrvae.settings.compiled import kept
+from snrvae.settings.machine_code import kept
 from snrvae.sources.domain import Split
 from snrvae.sources.source import Source
 

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from snrvae.settings.compiled import kept
+from snrvae.settings.machine_code import kept
 
 Array = NDArray[np.float64]
 

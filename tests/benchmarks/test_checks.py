@@ -1,4 +1,7 @@
-"""Our limits beside closed forms and published numbers: each row of docs/checks.md, computed anew."""
+"""Our limits beside closed forms and published numbers: the rows of docs/checks.md, computed anew.
+
+Those of meshes and of the cube's points are part of the tables in test_mesh_limit.py and test_points.py.
+"""
 
 import re
 from math import log
@@ -18,11 +21,6 @@ def test_laws_and_their_closed_forms() -> None:
     rows = list(checks.of_laws())
     assert len(rows) == 7
     assert [row for row in rows if not row.holds] == []
-
-
-@pytest.mark.slow
-def test_meshes_beside_the_built_in_table_and_the_closed_form() -> None:
-    assert [row for row in checks.of_meshes() if not row.holds] == []
 
 
 @pytest.mark.slow

@@ -59,6 +59,23 @@ def test_the_exponential_is_as_exact_as_it_says() -> None:
     assert off.max() < 1e-5
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("lam", [1e-3, 1.0, 300.0, 1e8])
+def test_sums_are_those_of_all_points_wherever_y_is(k: int, lam: float) -> None:
+    rng = np.random.default_rng(k)
+    x, pull = np.concatenate([rng.standard_normal((300, k)), np.full((3, k), 40.0)]), rng.random((303, 2))
+    beyond = np.array([-1e300, -1e9, -1, 0, 1, 1e9, 1e300])[:, None]
+    y = np.concatenate([x[::7], x[::7] + 0.3 / sqrt(lam), x.min(axis=0) + beyond, x.max(axis=0) + beyond])
+    with np.errstate(over="ignore"):
+        power = lam * np.sum((y[:, None] - x) ** 2, axis=2)
+    found = kernels.kernel_sums(x, pull, y, lam)
+    np.testing.assert_allclose(found, np.exp(-power) @ pull, rtol=1e-6, atol=303 * exp(-kernels.CUTOFF))
+    sparse = kernels.kernel_matrix(np.tile(y, (12, 1)), x, lam)
+    assert not isinstance(sparse, np.ndarray)
+    entries = np.exp(-power) * (power <= kernels.ROUGH_CUTOFF)
+    np.testing.assert_allclose(sparse.toarray()[: len(y)], entries, atol=1e-9)
+
+
 def test_points_far_apart_need_no_memory_for_what_lies_between() -> None:
     x = np.random.default_rng(0).standard_normal((200, 3))
     x[:3] *= 1e6

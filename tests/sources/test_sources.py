@@ -4,9 +4,6 @@ import csv
 import importlib
 import json
 import math
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -404,97 +401,3 @@ def test_a_codec_answers_within_the_bounds_of_its_source(codecs: dict[str, Codec
     free = Codec(replace(codec.architecture, source=gaussian.SOURCE.domain)).eval()
     free.load_state_dict(codec.state_dict())
     assert free.decode(far).abs().max() > 10
-
-
-RING = '''"""Points uniform on the unit circle in the plane z = 0."""
-
-from math import log, pi
-
-import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ellipe, i0e, i1e
-
-from snrvae.sources import domain
-from snrvae.sources.source import Source
-
-
-def sample(count, rng):
-    turn = 2 * pi * rng.random(count)
-    return np.stack([np.cos(turn), np.sin(turn), 0 * turn], 1)
-
-
-def distance(points):
-    x, y, z = points.astype(np.float64).T
-    return np.hypot(np.hypot(x, y) - 1, z)
-
-
-def mean_distance(points):
-    x, y, z = points.astype(np.float64).T
-    far = (np.hypot(x, y) + 1) ** 2 + z**2
-    return 2 / pi * np.sqrt(far) * ellipe(4 * np.hypot(x, y) / far)
-
-
-def short_of_one(kappa):
-    """1 - I1(kappa) / I0(kappa)."""
-    near = 1 / (2 * kappa) + 1 / (8 * kappa**2) + 1 / (8 * kappa**3)
-    return near if kappa > 1e3 else 1 - i1e(kappa) / i0e(kappa)
-
-
-def tangent(slope):
-    short = brentq(lambda s: short_of_one(2 * slope * (1 - s)) - s, 1e-20, 1 - 1e-6, xtol=1e-30, rtol=1e-13)
-    kappa = 2 * slope * (1 - short)
-    return short * (2 - short), -kappa * short - log(i0e(kappa))
-
-
-SOURCE = Source(
-    domain=domain.law(
-        name="ring",
-        title="a ring",
-        noun="ring",
-        unit="radius",
-        mean=(0.0, 0.0, 0.0),
-        bounds=(-1.0, 1.0),
-        spread=1.0,
-        labels=domain.sides(2),
-    ),
-    variances=(0.5, 0.5, 0.0),
-    axes=np.eye(2, 3),
-    dimension=1,
-    volume=2 * pi,
-    sample=sample,
-    mean_distance=mean_distance,
-    mean_pair_distance=4 / pi,
-    distance=distance,
-    tangent=tangent,
-)
-'''
-RUN = """
-import importlib, pathlib, yaml
-from snrvae.settings import params
-settings = params.from_yaml(pathlib.Path("params.yaml").read_text())
-for stage, entry in yaml.safe_load(pathlib.Path("dvc.yaml").read_text())["stages"].items():
-    if entry.get("frozen"):
-        continue
-    function = getattr(importlib.import_module(f"stages.{stage}"), stage)
-    function(settings, *map(pathlib.Path, entry["cmd"].split()[3:]))
-"""
-
-
-@pytest.mark.slow
-def test_a_new_source_is_a_module_and_a_line(tmp_path: Path) -> None:
-    for folder in ("snrvae", "stages"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("dvc.yaml", "requirements.lock"):
-        shutil.copy(ROOT / file, tmp_path)
-    files.write(tmp_path / ONE_POINT, (ROOT / ONE_POINT).read_bytes())
-    files.write(tmp_path / CLOSER, (ROOT / "tests" / "closer.csv").read_bytes())
-    (tmp_path / "snrvae" / "sources" / "ring.py").write_text(RING)
-    registry = tmp_path / "snrvae" / "sources" / "registry.py"
-    registry.write_text(registry.read_text().replace('    "sphere",\n', '    "sphere",\n    "ring",\n'))
-    tree = settings_of("sphere").model_dump(mode="json") | {"source": "ring"}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, check=True)
-    isotropic = [row for row in rows(tmp_path) if row["noise"] == "isotropic"]
-    assert {row["source"] for row in isotropic} == {"ring"}
-    assert all(float(row["gap_db"]) > 0 and row["generated_surface_distance"] for row in isotropic)
-    assert "# How much of a ring survives" in (tmp_path / "reports" / "README.md").read_text()

@@ -1,6 +1,6 @@
 """The common parts of all kernels: the compiler's settings, instructions, constants and views.
 
-Numba compiles a kernel at its first call, in seconds and without a C compiler; settings/compiled.py keeps
+Numba compiles a kernel at its first call, in seconds and without a C compiler; settings/machine_code.py keeps
 the result. Arrays are [features, b], so that the long axis is contiguous. Constant factors are named float32
 values, since Numba computes in double precision with a plain number or an integer.
 
@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from snrvae.settings.compiled import kept
+from snrvae.settings.machine_code import kept
 
 Floats = NDArray[np.float32]
 Function = TypeVar("Function", bound=Callable[..., object])

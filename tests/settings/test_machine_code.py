@@ -15,14 +15,14 @@ import pytest
 from numba import config, njit
 
 from snrvae.limit import kernels
-from snrvae.settings import cache, compiled
+from snrvae.settings import cache, machine_code
 from snrvae.sources import mesh_distance
 from snrvae.training.compiled import step
 from tests.repository import ROOT
 
 EXAMPLE = """
 import sys
-from tests.settings.test_compiled import made
+from tests.settings.test_machine_code import made
 print(made().stats.cache_path)
 """
 
@@ -33,7 +33,7 @@ def twice(x: int) -> int:
 
 def made() -> Any:
     """A function that is compiled or read."""
-    function: Any = compiled.kept(njit(twice))
+    function: Any = machine_code.kept(njit(twice))
     assert function(2) == 4
     return function
 
@@ -49,8 +49,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process."""
-    monkeypatch.setattr(compiled, "root", compiled.root.__wrapped__)
-    monkeypatch.setattr(compiled, "key", compiled.key.__wrapped__)
+    monkeypatch.setattr(machine_code, "folder", machine_code.folder.__wrapped__)
+    machine_code._tell.cache_clear()
 
 
 def files(folder: Path) -> list[Path]:
@@ -67,16 +67,20 @@ def test_another_process_finds_what_one_has_compiled(home: Path) -> None:
     assert (again.stats.cache_path, again.stats.cache_misses) == (str(path), {})
 
 
-def test_the_key_covers_every_file_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_content_of_the_functions_room_is_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "one.py").write_text("x = 1")
-    keys = [compiled.key(tmp_path)]
+    found = [machine_code.folder(tmp_path)]
     (tmp_path / "other.py").write_text("y = 1")
-    keys.append(compiled.key(tmp_path))
+    found.append(machine_code.folder(tmp_path))
     (tmp_path / "one.py").write_text("x = 2")
-    keys.append(compiled.key(tmp_path))
-    assert len(set(keys)) == 3
-    monkeypatch.setattr(compiled, "key", lambda room: f"snrvae_{room.name}")
-    assert Path(made().stats.cache_path).name == "snrvae_settings", "the folder of the function"
+    found.append(machine_code.folder(tmp_path))
+    assert len({*found}) == 3
+    monkeypatch.setattr(
+        machine_code, "folder", lambda room: tmp_path if room == Path(__file__).parent else None
+    )
+    assert made().stats.cache_path == str(tmp_path)
 
 
 def test_what_is_for_another_processor_is_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +105,18 @@ def test_whatever_the_project_compiles_is_kept_so() -> None:
         assert Path(function.stats.cache_path).name.startswith("snrvae_")  # type: ignore[attr-defined]
     for file in (ROOT / "snrvae").rglob("*.py"):
         code = file.read_text()
-        assert code.count("njit(") == len(re.findall(r"kept\(njit|@kept\n@njit", code))
+        assert len(re.findall(r"[@(]njit\b", code)) == len(re.findall(r"kept\(njit|@kept\n@njit", code)), file
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", " off "])
 def test_off_keeps_it_beside_the_source(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cache.VARIABLE, value)
     assert cache.folder() is None
-    assert compiled.root() == Path(compiled.__file__).with_name("__pycache__")
+    found = machine_code.folder(Path(step.__file__ or "").parent)
+    assert found is not None
+    assert found.parent == Path(machine_code.__file__).with_name("__pycache__")
+    if not any(found.iterdir()):  # a run without the store has put its step there
+        found.rmdir()
 
 
 def in_the_way(path: Path) -> None:
@@ -123,11 +131,58 @@ def test_where_no_folder_can_be_written_it_works_and_says_in_one_line_what_to_se
     in_the_way(tmp_path / "code" / "__pycache__")
     in_the_way(tmp_path / "named")
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "named"))
-    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "code" / "compiled.py"))
+    monkeypatch.setattr(machine_code, "__file__", str(tmp_path / "code" / "machine_code.py"))
     assert made().stats.cache_path is None
+    assert machine_code.folder(Path(kernels.__file__).parent) is None
     (line,) = caplog.messages
     assert cache.VARIABLE in line
     assert "\n" not in line
+
+
+def test_what_is_in_the_way_of_one_room_is_passed_over(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder that several users share, or that somebody removes after the start."""
+    one = made().stats.cache_path
+    shutil.rmtree(one)
+    in_the_way(Path(one))
+    monkeypatch.setattr(machine_code, "__file__", str(tmp_path / "code" / "machine_code.py"))
+    assert Path(made().stats.cache_path).parent == tmp_path / "code" / "__pycache__"
+    assert Path(one).parent == home / "compiled"
+
+
+def test_a_folder_that_goes_after_the_start_ends_nothing(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    function: Any = machine_code.kept(njit(twice))
+    shutil.rmtree(home)
+    in_the_way(home)
+    assert function(2) == 4
+    (line,) = caplog.messages
+    assert "cannot be written" in line
+
+
+def test_two_processes_that_save_different_signatures_at_once_do_not_mix_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each finds an empty index: the other has not yet written its own."""
+    whole, real = made(), machine_code._Checked._load_index
+    monkeypatch.setattr(machine_code._Checked, "_load_index", lambda _: {})
+    index = [path.read_bytes() for path in home.rglob("*.nbi")]
+    other: Any = machine_code.kept(njit(twice))
+    assert other(0.5) == 1
+    monkeypatch.setattr(machine_code._Checked, "_load_index", real)
+    (file,) = home.rglob("*.nbi")
+    for content in (*index, file.read_bytes()):
+        file.write_bytes(content)
+        again: Any = machine_code.kept(njit(twice))
+        assert (repr(again(2)), repr(again(0.5))) == ("4", "1.0")
+    assert whole(2) == 4
+
+
+def test_numba_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    assert machine_code.kept(njit(twice)) is twice
 
 
 def test_a_user_without_a_home_gets_no_folder_called_tilde(
@@ -194,7 +249,7 @@ def test_a_damaged_file_is_told_in_one_line_and_made_again(
 def test_the_file_of_another_function_is_foreign(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     made()
     (file,) = home.rglob("*.nbc")
-    thrice = compiled.kept(njit(lambda x: 3 * x))
+    thrice = machine_code.kept(njit(lambda x: 3 * x))
     assert thrice(2) == 6
     (other,) = set(home.rglob("*.nbc")) - {file}
     shutil.copy(other, file)
@@ -206,7 +261,7 @@ def test_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled.IndexDataCacheFile, "_save_data", full)
+    monkeypatch.setattr(machine_code.IndexDataCacheFile, "_save_data", full)
     made()
     (line,) = caplog.messages
     assert "No space left on device" in line
@@ -215,7 +270,7 @@ def test_a_full_disk_ends_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 @pytest.mark.skipif(os.getuid() == 0, reason="root can write anywhere")
 def test_a_home_that_cannot_be_written_is_passed_over(home: Path) -> None:
     home.mkdir(mode=0o500)
-    assert Path(made().stats.cache_path).parent == Path(compiled.__file__).with_name("__pycache__")
+    assert Path(made().stats.cache_path).parent == Path(machine_code.__file__).with_name("__pycache__")
 
 
 @pytest.mark.slow

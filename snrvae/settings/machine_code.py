@@ -35,34 +35,40 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def kept(function: Function) -> Function:
     """Cache a function that Numba compiles, if there is a folder that can be written."""
     dispatcher: Any = function
-    if root() is not None:
+    if not vars(config)["DISABLE_JIT"] and folder(_room(dispatcher.py_func)):
         dispatcher._cache = _Kept(dispatcher.py_func)
     return function
 
 
 @cache
-def root() -> Path | None:
-    """The first folder that can be written: NUMBA_CACHE_DIR, the user's cache or one beside this module."""
+def folder(room: Path) -> Path | None:
+    """Where the functions of a room are kept, by what the room holds and by the processor.
+
+    It is below the first of these that can be written: NUMBA_CACHE_DIR, the user's cache, and a folder beside
+    this module. A function contains those of other modules that it calls: so the key covers the whole room.
+    """
+    code = b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))
+    processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
+    name = f"snrvae_{hashlib.sha256(code + repr(processor).encode()).hexdigest()[:16]}"
     users = user_folder()
     roots = [vars(config)["CACHE_DIR"], users and users / "compiled", Path(__file__).with_name("__pycache__")]
-    for path in map(Path, filter(None, roots)):
+    for root in filter(None, roots):
         with suppress(OSError):
+            path = Path(root) / name
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()
             return path
-    _LOG.warning("no folder for compiled code can be written: each run compiles; %s names one", VARIABLE)
+    _tell()
     return None
 
 
 @cache
-def key(room: Path) -> str:
-    """A name for what is compiled from a folder on this processor.
+def _tell() -> None:
+    _LOG.warning("no folder for compiled code can be written: each run compiles; %s names one", VARIABLE)
 
-    A function contains those of other modules that it calls, so the key covers the whole folder.
-    """
-    code = b"".join(path.read_bytes() for path in sorted(room.glob("*.py")))
-    processor: tuple[Any, ...] = cpu_target.target_context.codegen().magic_tuple()
-    return f"snrvae_{hashlib.sha256(code + repr(processor).encode()).hexdigest()[:16]}"
+
+def _room(function: Callable[..., object]) -> Path:
+    return Path(function.__code__.co_filename).parent
 
 
 class _Locator(UserWideCacheLocator):
@@ -70,7 +76,10 @@ class _Locator(UserWideCacheLocator):
 
     def __init__(self, function: Callable[..., object], file: str):
         super().__init__(function, file)
-        self._cache_path = str(Path(root() or "", key(Path(file).parent)))
+        self._cache_path = str(folder(_room(function)))
+
+    def ensure_cache_path(self) -> None:
+        """Nothing: `folder` has made it, and saving says if it is gone."""
 
 
 class _InFolder(CompileResultCacheImpl):
@@ -90,11 +99,16 @@ class _Checked(IndexDataCacheFile):
     """Numba's files, with digests at their ends: a file that does not fit its digest is not unpickled."""
 
     def save(self, key: object, data: object) -> None:
-        """As Numba's, but a full disk does not end training."""
+        """As Numba's, but a full disk does not end the run."""
+        self._key = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         try:
             super().save(key, data)
         except OSError as error:
             _LOG.warning("%s: cannot be written (%s): each run compiles", self._index_path, error.strerror)
+
+    def _data_name(self, number: int) -> str:  # noqa: ARG002
+        """By what was compiled: the numbers of two processes that save at once can be the same."""
+        return f"{self._index_name.removesuffix('.nbi')}.{self._key}.nbc"
 
     def _load_index(self) -> dict[object, str]:
         return super()._load_index() if _sound(self._index_path) else {}
