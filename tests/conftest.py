@@ -35,17 +35,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 LONGEST = (  # files that take 40 seconds and more, the longest first
-    "test_own_data.py",
     "test_dvc.py",
+    "test_own_data.py",
     "test_extending.py",
-    "test_checks.py",
-    "test_processors.py",
     "test_store.py",
+    "test_processors.py",
     "test_mesh_limit.py",
-    "test_points.py",
     "test_pipeline.py",
     "test_interruptions.py",
-    "test_memory.py",
+    "test_kinds.py",
+    "test_points.py",
+    "test_checks.py",
+    "test_cluster.py",
 )
 
 MakeConfig = Callable[..., TrainConfig]

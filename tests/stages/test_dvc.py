@@ -231,22 +231,17 @@ def test_a_cell_is_the_same_in_an_experiment_as_beside_others(
     assert ten["ae"] == committed.metrics()["ae"]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [{"network.activation": "silu"}, {"network.kind": "residual", "train.engine": "torch"}],
-    ids=["silu", "residual"],
-)
 def test_another_network_is_an_experiment_and_nothing_else(
-    committed: Repository, repository: Repository, changed: dict[str, str]
+    committed: Repository, repository: Repository
 ) -> None:
+    changed = {"network.kind": "residual", "network.activation": "silu", "train.engine": "torch"}
     options = [word for key, value in changed.items() for word in ("-S", f"{key}={value}")]
     assert repository.stages_run("dvc", "exp", "run", *options) == ["train_ae", *GRID]
     here, before = (models.load(one.path / CODECS) for one in (repository, committed))
     assert list(here) == list(before) == ["ae/d1", "d1-snr1", "d1-snr100"]
     for codec in here.values():
         made = codec.architecture
-        asked = {"network.kind": "mlp", "network.activation": "relu", "train.engine": "compiled"} | changed
-        assert (made.network.kind, made.network.activation, made.engine) == tuple(asked.values())
+        assert [made.network.kind, made.network.activation, made.engine] == [*changed.values()]
     report = (repository.path / "reports" / "README.md").read_text()
     assert all(f"{key.split('.')[1]}: {value}" in report for key, value in changed.items())
 

@@ -26,9 +26,9 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline, run once and committed."""
+    """The pipeline up to its metrics, run once and committed."""
     made = create(tmp_path_factory.mktemp("run"), TINY)
-    made.run("dvc", "repro")
+    made.run("dvc", "repro", "evaluate")
     made.run("git", "add", "-A")
     made.run("git", "commit", "-qm", "run")
     return made.path
@@ -104,7 +104,7 @@ def test_a_file_is_seen_in_copies_and_from_the_queue_whoever_tracks_it(repositor
 @pytest.mark.slow
 def test_a_file_that_no_run_uses_trains_nothing_again(done: Repository) -> None:
     save(done, "unused.npy")
-    assert done.stages_run("dvc", "repro") == ["generate"]
+    assert done.stages_run("dvc", "repro", "evaluate") == ["generate"]
     (done.path / "snrvae" / "sources" / "torus.py").write_text('"""A law that nobody uses."""\n')
     assert done.stages_run("dvc", "repro", *TRAINING) == ["generate"]
     assert done.stages_run("dvc", "repro", *TRAINING) == []
