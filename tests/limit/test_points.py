@@ -76,6 +76,15 @@ def test_sums_are_those_of_all_points_wherever_y_is(k: int, lam: float) -> None:
     np.testing.assert_allclose(sparse.toarray()[: len(y)], entries, atol=1e-9)
 
 
+@pytest.mark.parametrize("count", [40, 2000])
+def test_in_five_coordinates_no_entry_of_a_kernel_is_left_out(count: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y, pull = rng.standard_normal((count, 5)), rng.standard_normal((200, 5)), rng.random((count, 2))
+    entries = np.exp(-3 * np.sum((x[:, None] - y) ** 2, axis=2))
+    np.testing.assert_allclose(kernels.kernel_matrix(x, y, 3.0), entries, rtol=1e-9)
+    np.testing.assert_allclose(kernels.kernel_sums(x, pull, y, 3.0), entries.T @ pull, rtol=1e-9)
+
+
 def test_points_far_apart_need_no_memory_for_what_lies_between() -> None:
     x = np.random.default_rng(0).standard_normal((200, 3))
     x[:3] *= 1e6

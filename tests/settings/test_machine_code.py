@@ -142,7 +142,7 @@ def test_where_no_folder_can_be_written_it_works_and_says_in_one_line_what_to_se
 def test_what_is_in_the_way_of_one_room_is_passed_over(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a folder that several users share, or that somebody removes after the start."""
+    """In a folder that several users share, another user may own what is there for this room."""
     one = made().stats.cache_path
     shutil.rmtree(one)
     in_the_way(Path(one))
@@ -165,7 +165,7 @@ def test_a_folder_that_goes_after_the_start_ends_nothing(
 def test_two_processes_that_save_different_signatures_at_once_do_not_mix_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each finds an empty index: the other has not yet written its own."""
+    """Each finds an empty index, since the other has not written its own yet."""
     whole, real = made(), machine_code._Checked._load_index
     monkeypatch.setattr(machine_code._Checked, "_load_index", lambda _: {})
     index = [path.read_bytes() for path in home.rglob("*.nbi")]

@@ -185,7 +185,7 @@ def test_an_interrupt_of_a_stage_in_a_terminal_is_one_line_and_exit_code_130(fol
 
     wait_for(reads)  # and then waits for what is written
     process.send_signal(signal.SIGINT)
-    os.close(*writers)  # a signal that comes just before the read does not end it; this does
+    os.close(*writers)  # a signal just before the read leaves it waiting; the end of the file does not
     _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "rate_distortion: interrupted; `dvc repro` runs it again\n")
 
