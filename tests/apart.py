@@ -10,3 +10,5 @@ COMPILED = Path(__file__).with_name("__pycache__") / "compiled"
 
 os.environ["SNRVAE_CACHE"] = "off"
 os.environ["NUMBA_CACHE_DIR"] = str(COMPILED)
+
+import snrvae  # noqa: E402, F401 - it chooses vector instructions before NumPy is loaded

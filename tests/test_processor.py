@@ -60,6 +60,13 @@ def test_openblas_computes_with_the_kernel_of_the_class() -> None:
     assert report(SNRVAE_CPU="avx2").stdout.strip() == "Haswell"
 
 
+@pytest.mark.parametrize("package", ["stages", "benchmarks", "examples", "tests.apart"])
+def test_the_choice_comes_before_numpy_whatever_is_started(package: str) -> None:
+    loaded = f"import sys, {package}; print(*({{'snrvae.processor', 'numpy'}} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    assert done.stdout.split() == [b"snrvae.processor"]
+
+
 def test_an_unknown_class_ends_a_stage_in_one_line() -> None:
     ended = report(SNRVAE_CPU="sse9")
     assert ended.returncode == 1

@@ -49,7 +49,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "grey.npy": lambda path: np.save(path, points(2000, 12).reshape(-1, 3, 4)),
     "spike.obj": lambda path: path.write_text(TETRAHEDRON),
 }  # fmt: skip
-NAMES = (*WRITERS, "cube", "sphere", "circle", "gaussian", "digits")
+NAMES = (*WRITERS, "cube", "sphere", "square", "circle", "gaussian", "digits")
 LABELLED = ("a_b $1$ [*].csv", "many.npz", "cube", "digits")
 
 

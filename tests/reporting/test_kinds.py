@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kinds import LABELLED, NAMES, Run
+from markupsafe import escape
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 from test_page import CHROMIUM, LARGEST, SANDBOX, needs_browser
@@ -90,7 +91,9 @@ def test_every_figure_is_drawn(case: tuple[str, bool], runs: dict[tuple[str, boo
     assert set(FIGURES) - set(drawn) == {"codes.png" if case[1] else "requested.png"}
     for name in ("data.png", "clouds.png", "generated.png", "requested.png", "codes.png"):
         if name in drawn:
-            assert report.image(drawn[name], ".png").startswith(b"\x89PNG"), name
+            image = report.image(drawn[name], ".png")
+            assert image.startswith(b"\x89PNG"), name
+            assert len(image) < 300_000, name
     if case[0] != "cube":
         written = "\n".join(map(texts, drawn.values())).replace(runs[case].source.title, "")
         assert not re.search("cube|face", written)
@@ -118,6 +121,28 @@ def test_the_report_says_what_is_true_of_its_source(
     assert ("principal components" in prose) is (source.coordinates > 3 and name != "digits")
     assert ("image" in prose.replace("![", "")) is drawing.images(source)
     assert f"limit is {source.part}" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SOURCES if name != "cube"])
+def test_report_and_page_of_a_built_in_source_are_about_it(
+    name: str, runs: dict[tuple[str, bool], Run]
+) -> None:
+    run, title = runs[name, False], SOURCES[name].title
+    text = markdown(run)
+    assert text.startswith(f"# How much of a {run.source.noun} survives a noisy bottleneck?")
+    assert f"turns a point drawn from {title} into d numbers" in " ".join(text.split())
+    for right in ("data/cube.npz", "squared edge lengths of the cube", title):
+        text = text.replace(right, "")
+    assert "cube" not in text
+    assert "face" not in text.replace("surface", "")
+    assert ("surface" in text) is (run.source.dimension == 2)
+    html = page.html(content(run))
+    head, tail = html[: html.index("<script")], html[html.index("</footer>") :]
+    assert f"Take a point drawn from {escape(title)}." in head
+    shown = (head + tail[: tail.index("<script")]).replace(str(escape(title)), "")
+    assert "cube" not in shown
+    assert ("surface" in shown) is (run.source.distance is not None)  # a name of a column
 
 
 @EVERY_CASE
@@ -166,7 +191,8 @@ def test_points_fill_their_picture_in_the_sources_own_unit(
     assert inside.mean() > 0.98
     filled = np.ptp(places[inside], axis=0) / shown.widths
     assert filled.max() > 0.5
-    assert filled.min() > 0.03
+    flat = run.source.coordinates - run.source.components  # coordinates that never vary
+    assert np.sort(filled)[flat:].min() > 0.03
     own = run.source.domain.frame.restore(points)
     if 1 < run.source.coordinates <= 3:
         order = ["xyz".index(axis) for axis in shown.names]
@@ -325,4 +351,4 @@ def test_every_page_draws_its_source(runs: dict[tuple[str, bool], Run], tmp_path
 def test_the_kinds_are_all_there(runs: dict[tuple[str, bool], Run]) -> None:
     sources = [runs[name, False].source for name in NAMES]
     assert {min(source.coordinates, 4) for source in sources} == {1, 2, 3, 4}
-    assert {*SETS, *SOURCES} - {*NAMES} == {"terrain", "square"}
+    assert {*SETS, *SOURCES} - {*NAMES} == {"terrain"}

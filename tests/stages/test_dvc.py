@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -150,20 +149,9 @@ def shared(committed: Repository, queue: Queue, tmp_path_factory: pytest.TempPat
     return made
 
 
-@pytest.fixture(scope="module")
-def fresh(
-    committed: Repository, shared: Repository, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Repository, Future[list[str]]]]:
-    """A clone without data or cache, and the stages that `dvc repro` runs in it, beside other tests."""
-    assert shared.path.is_dir()  # it starts when the experiments have the machine no longer
-    bare = clone(committed, tmp_path_factory.mktemp("fresh") / "clone", cache=False)
-    with ThreadPoolExecutor() as beside:
-        yield bare, beside.submit(bare.stages_run, "dvc", "repro")
-
-
 @pytest.fixture
-def repository(shared: Repository, fresh: object) -> Iterator[Repository]:  # noqa: ARG001
-    """The shared clone, clean before and after, while a fresh one reproduces itself beside it."""
+def repository(shared: Repository) -> Iterator[Repository]:
+    """The shared clone, clean before and after."""
     yield shared
     restore(shared)
 
@@ -453,15 +441,6 @@ def test_no_file_of_the_project_is_ignored_by_git_or_dvc() -> None:
     )
     assert (done.returncode, done.stdout) == (1, ""), "1: none of them is"
     assert Repository(ROOT).run("git", "ls-files", "--cached", "--ignored", "--exclude-standard") == ""
-
-
-def test_a_fresh_clone_makes_the_committed_reports_and_leaves_git_clean(
-    committed: Repository, fresh: tuple[Repository, Future[list[str]]]
-) -> None:
-    bare, ran = fresh  # Shannon's limit is committed
-    assert ran.result() == ["generate", "train_ae", "train_vae", "evaluate", "render"]
-    assert bare.run("git", "status", "--porcelain") == ""
-    assert bare.bytes() == committed.bytes()
 
 
 def test_the_queue_runs_experiments_side_by_side(committed: Repository, queue: Queue) -> None:

@@ -3,11 +3,8 @@
 KILLS=500 python -m pytest tests/stages/test_interruptions.py    kills 500 times instead of a few dozen
 """
 
-import importlib
-import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -23,6 +20,7 @@ import pytest
 import yaml
 
 from stages import files
+from tests.processes import begin, said, wait_for
 from tests.repository import LIMIT, ROOT, STAGES, Repository, create
 
 pytestmark = pytest.mark.slow
@@ -36,11 +34,8 @@ SETTINGS: dict[str, Any] = {
     "latent_dim": [1],
     "snr": [1, 100],
 }
-ARGUMENTS = {name: entry["cmd"].split()[3:] for name, entry in STAGES.items()}
 SECONDS = {"rate_distortion": 0.4}  # of the others: what they took undisturbed
 METHODS = [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGINT, False), (signal.SIGINT, True)]
-FORKS = multiprocessing.get_context("forkserver")  # it has the modules: a stage starts at once
-FORKS.set_forkserver_preload([f"stages.{name}" for name in STAGES])
 
 Bytes = dict[str, bytes]
 
@@ -58,35 +53,6 @@ def of(stage: str, everything: Bytes) -> Bytes:
     return {name: data for name, data in everything.items() if name.startswith(tuple(outputs(stage)))}
 
 
-def work(stage: str, folder: str, largest: int) -> None:
-    """A stage, in a process and a process group of its own; its messages go to a file."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background may ignore it
-    os.chdir(folder)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    sys.argv = [stage, *ARGUMENTS[stage]]
-    function = getattr(importlib.import_module(f"stages.{stage}"), stage)
-    os.dup2(os.open("messages", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
-    Path("started").touch()
-    files.run(function)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes from here on comes after the stage
-
-
-def begin(stage: str, folder: Path, largest: int = resource.RLIM_INFINITY) -> ForkServerProcess:
-    (folder / "started").unlink(missing_ok=True)
-    process = FORKS.Process(target=work, args=(stage, str(folder), largest))
-    process.start()
-    wait_for(lambda: (folder / "started").exists() or not process.is_alive())
-    return process
-
-
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-
-
 def wait_until_it_writes(process: ForkServerProcess, first: Path) -> None:
     """Until the first of the files is new: a signal then comes between two files, or in one."""
     wait_for(lambda: first.read_bytes() != b"old" or not process.is_alive())
@@ -101,7 +67,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
             process, start = begin(stage, made.path), time.monotonic()
             process.join()
             SECONDS[stage] = time.monotonic() - start
-            assert process.exitcode == 0, (made.path / "messages").read_text()
+            assert process.exitcode == 0, said(made.path)
     return made
 
 
@@ -158,8 +124,7 @@ def test_a_stage_that_is_killed_leaves_every_file_old_or_new_and_whole(
             assert late < 5 * KILLS, "strikes without effect"
             moment = (moment or 1) / 2  # next time before it ends
         if sign == signal.SIGINT:
-            said = (folder / "messages").read_text()
-            assert said == f"stages.{stage}: interrupted; `dvc repro` runs it again\n"
+            assert said(folder) == f"stages.{stage}: interrupted; `dvc repro` runs it again\n"
         for name, data in new.items():
             files.write(folder / name, data)
     print(f"{KILLS} kills; {late} more came after the end")
@@ -200,7 +165,7 @@ def test_a_file_system_that_takes_no_more_is_told_in_one_line_and_leaves_the_old
     process = begin(stage, folder, largest=max(map(len, new.values())) - 1)  # bytes of a file
     process.join()
     assert process.exitcode == 1
-    (line,) = (folder / "messages").read_text().splitlines()
+    (line,) = said(folder).splitlines()
     assert any(f"{name}: cannot be written (File too large)" in line for name in new)
     for name, data in new.items():
         assert (folder / name).read_bytes() in (b"old", data)

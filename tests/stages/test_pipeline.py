@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from snrvae.codecs import files as models
 from tests.repository import ROOT, TINY, Repository, create
@@ -24,6 +23,19 @@ EDITS = {  # a file, what stands in it, what replaces that, and the stages that 
     "outline": (REPORTING / "drawing.py", '"cube": (-0.1, 1.1)', '"cube": (-0.2, 1.2)', ["render"]),
     "caption": (REPORTING / "templates" / "report.md", "**Training.**", "**The training.**", ["render"]),
 }
+
+
+REFUSAL = """
+import socket
+
+def refuse(self, address, *_):
+    if self.family != socket.AF_UNIX:
+        with open({log!r}, "a") as log:
+            print(address, file=log)
+        raise OSError("no network in this test")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +102,26 @@ def test_an_experiment_runs_the_stages_that_its_setting_reaches(repository: Repo
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_bytes_with_any_number_of_cores(repository: Repository) -> None:
-    before = repository.bytes()
-    drawn = [stage for stage in STAGES if stage != "rate_distortion"]  # that one has no seed
-    repository.run("dvc", "repro", "--force", "--single-item", *drawn)
-    assert repository.bytes() == before
-    paths = yaml.safe_load((repository.path / "dvc.yaml").read_text())["stages"]["train_vae"]["cmd"].split()
-    repository.run("env", "OMP_NUM_THREADS=2", *paths)
-    assert repository.bytes() == before
+def test_a_fresh_clone_without_a_network_makes_the_same_bytes_with_two_cores(
+    committed: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever asks for a socket that leaves the machine gets none; DVC has its own settings alone."""
+    log, refusal = tmp_path / "refused", tmp_path / "refusal"
+    refusal.mkdir()
+    (refusal / "sitecustomize.py").write_text(REFUSAL.format(log=str(log)))
+    clone = Repository(tmp_path / "clone")
+    committed.run("git", "clone", "-q", ".", str(clone.path))
+    monkeypatch.setenv("PYTHONPATH", str(refusal))
+    monkeypatch.delenv("CI", raising=False)
+    asked = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+    assert "no network in this test" in clone.run("python", "-c", asked, fails=True)
+    log.unlink()
+    own = ("env", "--unset=DVC_NO_ANALYTICS", "OMP_NUM_THREADS=2")
+    drawn = [stage for stage in STAGES if stage != "rate_distortion"]  # Shannon's limit is committed
+    assert clone.stages_run(*own, "dvc", "repro") == drawn
+    assert not log.exists(), log.read_text()
+    assert clone.run("git", "status", "--porcelain") == ""
+    assert clone.bytes() == committed.bytes()
 
 
 # What a room is for: by DVC's own account, an edit in measurement or reporting leaves training as it is

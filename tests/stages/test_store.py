@@ -8,10 +8,10 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from stages import files, store
 from stages.store import BOUND, DEFAULT, ENTRIES, Store
 from stages.train_vae import train_vae
 from tests import apart
+from tests.processes import begin, said
 from tests.repository import ROOT, TINY, Repository, configure, create
 
 INPUTS = ("data/source.npz", "data/cube.npz")
@@ -173,12 +174,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def train(
     made: Repository, folder: Path | str, settings: Mapping[str, object] = TINY
 ) -> tuple[str, dict[str, bytes]]:
-    """What training with a store printed, and its bytes."""
+    """What training with a store said, and its bytes."""
     configure(made.path, settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, str(folder))
-        said = made.run(*TRAIN, *OUTPUTS)
-    return said, {name: (made.path / name).read_bytes() for name in OUTPUTS}
+    process = begin_training(made, folder)
+    process.join()
+    assert process.exitcode == 0, said(made.path)
+    return said(made.path), outputs(made)
+
+
+def begin_training(made: Repository, folder: Path | str) -> ForkServerProcess:
+    return begin("train_vae", made.path, **{cache.VARIABLE: str(folder)})
 
 
 def outputs(made: Repository) -> dict[str, bytes]:
@@ -203,24 +208,24 @@ def test_bytes_are_those_without_a_store_be_it_empty_full_or_partly_filled(
     expected, folder, chance = outputs(whole), tmp_path / "store", random.Random(0)
     monkeypatch.setenv(cache.VARIABLE, str(folder))
 
-    def said(**settings: object) -> str:
+    def told(**settings: object) -> str:
         train_here(copy, settings)
         assert settings or outputs(copy) == expected
         return capsys.readouterr().err
 
-    assert said() == ""
-    assert said() == "16 of 16 cells from the store\n"
+    assert told() == ""
+    assert told() == "16 of 16 cells from the store\n"
     entries = sorted((folder / ENTRIES).iterdir())
     assert len(entries) == 16
     for entry in chance.sample(entries, 7):
         entry.unlink()
-    assert said() == "9 of 16 cells from the store\n"
+    assert told() == "9 of 16 cells from the store\n"
     (damaged,) = chance.sample(entries, 1)
     damaged.write_bytes(b"damaged")
-    assert said() == "15 of 16 cells from the store\n"
-    (told,) = caplog.messages
-    assert re.fullmatch(f"store: {damaged.name}: damaged or foreign; it is dropped, and .* again", told)
-    assert said(snr=[10, 3, 1], noise=["learned"]) == "8 of 12 cells from the store\n"
+    assert told() == "15 of 16 cells from the store\n"
+    (message,) = caplog.messages
+    assert re.fullmatch(f"store: {damaged.name}: damaged or foreign; it is dropped, and .* again", message)
+    assert told(snr=[10, 3, 1], noise=["learned"]) == "8 of 12 cells from the store\n"
 
 
 def train_here(made: Repository, settings: Mapping[str, object]) -> None:
@@ -228,18 +233,6 @@ def train_here(made: Repository, settings: Mapping[str, object]) -> None:
     configure(made.path, TINY | settings)
     params = from_yaml((made.path / "params.yaml").read_text())
     train_vae(params, *(made.path / name for name in (*INPUTS, *OUTPUTS)))
-
-
-def begin(made: Repository, folder: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", cache.VARIABLE: str(folder)}
-    return subprocess.Popen(
-        [*TRAIN, *OUTPUTS],
-        cwd=made.path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
 
 
 @pytest.mark.slow
@@ -250,11 +243,11 @@ def test_two_processes_that_want_the_same_cells_do_no_harm(
     shutil.copytree(copy.path, second)
     for _ in range(3):
         shutil.rmtree(folder, ignore_errors=True)
-        both = [begin(copy, folder), begin(Repository(second), folder)]
-        for process in both:
-            said, _ = process.communicate()
-            assert process.returncode == 0, said
-            assert "damaged" not in said
+        both = copy, Repository(second)
+        for made, process in [(made, begin_training(made, folder)) for made in both]:
+            process.join()
+            assert process.exitcode == 0, said(made.path)
+            assert "damaged" not in said(made.path)
         assert outputs(copy) == outputs(Repository(second)) == outputs(whole)
         assert train(copy, folder) == ("16 of 16 cells from the store\n", outputs(whole))
 
@@ -267,15 +260,17 @@ def test_killed_ten_times_it_goes_on_where_it_was(copy: Repository, tmp_path: Pa
     _, expected = train(copy, "off", longer)
     seen = 0
     for number in range(10):
-        process = begin(copy, folder)
-        while process.poll() is None and whole_entries(folder) == seen:
+        process = begin_training(copy, folder)
+        while process.is_alive() and whole_entries(folder) == seen:
             time.sleep(0.001)
         time.sleep(chance.random() * 0.05)
-        process.send_signal(signal.SIGINT if number % 2 else signal.SIGKILL)
-        said, _ = process.communicate()
-        assert (f"{seen} of 16 cells from the store\n" in said) == (seen > 0)
-        if process.returncode == files.INTERRUPTED:
-            assert said.endswith(
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT if number % 2 else signal.SIGKILL)
+        process.join()
+        told = said(copy.path)
+        assert (f"{seen} of 16 cells from the store\n" in told) == (seen > 0)
+        if process.exitcode == files.INTERRUPTED:
+            assert told.endswith(
                 "train_vae: interrupted; `dvc repro` goes on, without the cells that are done\n"
             )
         assert whole_entries(folder) > seen
