@@ -35,18 +35,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 LONGEST = (  # files that take 40 seconds and more, the longest first
+    "test_extending.py",
     "test_dvc.py",
     "test_own_data.py",
-    "test_extending.py",
-    "test_store.py",
-    "test_processors.py",
     "test_mesh_limit.py",
-    "test_pipeline.py",
-    "test_interruptions.py",
+    "test_store.py",
     "test_kinds.py",
-    "test_points.py",
+    "test_processors.py",
+    "test_pipeline.py",
     "test_checks.py",
-    "test_cluster.py",
+    "test_points.py",
+    "test_interruptions.py",
+    "test_memory.py",
 )
 
 MakeConfig = Callable[..., TrainConfig]
@@ -57,6 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = dict(zip(LONGEST, range(len(LONGEST)), strict=True))
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
     gc.freeze()  # else every full collection walks through all that was imported
+    gc.set_threshold(200_000, 50, 100)  # and there are fewer of them
 
 
 @pytest.fixture(scope="session")

@@ -54,4 +54,5 @@ def said(folder: Path) -> str:
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
+        time.sleep(0.0005)
         assert time.monotonic() < end, "it took too long"

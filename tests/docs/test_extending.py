@@ -124,8 +124,11 @@ def answer(repository: Repository, question: str) -> str:
 
 @pytest.mark.slow
 def test_the_network_of_the_page_trains_in_every_cell(repository: Repository) -> None:
-    metrics = metrics_of(repository, command("A network"))
+    metrics = metrics_of(repository, [*command("A network"), "-S", "network.activation=silu"], "render")
     assert {*metrics} == {"ae", "snr_vae", "summary"}
+    report = (repository.path / "reports" / "README.md").read_text()
+    for setting in ("kind: normed", "activation: silu", "engine: torch"):
+        assert setting in report
     kinds = "{(c.architecture.network.kind, type(c.encoder[1]).__name__) for c in codecs.values()}"
     assert answer(repository, kinds) == "{('normed', 'LayerNorm')}"
 

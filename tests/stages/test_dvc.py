@@ -219,21 +219,6 @@ def test_a_cell_is_the_same_in_an_experiment_as_beside_others(
     assert ten["ae"] == committed.metrics()["ae"]
 
 
-def test_another_network_is_an_experiment_and_nothing_else(
-    committed: Repository, repository: Repository
-) -> None:
-    changed = {"network.kind": "residual", "network.activation": "silu", "train.engine": "torch"}
-    options = [word for key, value in changed.items() for word in ("-S", f"{key}={value}")]
-    assert repository.stages_run("dvc", "exp", "run", *options) == ["train_ae", *GRID]
-    here, before = (models.load(one.path / CODECS) for one in (repository, committed))
-    assert list(here) == list(before) == ["ae/d1", "d1-snr1", "d1-snr100"]
-    for codec in here.values():
-        made = codec.architecture
-        assert [made.network.kind, made.network.activation, made.engine] == [*changed.values()]
-    report = (repository.path / "reports" / "README.md").read_text()
-    assert all(f"{key.split('.')[1]}: {value}" in report for key, value in changed.items())
-
-
 def test_a_network_that_the_engine_cannot_train_is_one_line_that_names_the_engine(
     repository: Repository,
 ) -> None:
