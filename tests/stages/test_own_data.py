@@ -14,32 +14,37 @@ from snrvae.sources import reading
 from tests.repository import ROOT, TINY, Repository, create
 
 PAGE = (ROOT / "docs" / "own-data.md").read_text()
+FIRST, _, LAST = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 TRAINING = ("train_ae", "train_vae")
 SMALL = TINY | {"train": TINY["train"] | {"repeats": 1}, "latent_dim": [1], "snr": [10]}
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    made = create(tmp_path, SMALL)
+def committed(folder: Path) -> Repository:
+    """The project as somebody starts with it."""
+    made = create(folder, SMALL)
     made.run("git", "add", "-A")
     made.run("git", "commit", "-qm", "start")
     return made
 
 
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return committed(tmp_path)
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pipeline up to its metrics, run once and committed."""
-    made = create(tmp_path_factory.mktemp("run"), SMALL)
-    made.run("dvc", "repro", "evaluate")
-    made.run("git", "add", "-A")
-    made.run("git", "commit", "-qm", "run")
+def spiral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which somebody typed the page's first commands."""
+    made = committed(tmp_path_factory.mktemp("spiral"))
+    for line in FIRST.splitlines():
+        made.run(*shlex.split(line, comments=True))
     return made.path
 
 
 @pytest.fixture
-def done(run: Path, tmp_path: Path) -> Repository:
-    """A copy of its folder, with all that it ran."""
-    return Repository(shutil.copytree(run, tmp_path / "done"))
+def done(spiral: Path, tmp_path: Path) -> Repository:
+    """A copy of that folder."""
+    return Repository(shutil.copytree(spiral, tmp_path / "done"))
 
 
 def save(repository: Repository, name: str) -> None:
@@ -49,15 +54,12 @@ def save(repository: Repository, name: str) -> None:
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_lead_to_a_report_about_the_file(done: Repository) -> None:
-    first, _, last = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
-    for line in first.splitlines():
-        done.run(*shlex.split(line, comments=True))
     report = (done.path / "reports" / "README.md").read_text()
     assert "the points in spiral.npy" in report
     assert "99 %" in (done.path / "reports" / "cells.csv").read_text()
     assert "cube" not in report.split("## Appendix: provenance")[0].lower()
     done.run("git", "checkout", "-q", "-f", "HEAD")
-    for line in last.splitlines():
+    for line in LAST.splitlines():
         assert "ask" in done.run(*shlex.split(line, comments=True))
 
 

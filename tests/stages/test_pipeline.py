@@ -91,17 +91,6 @@ def test_the_selected_codec_of_every_cell_loads_by_name(repository: Repository) 
 
 
 @pytest.mark.slow
-def test_an_experiment_runs_the_stages_that_its_setting_reaches(repository: Repository) -> None:
-    before = repository.metrics()
-    ran = repository.stages_run("dvc", "exp", "run", "-n", "ten", "--set-param", "snr=10", "evaluate")
-    assert ran == ["train_vae", "evaluate"]
-    metrics = repository.metrics()
-    assert list(metrics["snr_vae"]) == ["d1-snr10", "d2-snr10"]
-    assert metrics["snr_vae"]["d1-snr10"] == before["snr_vae"]["d1-snr10"], "a cell depends on others"
-    assert metrics["ae"] == before["ae"]
-
-
-@pytest.mark.slow
 def test_a_fresh_clone_without_a_network_makes_the_same_bytes_with_two_cores(
     committed: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
