@@ -54,13 +54,19 @@ def kernel() -> str:
     return next((each["architecture"] for each in libraries if each["internal_api"] == "openblas"), "unknown")
 
 
-def pin() -> None:
-    """Choose for this process and its children. Exits if the processor lacks the class SNRVAE_CPU."""
+def pin() -> str:
+    """Choose for this process and its children; return whose choice this process computes with.
+
+    Exits if the processor lacks the class SNRVAE_CPU.
+    """
     flags = {name for name, present in llvmlite.binding.get_host_cpu_features().items() if present}
     try:
-        os.environ.update(variables(flags, os.environ.get("SNRVAE_CPU", "")))
+        chosen = variables(flags, os.environ.get("SNRVAE_CPU", ""))
     except ValueError as error:
         sys.exit(str(error))
+    late = "numpy" in sys.modules and not chosen.items() <= os.environ.items()
+    os.environ.update(chosen)
+    return "NumPy's own" if late or not chosen else f"{chosen['OPENBLAS_CORETYPE']}'s"
 
 
-pin()
+CHOICE = pin()

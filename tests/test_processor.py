@@ -67,6 +67,18 @@ def test_the_choice_comes_before_numpy_whatever_is_started(package: str) -> None
     assert done.stdout.split() == [b"snrvae.processor"]
 
 
+@pytest.mark.skipif("OPENBLAS_CORETYPE" not in os.environ, reason="a processor without a class")
+@pytest.mark.parametrize(("elsewhere", "choice"), [("Nehalem", "NumPy's own"), ("", "{}'s")])
+def test_a_process_knows_whether_numpy_was_loaded_before(elsewhere: str, choice: str) -> None:
+    right = os.environ["OPENBLAS_CORETYPE"]
+    ask = "import numpy; from snrvae import processor; print(processor.CHOICE)"
+    environment = os.environ | {"OPENBLAS_CORETYPE": elsewhere or right}
+    done = subprocess.run(
+        [sys.executable, "-c", ask], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    assert done.stdout.decode().strip() == choice.format(right)
+
+
 def test_an_unknown_class_ends_a_stage_in_one_line() -> None:
     ended = report(SNRVAE_CPU="sse9")
     assert ended.returncode == 1

@@ -23,6 +23,7 @@ from distributed.core import rpc
 from distributed.versions import VersionMismatchWarning
 from threadpoolctl import threadpool_limits
 
+from snrvae import processor
 from snrvae.codecs import files
 from snrvae.settings import fingerprint
 from snrvae.settings.grid import Cell
@@ -34,7 +35,7 @@ from snrvae.training.trainer import Made, Progress, StoppedError, Trainer
 
 PATIENCE = 10.0  # seconds to wait for the scheduler's answer, and for a first worker
 PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
-CURE = "start it again in a clone of this commit, with the packages of requirements-dev.lock"
+CURE = "start it again as docs/cluster.md says, in a clone of this commit with its requirements-dev.lock"
 
 # Of the code as it was loaded: a worker that started before a `git pull` runs the old code.
 _CODE = hashlib.sha256(
@@ -137,10 +138,15 @@ async def _identify(address: str, patience: float) -> str:
         return str((await server.identity())["type"])
 
 
-def environment() -> dict[str, str]:
-    """Versions and a digest of snrvae's code: with cell, inputs and settings, they decide a cell's bits."""
+def versions() -> dict[str, str]:
+    """Versions of packages, and a digest of snrvae's code."""
     packages = {name: version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **packages, "snrvae's code": _CODE}
+
+
+def environment() -> dict[str, str]:
+    """What decides a cell's bits, with cell, inputs and settings."""
+    return versions() | {"the choice of vector instructions": processor.CHOICE}
 
 
 def _check(client: Client, patience: float) -> None:
@@ -149,13 +155,13 @@ def _check(client: Client, patience: float) -> None:
     except TimeoutError:
         address = _address(client)
         raise ConnectionError(
-            f"{address}: the cluster has no workers; start some: python -m dask worker {address} --nthreads 1"
+            f"{address}: the cluster has no workers; start one: python -m stages.worker {address} --nthreads 1"
         ) from None
     try:
-        on_scheduler = client.run_on_scheduler(environment)
+        on_scheduler = client.run_on_scheduler(versions)
     except Exception as error:
         on_scheduler = error
-    _compare(f"scheduler {_address(client)}", environment(), on_scheduler)
+    _compare(f"scheduler {_address(client)}", versions(), on_scheduler)
     for address, found in client.run(environment, on_error="return").items():
         _compare(f"worker {address}", environment(), found)
 
