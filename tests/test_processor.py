@@ -73,10 +73,8 @@ def test_a_process_knows_whether_numpy_was_loaded_before(elsewhere: str, choice:
     right = os.environ["OPENBLAS_CORETYPE"]
     ask = "import numpy; from snrvae import processor; print(processor.CHOICE)"
     environment = os.environ | {"OPENBLAS_CORETYPE": elsewhere or right}
-    done = subprocess.run(
-        [sys.executable, "-c", ask], cwd=ROOT, env=environment, capture_output=True, check=True
-    )
-    assert done.stdout.decode().strip() == choice.format(right)
+    told = subprocess.check_output([sys.executable, "-c", ask], cwd=ROOT, env=environment, text=True)
+    assert told.strip() == choice.format(right)
 
 
 def test_an_unknown_class_ends_a_stage_in_one_line() -> None:

@@ -126,7 +126,7 @@ def _runs(near: Near, start: Array, end: Array, cutoff: float) -> Integers:
     first, last, reach = np.empty(3, np.int64), np.empty(3, np.int64), sqrt(cutoff)
     for j in range(3):
         most = float(near.shape[j])
-        first[j] = min(max((start[j] - reach - near.low[j]) / near.side, 0.0), most)  # rounds down
+        first[j] = min(max((start[j] - reach - near.low[j]) / near.side, 0.0), most)  # drops the fraction
         last[j] = min(max((end[j] + reach - near.low[j]) / near.side + 1, 0.0), most)
     runs, r = np.empty(((last[0] - first[0]) * (last[1] - first[1]), 2), np.int64), 0
     for a in range(first[0], last[0]):

@@ -154,9 +154,8 @@ def _check(client: Client, patience: float) -> None:
         client.wait_for_workers(1, timeout=patience)
     except TimeoutError:
         address = _address(client)
-        raise ConnectionError(
-            f"{address}: the cluster has no workers; start one: python -m stages.worker {address} --nthreads 1"
-        ) from None
+        start = f"python -m stages.worker {address} --nthreads 1"
+        raise ConnectionError(f"{address}: the cluster has no workers; start some: {start}") from None
     try:
         on_scheduler = client.run_on_scheduler(versions)
     except Exception as error:

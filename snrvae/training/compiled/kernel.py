@@ -11,7 +11,7 @@ an order that suits vector registers.
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import scipy.linalg.blas  # noqa: F401 - np.dot calls it, and a limit on threads applies to loaded libraries
@@ -19,10 +19,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from snrvae.settings.machine_code import kept
+from snrvae.settings.machine_code import Function, kept
 
 Floats = NDArray[np.float32]
-Function = TypeVar("Function", bound=Callable[..., object])
 
 COMPILER: dict[str, Any] = {
     "nogil": True,
