@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -265,7 +266,8 @@ def test_killed_ten_times_it_goes_on_where_it_was(copy: Repository, tmp_path: Pa
             time.sleep(0.001)
         time.sleep(chance.random() * 0.05)
         assert process.pid is not None
-        os.kill(process.pid, signal.SIGINT if number % 2 else signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(process.pid, signal.SIGINT if number % 2 else signal.SIGKILL)
         process.join()
         told = said(copy.path)
         assert (f"{seen} of 16 cells from the store\n" in told) == (seen > 0)
