@@ -1,6 +1,6 @@
 """A worker of a Dask cluster: `python -m stages.worker ADDRESS`, with the options of `dask worker`.
 
-Dask itself loads NumPy, whose instructions have to be chosen before (snrvae/processor.py).
+Dask loads NumPy. Before that, this package has chosen NumPy's instructions (snrvae/processor.py).
 """
 
 from distributed.cli.dask_worker import main

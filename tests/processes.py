@@ -31,7 +31,7 @@ def work(stage: str, folder: str, largest: int, variables: dict[str, str]) -> No
     function = getattr(importlib.import_module(f"stages.{stage}"), stage)
     os.dup2(os.open(MESSAGES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
     Path("started").touch()
-    files.run(function, stored=stage.startswith("train"))
+    files.run(function, stored=stage.startswith("train"))  # as the stage's own module calls it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what comes from here on comes after the stage
 
 

@@ -132,7 +132,7 @@ def test_a_cell_has_the_bits_of_a_step_compiled_for_a_processor_with_other_instr
 ) -> None:
     points = splits["train"].points
     cells = [*CELLS[:1], *(cell for cell in CELLS if (cell.noise, cell.latent_dim) in KINDS)]
-    compiled = {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}  # as test_processors.py does
+    compiled = {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""}  # as in test_processors.py
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
         cwd=ROOT,
